@@ -1,0 +1,76 @@
+"""Every error hepgen raises on purpose.
+
+.. code-block:: text
+
+    HepgenError
+    ├── InputError             bad usage or bad input: exit code 2
+    │   ├── WorkflowError      a workflow file or an entry of it
+    │   ├── FileError          a file that is missing, truncated, or of another kind
+    │   ├── DataError          values that cannot be used: NaN, an empty selection
+    │   └── ParameterError     a parameter that does not exist or is out of bounds
+    ├── SimulationError        a stage that failed: exit code 1
+    ├── TrainingError          a training that cannot go on
+    └── SamplingError          a posterior that could not be sampled
+
+A message says what is wrong, the value, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HepgenError(Exception):
+    """Base of all errors that hepgen raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(HepgenError):
+    """The user's input cannot be used."""
+
+    exit_code = 2
+
+
+class WorkflowError(InputError):
+    """A workflow file, or an entry of it, is wrong."""
+
+
+class FileError(InputError):
+    """A file is missing, truncated, or not what it should be."""
+
+
+class DataError(InputError):
+    """The values in a data set cannot be used."""
+
+
+class ParameterError(InputError):
+    """A parameter does not exist or has a value outside its bounds."""
+
+
+class SimulationError(HepgenError):
+    """A stage of a chain failed."""
+
+
+class TrainingError(HepgenError):
+    """A training cannot go on."""
+
+
+class SamplingError(HepgenError):
+    """A posterior could not be sampled."""
+
+
+def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
+    """Words that offer the nearest of the ``known`` names, ready to end a message.
+
+    >>> nearest("bins", ["bin", "colour"])
+    "did you mean 'bin'?"
+    """
+    names = sorted(set(known))
+    lower = {n.lower(): n for n in names}
+    close = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=most)]
+    if close:
+        return "did you mean " + " or ".join(repr(n) for n in close) + "?"
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"known: {shown}" if names else "there are none"

@@ -1,0 +1,99 @@
+"""Events: the columnar record that passes between simulation, files and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+
+from hepgen.errors import DataError, nearest
+
+WEIGHT = "genWeight"
+THETA = "theta_"
+LATENT = "latent_"
+
+
+@dataclass(frozen=True)
+class Events:
+    """A table of events: one awkward record array and where it came from.
+
+    Columns are flat, shape ``(N,)``, or jagged, shape ``(N, var)``. hepgen's own are
+    prefixed: ``theta_*`` (the parameters an event was made with), ``latent_*`` (the
+    truth of a stage). ``genWeight`` is the signed event weight, 1 where it is absent.
+
+    Arguments:
+        columns: A record array of length N.
+        provenance: What made the events: versions, seed, configuration.
+
+    >>> events = Events.from_columns({"Dimuon_mass": np.array([91.2, 88.0])})
+    >>> len(events), events.fields, events.weight
+    (2, ['Dimuon_mass'], array([1., 1.]))
+    """
+
+    columns: ak.Array
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_columns(
+        cls, columns: Mapping[str, Any], provenance: Mapping[str, Any] | None = None
+    ) -> Events:
+        """Events from arrays of one length, NumPy or awkward, by name."""
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"columns of different lengths: {lengths}; expected one length")
+        return cls(ak.zip(dict(columns), depth_limit=1), dict(provenance or {}))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Events]) -> Events:
+        """The events of all ``parts`` in order, with the provenance of the first."""
+        if not parts:
+            raise DataError("nothing to concatenate: expected at least one set of events")
+        return cls(ak.concatenate([part.columns for part in parts]), parts[0].provenance)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns.fields
+
+    def __getitem__(self, name: str) -> ak.Array:
+        if name not in self:
+            raise DataError(f"no column {name!r} in the events; {nearest(name, self.fields)}")
+        return self.columns[name]
+
+    @property
+    def fields(self) -> list[str]:
+        """The column names."""
+        return list(self.columns.fields)
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """The signed event weights, shape ``(N,)``."""
+        if WEIGHT not in self:
+            return np.ones(len(self))
+        return np.asarray(ak.to_numpy(self[WEIGHT]), dtype=np.float64)
+
+    def flat(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """The flat columns ``names`` as a matrix, shape ``(N, len(names))``."""
+        for name in names:
+            if self[name].ndim != 1:
+                raise DataError(
+                    f"column {name!r} is jagged; expected one number an event "
+                    f"(an expression such as {name}[0] makes one)"
+                )
+        if not names:
+            return np.empty((len(self), 0))
+        arrays = [np.asarray(ak.to_numpy(self[name]), dtype=np.float64) for name in names]
+        return np.stack(arrays, axis=-1)
+
+    def theta(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """The parameters the events were made with, shape ``(N, len(names))``."""
+        return self.flat([THETA + name for name in names])
+
+    def select(self, mask: NDArray[np.bool_] | slice) -> Events:
+        """The events where ``mask``, shape ``(N,)``, is true (or those in a slice)."""
+        return Events(self.columns[mask], self.provenance)
