@@ -1,0 +1,171 @@
+"""A campaign: many blocks of events from one chain, each with a seed of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.errors import SimulationError
+from hepgen.events import LATENT, THETA, Events
+from hepgen.parameters import ParameterSet
+from hepgen.simulators.chain import Chain, Trace, stream
+
+#: The column that numbers the parameter point of each event.
+POINT = "hepgenPoint"
+
+
+@dataclass(frozen=True)
+class Block:
+    """The events of one block, and what normalises them.
+
+    Arguments:
+        events: Those that are kept.
+        generated: How many were generated.
+        selected: How many passed the selection.
+    """
+
+    events: Events
+    generated: int
+    selected: int
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What to simulate. A block depends on (campaign, seed, block number) and nothing else.
+
+    Arguments:
+        chain: The simulator.
+        parameters: With priors for those that vary.
+        events: How many to generate.
+        seed: Of the whole campaign.
+        fixed: Parameters held at a value; with ``prior`` false, all others at their default.
+        prior: Whether free parameters are drawn from their prior.
+        points: Events generated at each parameter point. Two numbers give sizes in powers
+            of two between them, equally many points of each.
+        block_size: Events generated in a block.
+        columns: The observables to keep; all of the chain's by default.
+        keep_all: Keep the events that fail the selection too.
+        latents: Keep the truth of every stage, as ``latent_*``.
+        as_sets: One row for each parameter point, with its events as jagged columns.
+    """
+
+    chain: Chain
+    parameters: ParameterSet
+    events: int
+    seed: int = 0
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    prior: bool = True
+    points: int | tuple[int, int] = 64
+    block_size: int = 32_768
+    columns: Sequence[str] = ()
+    keep_all: bool = False
+    latents: bool = False
+    as_sets: bool = False
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks."""
+        return math.ceil(self.events / self.block_size)
+
+    def simulate(self, block: int) -> Block:
+        """The events of block number ``block``."""
+        if not 0 <= block < self.blocks:
+            raise SimulationError(f"block {block}: expected 0 to {self.blocks - 1}")
+        per_point = self._events_per_point(block)
+        theta = self._theta(self.block_size // per_point, block)
+        values = {
+            name: value[:, None] if value.dim() else value
+            for name, value in self.parameters.values(theta, **self.fixed).items()
+        }
+        trace = self.chain.simulate(values, per_point, self.seed, block)
+        return self._collect(trace, values, block)
+
+    @property
+    def _varies(self) -> bool:
+        return self.prior and bool(set(self.parameters.free_names) - set(self.fixed))
+
+    def _events_per_point(self, block: int) -> int:
+        if not self._varies:
+            return self.block_size
+        if isinstance(self.points, int):
+            return min(self.points, self.block_size)
+        low, high = self.points
+        sizes = [low << k for k in range(int(math.log2(high / low)) + 1)]
+        # A block holds block_size/size points: for equally many points of every size the
+        # chance of a size is proportional to it.
+        chances = np.cumsum(sizes) / np.sum(sizes)
+        u = np.random.default_rng(stream(self.seed, "points", block)).random()
+        return sizes[int(np.searchsorted(chances, u))]
+
+    def _theta(self, groups: int, block: int) -> Tensor | None:
+        if not self._varies:
+            return None
+        generator = torch.Generator().manual_seed(stream(self.seed, "theta", block))
+        return self.parameters.prior().sample((groups,), generator)
+
+    def _collect(self, trace: Trace, values: Mapping[str, Tensor], block: int) -> Block:
+        # The last block is generated whole and cut, so that a longer campaign begins with
+        # the events of a shorter one.
+        wanted = torch.arange(self.block_size) < self.events - block * self.block_size
+        wanted = wanted[: trace.shape.numel()].reshape(trace.shape)
+        selected = trace.state["selected"] & wanted
+        kept = wanted if self.keep_all else selected
+        names = self.columns or self.chain.observables
+        columns = {name: _column(trace.state, name, kept) for name in names}
+        if self.latents:
+            columns |= _latents(trace, kept)
+        if self.keep_all:
+            columns["selected"] = trace.state["selected"][kept].numpy()
+        theta = {THETA + n: v for n, v in values.items()}
+        if self.as_sets:
+            columns = _as_sets(columns, kept) | {
+                n: v.expand(trace.shape)[:, 0].numpy() for n, v in theta.items()
+            }
+        else:
+            columns |= {n: v.expand(trace.shape)[kept].numpy() for n, v in theta.items()}
+            columns[POINT] = self._point_numbers(trace, kept, block)
+        return Block(Events.from_columns(columns), int(wanted.sum()), int(selected.sum()))
+
+    def _point_numbers(self, trace: Trace, kept: Tensor, block: int) -> NDArray[np.int64]:
+        groups = trace.shape[0]
+        number = block * self.block_size + torch.arange(groups)[:, None].expand(trace.shape)
+        return np.asarray(number[kept].numpy(), dtype=np.int64)
+
+
+def _column(state: Mapping[str, Tensor], name: str, kept: Tensor) -> Any:
+    """A column of the kept events: flat, or jagged with the count of its collection."""
+    value = state[name]
+    if value.dim() == 2:
+        return value[kept].numpy()
+    count = state["n" + name.split("_")[0]]
+    mask = torch.arange(value.shape[-1]) < count[..., None]
+    return _jagged(value, mask, kept)
+
+
+def _jagged(value: Tensor, mask: Tensor, kept: Tensor) -> ak.Array:
+    mask = mask[kept]
+    return ak.unflatten(value[kept][mask].numpy(), mask.sum(-1).numpy())
+
+
+def _latents(trace: Trace, kept: Tensor) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name, value in trace.sites.items():
+        if value.dim() == 2:
+            columns[LATENT + name] = value[kept].numpy()
+        else:
+            mask = trace.masks.get(name, torch.ones(value.shape, dtype=torch.bool))
+            columns[LATENT + name] = _jagged(value, mask, kept)
+    return columns
+
+
+def _as_sets(columns: Mapping[str, Any], kept: Tensor) -> dict[str, Any]:
+    counts = kept.sum(-1).numpy()
+    return {name: ak.unflatten(np.asarray(c, np.float32), counts) for name, c in columns.items()}

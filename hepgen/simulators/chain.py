@@ -1,0 +1,152 @@
+r"""Chain: stages in a row, p(x, z | θ) = p(z_p | θ) p(z_s | z_p, θ) … that can be sampled
+and whose joint density is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from hepgen.errors import SimulationError
+from hepgen.parameters import Parameter, ParameterSet
+from hepgen.simulators.distributions import Padded
+from hepgen.simulators.stage import Stage, State
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One simulated block: every site's value and the final state.
+
+    Arguments:
+        sites: The latents z and what was measured, by site name, shape ``(G, E[, K])``.
+        state: The columns after the last stage.
+        masks: Which entries exist, for the sites that are jagged.
+    """
+
+    sites: Mapping[str, Tensor]
+    state: State
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> torch.Size:
+        """(G, E): parameter points, events for each."""
+        return next(iter(self.state.values())).shape[:2]
+
+
+class Chain:
+    """Stages in a row, as one sampler with a joint log-density.
+
+    Arguments:
+        stages: In order; each finds its columns among those provided before it.
+        observables: The columns that a detector would record.
+        name: Of the process.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], observables: Sequence[str] = (), name: str = "chain"
+    ) -> None:
+        self.stages = tuple(stages)
+        self.observables = tuple(observables)
+        self.name = name
+        self._check_wiring()
+
+    def _check_wiring(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise SimulationError(f"stages {names}: expected unique names")
+        known: set[str] = set()
+        for stage in self.stages:
+            missing = set(stage.requires) - known
+            if missing:
+                raise SimulationError(
+                    f"stage {stage.name!r} needs {sorted(missing)}, which no stage before it "
+                    f"provides; there are {sorted(known)}"
+                )
+            known |= set(stage.provides)
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """The parameters of all stages."""
+        unique: dict[str, Parameter] = {}
+        for stage in self.stages:
+            unique |= {p.name: p for p in stage.parameters}
+        return ParameterSet(list(unique.values()))
+
+    def simulate(
+        self, parameters: Mapping[str, Tensor], n: int, seed: int, block: int = 0
+    ) -> Trace:
+        """Draw ``n`` events for each of G parameter points.
+
+        Each stage has its own random stream, derived from (seed, stage, block): another
+        detector sees the same partons. Torch's global generator is left as it was.
+
+        Arguments:
+            parameters: By name, shape ``(G, 1)`` or ``()``.
+            n: Events for each parameter point.
+            seed: Of the whole simulation.
+            block: Which block of it.
+        """
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder:
+            state = self._model(parameters, n, lambda name: stream(seed, name, block))
+        nodes = {name: node for name, node in recorder.trace.nodes.items() if _is_site(node)}
+        return Trace(
+            sites={name: node["value"] for name, node in nodes.items()},
+            state=state,
+            masks={
+                n: node["fn"].mask for n, node in nodes.items() if isinstance(node["fn"], Padded)
+            },
+        )
+
+    def log_prob(self, trace: Trace, parameters: Mapping[str, Tensor]) -> Tensor:
+        """log p(x, z | θ) of each event, shape ``(G, E)``; differentiable in θ."""
+        return torch.stack(list(self.log_prob_terms(trace, parameters).values())).sum(0)
+
+    def log_prob_terms(self, trace: Trace, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The term of each site in log p(x, z | θ), shape ``(G, E)`` each."""
+        replayed = poutine.condition(self._model, data=dict(trace.sites))
+        with torch.random.fork_rng(devices=[]):
+            nodes = poutine.trace(replayed).get_trace(parameters, trace.shape[1], None).nodes
+        terms = {}
+        for name, node in nodes.items():
+            if _is_site(node):
+                terms[name] = node["fn"].log_prob(node["value"]).expand(trace.shape)
+        return terms
+
+    def _model(self, parameters: Mapping[str, Tensor], n: int, seed_of: Any) -> State:
+        groups = max((p.shape[0] for p in parameters.values() if p.dim() > 0), default=1)
+        state: State = {"event": torch.zeros(groups, n)}
+        with pyro.plate("points", groups, dim=-2), pyro.plate("events", n, dim=-1):
+            for stage in self.stages:
+                if seed_of is not None:
+                    torch.manual_seed(seed_of(stage.name))
+                state = self._run(stage, state, parameters)
+        del state["event"]
+        return state
+
+    @staticmethod
+    def _run(stage: Stage, state: State, parameters: Mapping[str, Tensor]) -> State:
+        new = stage(state, parameters)
+        missing = set(stage.provides) - set(new)
+        if missing:
+            raise SimulationError(
+                f"stage {stage.name!r} returned no column {sorted(missing)}, "
+                f"which it says it provides; it returned {sorted(set(new) - set(state))}"
+            )
+        return new
+
+
+def _is_site(node: Mapping[str, Any]) -> bool:
+    is_plate = type(node.get("fn")).__name__ == "_Subsample"
+    return node["type"] == "sample" and not is_plate
+
+
+def stream(seed: int, stage: str, block: int) -> int:
+    """A 63-bit seed for one stage of one block."""
+    digest = hashlib.blake2b(f"{seed}/{stage}/{block}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,36 @@
+"""Stage: one stochastic link of a chain."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from hepgen.parameters import Parameter
+
+State = dict[str, Tensor]
+
+
+class Stage(ABC):
+    """A Pyro stochastic function over a block of events, p(out | in, θ).
+
+    Calling it reads columns of the state, draws its named sites with ``pyro.sample``, and
+    returns the state with new columns. Columns have shape ``(G, E)`` or ``(G, E, K)``:
+    G parameter points with E events each, K objects padded. Parameters have shape
+    ``(G, 1)`` or ``()``, so that they broadcast. A deterministic stage has no sites.
+
+    A jagged latent is a :class:`~hepgen.simulators.distributions.Padded` site.
+    """
+
+    #: Unique in its chain; it names the stage's random stream.
+    name: str
+    #: The parameters it reads, with defaults, units and the range where they make sense.
+    parameters: tuple[Parameter, ...] = ()
+    #: The columns it reads and the ones it adds.
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
+        """Draw this stage for every event of the block."""
