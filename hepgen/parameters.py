@@ -129,7 +129,7 @@ class Parameter:
         role: ``interest`` or ``nuisance``.
         prior: Its prior (for a nuisance: its constraint); ``None`` fixes it at the default.
         label: How a plot writes it (LaTeX); the name where empty.
-        reference: A value to mark in plots, e.g. a world average.
+        reference, reference_error: A value to mark in plots, e.g. a world average.
         low, high: Where the physics of the stages makes sense.
     """
 
@@ -140,6 +140,7 @@ class Parameter:
     prior: Prior | None = None
     label: str = ""
     reference: float | None = None
+    reference_error: float = 0.0
     low: float = -math.inf
     high: float = math.inf
 
@@ -293,11 +294,12 @@ class PriorDistribution(Distribution):
         super().__init__(event_shape=torch.Size([len(self.priors)]), validate_args=False)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """The box that the priors allow."""
         low = torch.tensor([p.low for p in self.priors])
         high = torch.tensor([p.high for p in self.priors])
-        return constraints.independent(constraints.interval(low, high), 1)
+        box = constraints.interval(low, high)  # type: ignore[no-untyped-call]
+        return constraints.independent(box, 1)  # type: ignore[no-untyped-call]
 
     @property
     def mean(self) -> Tensor:
@@ -342,6 +344,7 @@ def _to_dict(parameter: Parameter) -> dict[str, Any]:
         "role": parameter.role,
         "label": parameter.label,
         "reference": parameter.reference,
+        "reference_error": parameter.reference_error,
         "low": parameter.low if math.isfinite(parameter.low) else None,
         "high": parameter.high if math.isfinite(parameter.high) else None,
         "prior": None,

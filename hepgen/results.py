@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -110,6 +111,21 @@ class Calibration:
     def __len__(self) -> int:
         return len(self.truth)
 
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Calibration:
+        """A calibration from the plain values that :func:`to_json` makes of one."""
+        arrays = {
+            name: np.asarray(entry[name], dtype=np.float64)
+            for name in ("truth", "mean", "std", "rank")
+        }
+        return cls(
+            method=entry["method"],
+            source=entry["source"],
+            parameters=tuple(entry["parameters"]),
+            events=np.asarray(entry["events"], dtype=np.int64),
+            **arrays,
+        )
+
     def column(self, name: str) -> int:
         """The column of the parameter ``name``."""
         return self.parameters.index(name)
@@ -124,6 +140,74 @@ class Calibration:
         tail = (1 - level) / 2
         rank = self.rank[:, self.column(name)]
         return float(np.mean((rank >= tail) & (rank <= 1 - tail)))
+
+    def coverage_error(self, name: str, level: float = 0.68) -> float:
+        """The binomial standard error of :meth:`coverage`, √(c(1 − c)/M)."""
+        value = self.coverage(name, level)
+        return math.sqrt(value * (1 - value) / len(self))
+
+    def pull_mean(self, name: str) -> tuple[float, float]:
+        """The mean of the pulls and its standard error, s/√M."""
+        pulls = self.pulls(name)
+        return float(pulls.mean()), float(pulls.std(ddof=1)) / math.sqrt(len(pulls))
+
+    def pull_width(self, name: str) -> tuple[float, float]:
+        """The standard deviation s of the pulls and its standard error, s/√(2(M − 1))."""
+        pulls = self.pulls(name)
+        width = float(pulls.std(ddof=1))
+        return width, width / math.sqrt(2 * (len(pulls) - 1))
+
+
+@dataclass(frozen=True)
+class FeatureComparison:
+    """The data beside the posterior predictive distribution of one feature, in B bins.
+
+    Arguments:
+        name: The column.
+        edges: Bin edges, shape ``(B + 1,)``.
+        observed: Data per bin, shape ``(B,)``: counts, or sums of weights.
+        predicted: The expected data per bin, averaged over the posterior, shape ``(B,)``.
+        uncertainty: The standard deviation of that expectation over the posterior, with the
+            statistics of the simulation but *without* those of the data, shape ``(B,)``:
+            a data set of the same size scatters by √(predicted + uncertainty²).
+        in_likelihood: Whether the feature is used in the inference, or is a control.
+        p_value: Of the data under the posterior predictive; NaN where none was computed.
+        label: How a plot writes the feature; the name where empty.
+        unit: Of the feature; empty for a pure number.
+        training: The expected data per bin over the prior, i.e. the sample that the estimator
+            was trained on, scaled to the data, shape ``(B,)``.
+        observed_std: The standard deviation of weighted data, shape ``(B,)``; where it is
+            ``None`` the data are Poisson counts.
+    """
+
+    name: str
+    edges: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+    in_likelihood: bool
+    p_value: float = math.nan
+    label: str = ""
+    unit: str = ""
+    training: NDArray[np.float64] | None = None
+    observed_std: NDArray[np.float64] | None = None
+
+    @property
+    def axis(self) -> str:
+        """Its label with the unit, for a plot's axis."""
+        label = self.label or self.name
+        return f"{label} [{self.unit}]" if self.unit else label
+
+    def chi2(self) -> tuple[float, int]:
+        """Σ (observed − predicted)²/(predicted + uncertainty²) and the number of bins in it.
+
+        Bins in which nothing is expected are left out, and so are correlations between bins.
+        """
+        statistics = self.predicted if self.observed_std is None else self.observed_std**2
+        variance = statistics + self.uncertainty**2
+        used = (self.predicted > 0) & (variance > 0)
+        terms = (self.observed - self.predicted)[used] ** 2 / variance[used]
+        return float(terms.sum()), int(used.sum())
 
 
 @dataclass(frozen=True)
@@ -157,6 +241,39 @@ class InferenceResult:
             "selection": dict(self.selection),
             "provenance": dict(self.provenance),
         }
+
+
+def decimals(error: float) -> int:
+    """The decimal places that an uncertainty deserves, by the rule of the PDG.
+
+    With its three leading digits from 100 to 354 an error keeps two significant digits,
+    from 355 to 949 one, and from 950 to 999 it is rounded up to 1000 and keeps two
+    (Review of Particle Physics, introduction, "Rounding"). Negative for a large error.
+
+    >>> decimals(0.123), decimals(0.456), decimals(0.98), decimals(827.0)
+    (2, 1, 1, -2)
+    """
+    digits, exponent = f"{abs(error):.2e}".split("e")
+    leading = round(100 * float(digits))
+    kept = 1 if 354 < leading < 950 else 2
+    return kept - 1 - int(exponent) - (leading >= 950)
+
+
+def rounded(value: float, error: float) -> str:
+    """``value`` with the decimal places that ``error`` deserves.
+
+    An error of zero, or one that is not finite, leaves six significant digits.
+
+    >>> rounded(90.9137, 0.2131), rounded(0.2131, 0.2131), rounded(12345.0, 456.0)
+    ('90.91', '0.21', '12300')
+    """
+    if not math.isfinite(value):
+        return "—"
+    if not (math.isfinite(error) and error != 0):
+        return f"{value:.6g}"
+    places = decimals(error)
+    number = round(Decimal(value), places)
+    return f"{abs(number) if number == 0 else number:.{max(places, 0)}f}"
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:

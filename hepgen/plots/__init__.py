@@ -1,1 +1,22 @@
-""""""
+"""Figures: a result goes in, a matplotlib figure comes out, and nothing else happens."""
+
+from hepgen.plots.calibration import plot_coverage, plot_pulls, plot_ranks, plot_recovery
+from hepgen.plots.comparison import plot_comparison, plot_spectrum
+from hepgen.plots.corner import plot_corner
+from hepgen.plots.posterior import plot_posterior
+from hepgen.plots.style import png, svg
+from hepgen.plots.training import plot_training
+
+__all__ = [
+    "plot_comparison",
+    "plot_corner",
+    "plot_coverage",
+    "plot_posterior",
+    "plot_pulls",
+    "plot_ranks",
+    "plot_recovery",
+    "plot_spectrum",
+    "plot_training",
+    "png",
+    "svg",
+]

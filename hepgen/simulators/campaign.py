@@ -48,6 +48,7 @@ class Campaign:
         seed: Of the whole campaign.
         fixed: Parameters held at a value; with ``prior`` false, all others at their default.
         prior: Whether free parameters are drawn from their prior.
+        theta: The parameter points themselves, shape ``(P, D)``, taken in turn, instead.
         points: Events generated at each parameter point. Two numbers give sizes in powers
             of two between them, equally many points of each.
         block_size: Events generated in a block.
@@ -63,12 +64,24 @@ class Campaign:
     seed: int = 0
     fixed: Mapping[str, float] = field(default_factory=dict)
     prior: bool = True
+    theta: NDArray[np.float64] | None = None
     points: int | tuple[int, int] = 64
     block_size: int = 32_768
     columns: Sequence[str] = ()
     keep_all: bool = False
     latents: bool = False
     as_sets: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What its events depend on, as plain values."""
+        theta = None if self.theta is None else self.theta.tolist()
+        return {
+            "process": self.chain.name, "chain": dict(self.chain.options), "seed": self.seed,
+            "parameters": self.parameters.to_dict(), "fixed": dict(self.fixed),
+            "prior": self.prior, "theta": theta, "points": self.points,
+            "block_size": self.block_size, "columns": list(self.columns),
+            "keep_all": self.keep_all, "latents": self.latents, "as_sets": self.as_sets,
+        }  # fmt: skip
 
     @property
     def blocks(self) -> int:
@@ -89,11 +102,13 @@ class Campaign:
         return self._collect(trace, values, block)
 
     @property
-    def _varies(self) -> bool:
-        return self.prior and bool(set(self.parameters.free_names) - set(self.fixed))
+    def varies(self) -> bool:
+        """Whether its parameter points differ."""
+        free = set(self.parameters.free_names) - set(self.fixed)
+        return bool(free) and (self.prior or self.theta is not None)
 
     def _events_per_point(self, block: int) -> int:
-        if not self._varies:
+        if not self.varies:
             return self.block_size
         if isinstance(self.points, int):
             return min(self.points, self.block_size)
@@ -106,8 +121,11 @@ class Campaign:
         return sizes[int(np.searchsorted(chances, u))]
 
     def _theta(self, groups: int, block: int) -> Tensor | None:
-        if not self._varies:
+        if not self.varies:
             return None
+        if self.theta is not None:
+            rows = (block * groups + np.arange(groups)) % len(self.theta)
+            return torch.from_numpy(self.theta[rows])
         generator = torch.Generator().manual_seed(stream(self.seed, "theta", block))
         return self.parameters.prior().sample((groups,), generator)
 

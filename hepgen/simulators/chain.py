@@ -14,6 +14,7 @@ from pyro import poutine
 from torch import Tensor
 
 from hepgen.errors import SimulationError
+from hepgen.events import Events
 from hepgen.parameters import Parameter, ParameterSet
 from hepgen.simulators.distributions import Padded
 from hepgen.simulators.stage import Stage, State
@@ -46,14 +47,20 @@ class Chain:
         stages: In order; each finds its columns among those provided before it.
         observables: The columns that a detector would record.
         name: Of the process.
+        options: What it was made with, as plain values, for provenance.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], observables: Sequence[str] = (), name: str = "chain"
+        self,
+        stages: Sequence[Stage],
+        observables: Sequence[str] = (),
+        name: str = "chain",
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.stages = tuple(stages)
         self.observables = tuple(observables)
         self.name = name
+        self.options = dict(options or {})
         self._check_wiring()
 
     def _check_wiring(self) -> None:
@@ -102,6 +109,12 @@ class Chain:
                 n: node["fn"].mask for n, node in nodes.items() if isinstance(node["fn"], Padded)
             },
         )
+
+    def reconstruct(self, events: Events) -> Events:
+        """Measured events with what the deterministic stages add to them."""
+        for stage in self.stages:
+            events = stage.reconstruct(events)
+        return events
 
     def log_prob(self, trace: Trace, parameters: Mapping[str, Tensor]) -> Tensor:
         """log p(x, z | θ) of each event, shape ``(G, E)``; differentiable in θ."""

@@ -148,8 +148,8 @@ class TruncatedExponential(StageDistribution):
     """
 
     def __init__(self, rate: Tensor, low: float, high: float) -> None:
-        # A rate of exactly zero is moved by a harmless amount: the limit is smooth.
-        self.rate = torch.where(rate.abs() < 1e-9, 1e-9, rate)
+        # A rate of zero is moved by a harmless amount, which leaves its gradient.
+        self.rate = torch.where(rate.abs() < 1e-9, rate + 2e-9, rate)
         self.low, self.high = low, high
         super().__init__(rate.shape)
 

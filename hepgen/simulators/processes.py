@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,10 @@ def process(name: str, **options: Any) -> Chain:
     """
     if name not in PROCESSES:
         raise WorkflowError(f"no process {name!r}; {nearest(name, PROCESSES)}")
-    try:
-        return PROCESSES[name](**options)
-    except TypeError as error:
-        raise WorkflowError(f"process {name!r}: {error}") from error
+    known = inspect.signature(PROCESSES[name]).parameters
+    for option in options:
+        if option not in known:
+            raise WorkflowError(f"process {name!r}: no option {option!r}; {nearest(option, known)}")
+    chain = PROCESSES[name](**options)
+    chain.options = options
+    return chain

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from hepgen.events import Events
 from hepgen.parameters import Parameter
 
 State = dict[str, Tensor]
@@ -34,3 +35,11 @@ class Stage(ABC):
     @abstractmethod
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Draw this stage for every event of the block."""
+
+    def reconstruct(self, events: Events) -> Events:
+        """What a deterministic stage adds to measured events; others leave them as they are."""
+        return events
+
+    def cross_section(self, parameters: Mapping[str, Tensor]) -> Tensor | None:  # noqa: ARG002
+        """The cross-section in pb of what the stage generates; ``None`` where it has none."""
+        return None

@@ -1,0 +1,300 @@
+"""The command line: parse, call the pipeline, print, exit code.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 finished but a check failed.
+Results go to standard output, progress and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from hepgen import __version__
+from hepgen.errors import HepgenError, InputError
+
+if TYPE_CHECKING:
+    from hepgen.pipeline.session import Session
+
+CHECKS_FAILED = 3
+INTERRUPTED = 130
+
+
+class Program(TyperGroup):
+    """Turns what went wrong into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except HepgenError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted; what is finished is kept and will be used next time", INTERRUPTED)
+        except BrokenPipeError:
+            # The reader has gone; nothing more can be said to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        except MemoryError:
+            _fail("out of memory; use fewer --jobs or a smaller simulation.block_size", 1)
+        return result
+
+
+app = typer.Typer(
+    cls=Program,
+    help="Simulation-based inference for particle physics: from a chain of simulators, or your "
+    "ROOT files, to calibrated statements about physics parameters.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+WorkflowArgument = Annotated[
+    Path, typer.Argument(metavar="WORKFLOW", help="a workflow file (TOML)")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override an entry of the workflow"),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="worker processes (0: one for each core)")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
+Method = Annotated[str | None, typer.Option(help="headline estimator: nle or npe")]
+Tree = Annotated[str | None, typer.Option(help="tree, where the files do not name one")]
+Layout = Annotated[str | None, typer.Option(help="a [[data.layouts]] of the workflow, by name")]
+Branches = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=EXPRESSION", help="where a column comes from; may be repeated"),
+]
+Cut = Annotated[str | None, typer.Option(help="a cut over the file's branches")]
+Weights = Annotated[str | None, typer.Option(help="an expression for signed event weights")]
+DropInvalid = Annotated[
+    bool, typer.Option("--drop-invalid", help="drop events with NaN or infinite values")
+]
+EntryStop = Annotated[int | None, typer.Option(help="read at most so many entries of each file")]
+
+
+@app.command()
+def run(
+    workflow: WorkflowArgument,
+    output: Output = Path("results"),
+    jobs: Jobs = 0,
+    overrides: Overrides = None,
+    method: Method = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate, train, validate, infer and report, skipping what is up to date."""
+    session = _session(workflow, overrides, jobs, quiet)
+    _infer(session, _request([]), method, output, as_json)
+
+
+@app.command()
+def infer(
+    workflow: WorkflowArgument,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE.root[:TREE]]…", help="data; globs allowed")
+    ] = None,
+    output: Output = Path("results"),
+    tree: Tree = None,
+    layout: Layout = None,
+    branches: Branches = None,
+    cut: Cut = None,
+    weights: Weights = None,
+    drop_invalid: DropInvalid = False,
+    entry_stop: EntryStop = None,
+    method: Method = None,
+    jobs: Jobs = 0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Infer the parameters from a data file, training first where that is needed."""
+    from hepgen.pipeline.data import DataRequest
+
+    session = _session(workflow, overrides, jobs, quiet)
+    request = DataRequest(
+        files or [], tree, layout, branches or [], cut, weights, drop_invalid, entry_stop
+    )
+    _infer(session, request, method, output, as_json)
+
+
+@app.command()
+def simulate(
+    workflow: WorkflowArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the ROOT file to write")],
+    events: Annotated[
+        str, typer.Option("-n", "--events", help="events to generate, e.g. 1e6")
+    ] = "1e5",
+    theta: Annotated[
+        list[str] | None,
+        typer.Option(help="prior, default, or NAME=VALUE (may be repeated, or with commas)"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="by default the workflow's")] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: only the i-th of n parts")] = None,
+    points: Annotated[
+        int | None, typer.Option(help="events generated at each parameter point")
+    ] = None,
+    latents: Annotated[
+        bool, typer.Option("--latents", help="keep the truth of each stage")
+    ] = False,
+    keep_all: Annotated[
+        bool, typer.Option("--all", help="keep events that fail the selection")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
+    jobs: Jobs = 0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate events into a ROOT file."""
+    from hepgen.pipeline.requests import simulation_campaign
+    from hepgen.pipeline.simulate import simulate_to_root
+
+    session = _session(workflow, overrides, jobs, quiet)
+    campaign = simulation_campaign(
+        session, events=events, theta=theta or ["prior"], seed=seed, points=points,
+        latents=latents, keep_all=keep_all,
+    )  # fmt: skip
+    facts = simulate_to_root(
+        campaign, output, provenance=session.provenance(campaign=campaign.identity()),
+        jobs=session.jobs, monitor=session.monitor, shard=shard, overwrite=force,
+    )  # fmt: skip
+    words = (
+        f"{output}: {facts['events']} events written, {facts['genEventCount']} generated, "
+        f"{facts['selectedEventCount']} selected (efficiency {facts['efficiency']:.4f})"
+    )
+    _print(facts, words, as_json)
+
+
+@app.command()
+def train(
+    workflow: WorkflowArgument,
+    method: Annotated[str | None, typer.Option(help="nle or npe; by default both")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
+    ] = None,
+    jobs: Jobs = 0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the estimators of a workflow."""
+    from hepgen.pipeline.train import METHODS, trained
+
+    session = _session(workflow, overrides, jobs, quiet)
+    if method is not None and method not in METHODS:
+        raise InputError(f"--method {method!r}: expected one of {', '.join(METHODS)}")
+    if output is not None and method is None:
+        raise InputError("--output needs --method: a folder holds one model")
+    facts = {}
+    for name in [method] if method else METHODS:
+        model = trained(session, name)
+        if output is not None:
+            model.save(output)
+        best = model.curve.validation[model.curve.best_epoch]
+        facts[name] = {"validation_loss": best, "seconds": model.curve.seconds}
+    words = "\n".join(
+        f"{name}: validation loss {f['validation_loss']:.4f} nats, {f['seconds']:.0f} s"
+        for name, f in facts.items()
+    )
+    _print(facts, words, as_json)
+
+
+@app.command()
+def validate(
+    workflow: WorkflowArgument,
+    jobs: Jobs = 0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Calibrate the trained estimators on pseudo-data whose truth is known."""
+    from hepgen.pipeline.validate import validate as calibrate
+
+    session = _session(workflow, overrides, jobs, quiet)
+    _, checks = calibrate(session)
+    _print({"checks": checks}, "\n".join(map(_check_line, checks)), as_json)
+    if not all(check.passed for check in checks):
+        raise typer.Exit(CHECKS_FAILED)
+
+
+@app.command()
+def show(
+    target: Annotated[str, typer.Argument(metavar="FILE|WORKFLOW|MODEL", help="what to look at")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is in a ROOT file, a workflow (with its defaults) or a model folder."""
+    from hepgen.pipeline.show import show as describe
+
+    facts, words = describe(target, overrides or [])
+    _print(facts, words, as_json)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    """Options of the program itself."""
+    if show_version:
+        print(f"hepgen {__version__}")
+        raise typer.Exit
+
+
+def _session(workflow: Path, overrides: list[str] | None, jobs: int, quiet: bool) -> Session:
+    from hepgen.compute import cores
+    from hepgen.pipeline.progress import monitor
+    from hepgen.pipeline.session import Session
+
+    if jobs < 0:
+        raise InputError(f"--jobs {jobs}: expected 0 (one for each core) or more")
+    return Session.open(workflow, overrides or [], jobs or cores(), monitor(quiet))
+
+
+def _request(files: list[str]) -> Any:
+    from hepgen.pipeline.data import DataRequest
+
+    return DataRequest(files)
+
+
+def _infer(session: Session, request: Any, method: str | None, output: Path, as_json: bool) -> None:
+    if method not in (None, "nle", "npe"):
+        raise InputError(f"--method {method!r}: expected nle or npe")
+    from hepgen.pipeline.infer import infer as run_inference
+    from hepgen.pipeline.infer import write_results
+    from hepgen.pipeline.show import result_words
+
+    inference = run_inference(session, request, method)
+    report = write_results(session, inference, output)
+    _print(inference.result.to_dict(), result_words(inference.result, report), as_json)
+    if not inference.result.passed:
+        raise typer.Exit(CHECKS_FAILED)
+
+
+def _check_line(check: Any) -> str:
+    mark = "passed" if check.passed else "FAILED"
+    return f"  {mark}  {check.name}: {check.value:.4g} (threshold {check.threshold:.4g})"
+
+
+def _print(facts: Any, words: str, as_json: bool) -> None:
+    from hepgen.results import to_json
+
+    print(to_json(facts) if as_json else words)
+
+
+def main() -> None:
+    """The program."""
+    app()
+
+
+def _fail(words: str, code: int) -> NoReturn:
+    print(f"hepgen: {words}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,223 @@
+"""The workflow file: the one module that knows its format."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hepgen.errors import WorkflowError, nearest
+
+
+class Section(BaseModel):
+    """A table of the file: no key that is not known, nothing changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ParameterEntry(Section):
+    """``[parameters.NAME]``: what a workflow says of one parameter of the chain."""
+
+    default: float | None = Field(None, description="value where none is asked for")
+    role: Literal["interest", "nuisance"] | None = None
+    prior: dict[Literal["uniform", "normal"], tuple[float, float]] | None = Field(
+        None, description="{ uniform = [low, high] } or { normal = [mean, std] }; absent: fixed"
+    )
+    label: str | None = Field(None, description="how plots write it (LaTeX)")
+    reference: float | None = Field(None, description="a value to mark in plots")
+    reference_error: float | None = None
+
+
+class FeatureEntry(Section):
+    """``[[features]]``: a column that enters the likelihood."""
+
+    name: str
+    low: float | None = Field(None, description="physical bound below")
+    high: float | None = Field(None, description="physical bound above")
+
+
+class LayoutEntry(Section):
+    """``[[data.layouts]]``: how the branches of a file map onto hepgen's columns."""
+
+    name: str
+    tree: str | None = Field(None, description="the tree; by default the only one")
+    columns: dict[str, str | list[str]] = Field(
+        default_factory=dict, description="column = expression, or a list of them: one per object"
+    )
+    cut: str | None = Field(None, description="an expression over the file's branches")
+    weight: str | None = None
+    one_per: list[str] = Field(default_factory=list, description="at most one row for each key")
+    keep: str | None = Field(None, description="of those, the row where this is largest")
+
+
+class DataEntry(Section):
+    """``[data]``: the file to infer from, and the layouts it may have."""
+
+    file: str | None = Field(None, description="relative to the workflow file")
+    layouts: list[LayoutEntry] = Field(default_factory=list)
+
+
+class SimulationEntry(Section):
+    """``[simulation]``: the training data."""
+
+    seed: int = 1
+    events: int = Field(6_000_000, gt=0, description="generated for the event density (NLE)")
+    events_per_point: int = Field(64, gt=0, description="events for each parameter point")
+    set_events: int = Field(60_000_000, gt=0, description="generated as event sets (NPE)")
+    set_sizes: tuple[int, int] = Field(
+        (512, 32_768), description="events generated for a set: smallest and largest"
+    )
+    block_size: int = Field(32_768, gt=0)
+
+
+class TrainingEntry(Section):
+    """``[nle]``, ``[npe]``: the budget of one estimator."""
+
+    seed: int = 1
+    epochs: int | None = Field(None, gt=0, description="by default the estimator's own")
+    batch_size: int | None = Field(None, gt=0)
+    learning_rate: float | None = Field(None, gt=0)
+
+
+class InferenceEntry(Section):
+    """``[inference]``: how the posterior is sampled."""
+
+    method: Literal["nle", "npe"] = Field("nle", description="which result is the headline")
+    seed: int = 1
+    chains: int = Field(4, gt=1)
+    draws: int = Field(500, gt=10, description="for each chain")
+    predictive_events: int = Field(200_000, gt=0, description="generated for the comparison")
+
+
+class CalibrationEntry(Section):
+    """``[calibration]``: pseudo-data whose truth is known."""
+
+    seed: int = 2
+    sets: int = Field(200, gt=20)
+    events: int = Field(500, gt=10, description="selected events in each")
+
+
+class ChecksEntry(Section):
+    """``[checks]``: what must hold for a result to be believed."""
+
+    coverage: float = Field(0.07, description="largest |coverage − 0.68| of the 68 % interval")
+    pull_mean: float = Field(0.15, description="largest |mean pull|")
+    pull_width: tuple[float, float] = (0.85, 1.15)
+    r_hat: float = Field(1.02, description="largest R-hat")
+    effective_samples: float = Field(400, description="smallest effective sample size")
+    p_value: float = Field(0.01, description="smallest p-value, after correction for many tests")
+    agreement: float = Field(0.5, description="largest |NLE − NPE| in standard deviations")
+    grid: float = Field(0.2, description="largest |NUTS − grid| in standard deviations")
+
+
+class Workflow(Section):
+    """A whole workflow file, with its defaults filled in."""
+
+    name: str
+    title: str = ""
+    process: str
+    chain: dict[str, Any] = Field(default_factory=dict, description="options of the process")
+    parameters: dict[str, ParameterEntry] = Field(default_factory=dict)
+    features: Annotated[list[FeatureEntry], Field(min_length=1)]
+    control: list[str] = Field(default_factory=list, description="columns to plot beside")
+    folder: str | None = Field(None, description="run folder; by default runs/NAME")
+    data: DataEntry = DataEntry()
+    simulation: SimulationEntry = SimulationEntry()
+    nle: TrainingEntry = TrainingEntry()
+    npe: TrainingEntry = TrainingEntry()
+    inference: InferenceEntry = InferenceEntry()
+    calibration: CalibrationEntry = CalibrationEntry()
+    checks: ChecksEntry = ChecksEntry()
+
+    @model_validator(mode="after")
+    def _has_free_parameters(self) -> Workflow:
+        if not any(p.prior and p.role == "interest" for p in self.parameters.values()):
+            raise ValueError("no parameter has role = 'interest' and a prior: nothing to measure")
+        return self
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
+    """Read and validate a workflow file.
+
+    Arguments:
+        path: The TOML file.
+        overrides: ``key=value`` with a dotted key, as given to ``--set``.
+
+    Raises:
+        WorkflowError: It does not exist, is not TOML, or says something it cannot mean.
+    """
+    if not path.is_file():
+        near = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        raise WorkflowError(f"no workflow file {path}; {nearest(path.name, near)}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WorkflowError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _override(content, override)
+    content.setdefault("name", path.stem)
+    return parse(content, str(path))
+
+
+def parse(content: Mapping[str, Any], source: str = "workflow") -> Workflow:
+    """Validate the content of a workflow file.
+
+    >>> parse({"name": "a", "process": "zmumu", "features": [{"name": "M"}], "colour": 1})
+    Traceback (most recent call last):
+    hepgen.errors.WorkflowError: workflow: unknown key 'colour'; did you mean 'control'?
+    """
+    try:
+        return Workflow.model_validate(content)
+    except ValidationError as error:
+        problems = [_problem(entry) for entry in error.errors()]
+        raise WorkflowError(f"{source}: " + "; ".join(problems)) from None
+
+
+def to_toml(workflow: Workflow) -> str:
+    """The workflow with its defaults filled in, as TOML that reads back the same."""
+    content = workflow.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps(content)
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise WorkflowError(f"--set {override!r}: expected key=value, e.g. simulation.seed=7")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise WorkflowError(f"--set {override!r}: {table!r} is not a table")
+    content[last] = value
+
+
+def _problem(entry: Any) -> str:
+    place = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return f"unknown key {place!r}; {nearest(str(entry['loc'][-1]), _keys(entry['loc'][:-1]))}"
+    if entry["type"] == "missing":
+        return f"missing key {place!r}"
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    given = entry.get("input")
+    value = "" if isinstance(given, dict) else f" = {given!r}"
+    return f"{place}{value}: {message}" if place else message
+
+
+def _keys(place: tuple[int | str, ...]) -> list[str]:
+    """The keys known in one table of the file."""
+    tables: dict[str, type[Section]] = {
+        "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
+        "data": DataEntry, "simulation": SimulationEntry, "nle": TrainingEntry,
+        "npe": TrainingEntry, "inference": InferenceEntry, "calibration": CalibrationEntry,
+        "checks": ChecksEntry,
+    }  # fmt: skip
+    named = [str(part) for part in place if str(part) in tables]
+    return list((tables[named[-1]] if named else Workflow).model_fields)

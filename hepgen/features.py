@@ -1,0 +1,248 @@
+"""Features: the event columns a model sees, and the bijection to the space it is trained in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.errors import DataError
+from hepgen.events import Events
+
+_NORMAL_IQR = 1.3489795003921634
+"""The interquartile range of a standard Gaussian."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of the events that a model is trained on.
+
+    A bound is the edge of the feature's support (e.g. a mass window); values lie strictly
+    inside. Between two bounds the logit unbounds it, with one bound the logarithm of the
+    distance, with none the identity.
+
+    Arguments:
+        name: The column.
+        unit: e.g. ``GeV``; empty for a pure number.
+        label: How a plot writes it (LaTeX); the name where empty.
+        low, high: The bounds.
+
+    >>> mass = Feature("Dimuon_mass", "GeV", low=60.0, high=120.0)
+    >>> mass.unbounded(torch.tensor([90.0], dtype=torch.float64)).item()
+    0.0
+    """
+
+    name: str
+    unit: str = ""
+    label: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise DataError(
+                f"feature {self.name!r}: bounds ({self.low}, {self.high}); expected low < high"
+            )
+
+    @property
+    def axis(self) -> str:
+        """Its label with the unit, for a plot's axis."""
+        label = self.label or self.name
+        return f"{label} [{self.unit}]" if self.unit else label
+
+    def unbounded(self, x: Tensor) -> Tensor:
+        """v = b(x) on the whole real line; shape as x."""
+        below, above = math.isfinite(self.low), math.isfinite(self.high)
+        if below and above:
+            return torch.log((x - self.low) / (self.high - x))
+        if below:
+            return torch.log(x - self.low)
+        return -torch.log(self.high - x) if above else x
+
+    def physical(self, v: Tensor) -> Tensor:
+        """x = b⁻¹(v); shape as v."""
+        below, above = math.isfinite(self.low), math.isfinite(self.high)
+        if below and above:
+            return self.low + (self.high - self.low) * torch.sigmoid(v)
+        if below:
+            return self.low + torch.exp(v)
+        return self.high - torch.exp(-v) if above else v
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """log |db/dx| at x; shape as x."""
+        below, above = math.isfinite(self.low), math.isfinite(self.high)
+        if below and above:
+            width = math.log(self.high - self.low)
+            return width - torch.log(x - self.low) - torch.log(self.high - x)
+        if below:
+            return -torch.log(x - self.low)
+        return -torch.log(self.high - x) if above else torch.zeros_like(x)
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """The bijection u = (b(x) − mean)/std from d physical features to standardised ℝᵈ.
+
+    ``mean`` and ``std`` are robust: the median, and the interquartile range in units of a
+    Gaussian's. A heavy tail, such as that of a Breit–Wigner, would inflate a standard
+    deviation until the peak is a spike that a network cannot resolve.
+
+    >>> space = FeatureSpace((Feature("m", "GeV", low=60.0, high=120.0),), (0.0,), (0.5,))
+    >>> x = torch.tensor([[91.2], [75.0]], dtype=torch.float64)
+    >>> torch.allclose(space.inverse(space.forward(x)), x)
+    True
+    """
+
+    features: tuple[Feature, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise DataError("no features: expected at least one column to train on")
+        if not len(self.features) == len(self.mean) == len(self.std):
+            raise DataError(
+                f"{len(self.features)} features with {len(self.mean)} means and "
+                f"{len(self.std)} scales; expected one of each a feature"
+            )
+
+    @classmethod
+    def from_sample(cls, features: Sequence[Feature], x: Tensor) -> FeatureSpace:
+        """The space in which the sample ``x``, shape ``(N, d)``, has unit scale."""
+        check_features(x, features)
+        v = _unbounded(features, x).numpy()
+        low, median, high = np.quantile(v, [0.25, 0.5, 0.75], axis=0)
+        std = (high - low) / _NORMAL_IQR
+        std = np.where(std > 0, std, v.std(axis=0))
+        for feature, scale, value in zip(features, std, median, strict=True):
+            if not scale > 0:
+                raise DataError(
+                    f"feature {feature.name!r} has one value only, at {feature.name} = "
+                    f"{float(feature.physical(torch.tensor(float(value)))):g}; "
+                    "leave it out of the features"
+                )
+        return cls(tuple(features), tuple(median.tolist()), tuple(std.tolist()))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse values that are not finite, or not strictly inside the bounds."""
+        check_features(x, self.features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised u, shape ``(*, d)``, in float64, of physical x, shape ``(*, d)``."""
+        return (_unbounded(self.features, x) - self._vector(self.mean)) / self._vector(self.std)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        """Physical x, shape ``(*, d)``, in float64, of standardised u, shape ``(*, d)``."""
+        v = self._vector(self.mean) + self._vector(self.std) * u.double()
+        columns = zip(self.features, v.unbind(-1), strict=True)
+        return torch.stack([f.physical(column) for f, column in columns], dim=-1)
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``."""
+        columns = zip(self.features, x.double().unbind(-1), strict=True)
+        terms = torch.stack([f.log_jacobian(column) for f, column in columns], dim=-1)
+        return terms.sum(-1) - sum(math.log(scale) for scale in self.std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for model files; see :meth:`from_dict`."""
+        return {
+            "features": [_to_dict(feature) for feature in self.features],
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> FeatureSpace:
+        """The inverse of :meth:`to_dict`."""
+        features = tuple(feature_from_dict(feature) for feature in entry["features"])
+        mean, std = (tuple(float(value) for value in entry[key]) for key in ("mean", "std"))
+        return cls(features, mean, std)
+
+    @staticmethod
+    def _vector(values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+
+def events_to_tensor(events: Events, features: Sequence[Feature]) -> Tensor:
+    """The columns of the ``features``, shape ``(N, d)`` in float64, checked.
+
+    Raises:
+        DataError: A column is missing or jagged, or holds values that are not finite or
+            not strictly inside the feature's bounds.
+
+    >>> events = Events.from_columns({"m": np.array([91.2, 60.5])})
+    >>> events_to_tensor(events, [Feature("m", low=60.0, high=120.0)]).shape
+    torch.Size([2, 1])
+    """
+    x = torch.from_numpy(events.flat([feature.name for feature in features]))
+    check_features(x, features)
+    return x
+
+
+def check_features(x: Tensor, features: Sequence[Feature]) -> None:
+    """Refuse ``x``, shape ``(N, d)``, with values not finite or not strictly inside bounds."""
+    if x.ndim != 2 or x.shape[-1] != len(features):
+        raise DataError(
+            f"events of shape {tuple(x.shape)}; expected (N, {len(features)}), a column for "
+            f"each of {', '.join(feature.name for feature in features)}"
+        )
+    if len(x) == 0:
+        raise DataError("no events: the selection is empty; expected at least one")
+    for feature, column in zip(features, x.detach().double().numpy().T, strict=True):
+        _check_column(feature, column)
+
+
+def _check_column(feature: Feature, column: NDArray[np.float64]) -> None:
+    invalid = int(np.count_nonzero(~np.isfinite(column)))
+    if invalid:
+        raise DataError(
+            f"feature {feature.name!r}: {invalid} of {len(column)} values are NaN or infinite; "
+            "drop those events or repair the column"
+        )
+    outside = (column <= feature.low) | (column >= feature.high)
+    count = int(np.count_nonzero(outside))
+    if count:
+        raise DataError(
+            f"feature {feature.name!r}: {count} of {len(column)} values, e.g. "
+            f"{column[outside][0]:g}, are not strictly inside ({feature.low:g}, "
+            f"{feature.high:g}){' ' + feature.unit if feature.unit else ''}; "
+            "apply the selection the model was trained with"
+        )
+
+
+def feature_from_dict(entry: Mapping[str, Any]) -> Feature:
+    """A feature from plain values, as :meth:`FeatureSpace.to_dict` writes it."""
+    values = dict(entry)
+    for bound, default in (("low", -math.inf), ("high", math.inf)):
+        if values.get(bound) is None:
+            values[bound] = default
+    return Feature(**values)
+
+
+def _to_dict(feature: Feature) -> dict[str, Any]:
+    return {
+        "name": feature.name,
+        "unit": feature.unit,
+        "label": feature.label,
+        "low": feature.low if math.isfinite(feature.low) else None,
+        "high": feature.high if math.isfinite(feature.high) else None,
+    }
+
+
+def _unbounded(features: Sequence[Feature], x: Tensor) -> Tensor:
+    columns = zip(features, x.double().unbind(-1), strict=True)
+    return torch.stack([f.unbounded(column) for f, column in columns], dim=-1)

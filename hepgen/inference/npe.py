@@ -1,0 +1,352 @@
+"""Neural posterior estimation: p(θ | {x}) for event sets of any size, amortised.
+
+A network f embeds each event, the mean of f over the set and log N condition a density over
+the unbounded θ (Papamakarios and Murray, arXiv:1605.06376; for sets of independent
+observations Radev et al., arXiv:2003.06281). Training has two parts:
+
+1. *Embedding*: f and a first density, on small random subsets of each set. Which features of
+   an event are informative does not depend on N, and a gradient through few events is cheap.
+2. *Density*: f is now fixed, so the sum of f over any run of events is the difference of two
+   cumulated sums. A new density trains on runs of 100 to all events of a set, hundreds of
+   times over, without touching an event again.
+
+The mean of f carries its information about θ in digits below 1/√N. It is standardised over
+the training sets, and each kernel of the density has a linear skip from its condition to its
+location and log-scale; the width of the posterior then follows 1/√N over the range trained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hepgen.errors import DataError, FileError, ParameterError
+from hepgen.features import Feature, FeatureSpace
+from hepgen.inference.event_sets import event_weights
+from hepgen.inference.model_files import curve_from_dict, load_weights, read_model, write_model
+from hepgen.inference.nle import check_theta
+from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.inference.unbounded import UnboundedPrior
+from hepgen.nn.mixture import LogisticMixture
+from hepgen.nn.sets import (
+    BlockRows,
+    DeepSet,
+    SetRows,
+    block_offsets,
+    check_offsets,
+    segment_sum,
+)
+from hepgen.nn.train import Progress, train
+from hepgen.parameters import ParameterSet
+from hepgen.results import TrainingCurve
+
+_BLOCK = 50
+_EMBEDDED_AT_ONCE = 200_000
+_DENSITY_SHARE = 0.4
+"""How long the second part takes, in units of the first; for the time left only."""
+
+
+class NPE:
+    """p(θ | {x}) for event sets; made by :meth:`fit` or :meth:`load`."""
+
+    def __init__(
+        self,
+        network: _Network,
+        features: FeatureSpace,
+        parameters: ParameterSet,
+        *,
+        sizes: tuple[int, int],
+        curve: TrainingCurve,
+        embedding_curve: TrainingCurve,
+    ) -> None:
+        self.network = network
+        self.features = features
+        self.parameters = parameters
+        self.sizes = sizes
+        self.curve = curve
+        self.embedding_curve = embedding_curve
+        self._prior = UnboundedPrior(parameters)
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor,
+        offsets: Tensor,
+        theta: Tensor,
+        *,
+        features: Sequence[Feature],
+        parameters: ParameterSet,
+        smallest: int = 100,
+        subset: int = 300,
+        embedding: int = 24,
+        event_hidden: Sequence[int] = (48, 48),
+        components: int = 4,
+        hidden: Sequence[int] = (48, 48, 48),
+        embedding_epochs: int = 30,
+        density_epochs: int = 80,
+        validation_fraction: float = 0.1,
+        seed: int = 0,
+        checkpoint: Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        time_budget: float | None = None,
+    ) -> NPE:
+        """Learn p(θ | {x}) from simulated event sets, each with its own θ.
+
+        Arguments:
+            x: The events of all sets in order, shape ``(T, d)``, in physical variables.
+            offsets: Where each set starts, and the end, shape ``(S + 1,)``.
+            theta: The parameters that made each set, shape ``(S, D)``.
+            features: What the d columns are, with their bounds.
+            parameters: What the D columns of θ are.
+            smallest: The fewest events of a data set that the posterior will be asked about.
+            subset: The most events of a set that a step of the first part looks at.
+            embedding: The length of the embedding of an event.
+            event_hidden, hidden: The widths of the network of an event, and of the density.
+            components: Logistics a parameter; see :class:`hepgen.nn.mixture.LogisticMixture`.
+            embedding_epochs, density_epochs: Passes over the sets in the two parts.
+            seed, validation_fraction, progress: See :func:`hepgen.nn.train.train`.
+            checkpoint: As there; the second part has a file of its own beside it.
+            time_budget: Seconds for both parts.
+
+        Raises:
+            DataError: Events or offsets that cannot be used.
+            ParameterError: A θ outside its prior.
+        """
+        check_offsets(offsets, len(x))
+        check_theta(theta, parameters, len(offsets) - 1)
+        space = FeatureSpace.from_sample(features, x)
+        sizes = (min(smallest, int(offsets.diff().min())), int(offsets.diff().max()))
+        architecture = {
+            "embedding": embedding,
+            "event_hidden": list(event_hidden),
+            "components": components,
+            "hidden": list(hidden),
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            first, network = (
+                _Network(len(space), len(parameters.free), architecture) for _ in range(2)
+            )
+        events = space.forward(x).float()
+        target = UnboundedPrior(parameters).unbounded(theta).float()
+        first.standardise(block_rows(first.embedding, events, offsets, target, smallest))
+        share = 1 / (1 + _DENSITY_SHARE)
+        embedding_curve = train(
+            first,
+            lambda batch: first.density.loss(batch[2], first.embedding(batch[0], batch[1])),
+            SetRows(events, offsets, target, smallest=smallest, largest=subset),
+            batch_size=_batch(len(target), 40, 64),
+            epochs=embedding_epochs,
+            max_learning_rate=4e-3,
+            patience=None,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            checkpoint=checkpoint and checkpoint.with_name(f"embedding_{checkpoint.name}"),
+            progress=_both_parts(progress),
+            time_budget=time_budget and time_budget * share,
+        )
+        network.embedding.event.load_state_dict(first.embedding.event.state_dict())
+        rows = block_rows(network.embedding, events, offsets, target, smallest)
+        network.standardise(rows)
+        curve = train(
+            network.density,
+            lambda batch: network.density.loss(  # type: ignore[no-any-return]
+                batch[2], network.embedding.standardise(batch[0], batch[1])
+            ),
+            rows,
+            batch_size=_batch(len(target), 30, 256),
+            epochs=density_epochs,
+            max_learning_rate=3e-3,
+            weight_decay=1e-2,
+            patience=None,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=progress and _named(progress, "density"),
+            time_budget=time_budget and time_budget * (1 - share),
+        )
+        network.eval()
+        return cls(
+            network, space, parameters, sizes=sizes, curve=curve, embedding_curve=embedding_curve
+        )
+
+    def posterior(self) -> NPEPosterior:
+        """The posterior, in sbi's shapes."""
+        return NPEPosterior(self)
+
+    @torch.no_grad()
+    def condition(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> Tensor:
+        """Embeddings of data sets, shape ``(S, E + 1)``, each computed by itself.
+
+        Raises:
+            DataError: A set has fewer or more events than those trained on.
+        """
+        return torch.cat([self._embed(*one) for one in zip(x, weight, strict=True)])
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` into ``folder``."""
+        description = {
+            "architecture": self.network.architecture,
+            "features": self.features.to_dict(),
+            "parameters": self.parameters.to_dict(),
+            "sizes": list(self.sizes),
+            "training": {"embedding": self.embedding_curve, "density": self.curve},
+        }
+        write_model(Path(folder), "npe", description, self.network)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> NPE:
+        """Read what :meth:`save` wrote; nothing from the files is executed.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        entry = read_model(Path(folder), "npe")
+        try:
+            parameters = ParameterSet.from_dict(entry["parameters"])
+            features = FeatureSpace.from_dict(entry["features"])
+            low, high = entry["sizes"]
+            curves = [curve_from_dict(entry["training"][part]) for part in ("density", "embedding")]
+            with torch.device("meta"):
+                network = _Network(len(features), len(parameters.free), entry["architecture"])
+        except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
+            raise FileError(f"{folder}/model.json does not describe an NPE: {error!r}") from error
+        load_weights(Path(folder), network)
+        return cls(
+            network, features, parameters,
+            sizes=(int(low), int(high)), curve=curves[0], embedding_curve=curves[1],
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.features.names)
+        return f"NPE(p({', '.join(self.parameters.free_names)} | {{{names}}}))"
+
+    def _embed(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        self.features.check(x)
+        weights = event_weights(weight, len(x))
+        low, high = self.sizes
+        if not low <= weights.sum() <= high:
+            raise DataError(
+                f"a data set of {weights.sum().item():g} events; this posterior was trained on "
+                f"{low} to {high}: train it on sets of such a size, or use NLE, which knows no "
+                "limit"
+            )
+        embedding = self.network.embedding
+        chunks = self.features.forward(x).float().split(_EMBEDDED_AT_ONCE)
+        total = sum(
+            w @ embedding.embed(chunk).double()
+            for chunk, w in zip(chunks, weights.split(_EMBEDDED_AT_ONCE), strict=True)
+        )
+        mean = torch.as_tensor(total / weights.sum()).float()
+        return embedding.standardise(mean[None], weights.sum()[None])
+
+
+class NPEPosterior(Posterior):
+    """The amortised posterior of an :class:`NPE`: draws cost one pass of its networks."""
+
+    def __init__(self, npe: NPE) -> None:
+        super().__init__(npe.parameters)
+        self.npe = npe
+        self._unbounded = UnboundedPrior(npe.parameters)
+
+    def draw_batched(
+        self,
+        n: int,
+        x: Sequence[Tensor],
+        *,
+        weight: Sequence[Tensor | None] | None = None,
+        seed: int = 0,
+    ) -> list[PosteriorSample]:
+        """n independent draws for each data set; see :meth:`Posterior.draw_batched`."""
+        condition = self.npe.condition(x, [None] * len(x) if weight is None else weight)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            u = self.npe.network.density.sample(torch.Size([n]), condition)
+        theta = self._unbounded.physical(u).transpose(0, 1)
+        names = self._unbounded.names
+        return [PosteriorSample(one, names, "npe", (float(n),) * len(names)) for one in theta]
+
+    def log_prob(
+        self, theta: Tensor, x: Tensor | None = None, *, weight: Tensor | None = None
+    ) -> Tensor:
+        """log p(θ | x), shape ``(K,)``, −∞ outside the prior."""
+        theta = torch.atleast_2d(theta).double()
+        inside = torch.isfinite(self.prior.log_prob(theta))
+        u = self._unbounded.unbounded(theta)
+        condition = self.npe.condition([self.data(x)], [weight])
+        with torch.no_grad():
+            density = self.npe.network.density.log_prob(u[:, None].float(), condition)[:, 0]
+        values = density.double() - self._unbounded.log_jacobian(u)
+        return torch.where(inside, values, -torch.inf)
+
+
+class _Network(nn.Module):
+    """The two networks: of an event, and of the density."""
+
+    def __init__(self, features: int, parameters: int, architecture: dict[str, Any]) -> None:
+        from sbi.neural_nets.estimators import ZukoFlow  # takes seconds to import
+
+        super().__init__()
+        self.architecture = architecture
+        outputs, components = int(architecture["embedding"]), int(architecture["components"])
+        event_hidden, hidden = (
+            tuple(map(int, architecture[key])) for key in ("event_hidden", "hidden")
+        )
+        self.embedding = DeepSet(features, outputs, event_hidden)
+        self.density: Any = ZukoFlow(
+            LogisticMixture(parameters, outputs + 1, components, hidden),  # type: ignore[arg-type]
+            nn.Identity(),
+            input_shape=torch.Size([parameters]),
+            condition_shape=torch.Size([outputs + 1]),
+        )
+
+    @torch.no_grad()
+    def standardise(self, rows: BlockRows) -> None:
+        """Give the embeddings of the training sets zero mean and unit variance."""
+        mean, _ = rows.full()
+        self.embedding.location.copy_(mean.mean(0))
+        self.embedding.scale.copy_(mean.std(0).clamp(min=1e-6))
+
+
+@torch.no_grad()
+def block_rows(
+    embedding: DeepSet, events: Tensor, offsets: Tensor, target: Tensor, smallest: int
+) -> BlockRows:
+    """The sums of the embedding over blocks of events; see :class:`hepgen.nn.sets.BlockRows`."""
+    counts, starts = block_offsets(offsets, min(_BLOCK, smallest))
+    blocks = max(1, _EMBEDDED_AT_ONCE // int(counts.max()))
+    sums, first = [], 0
+    for part in counts.split(blocks):
+        last = first + int(part.sum())
+        sums.append(segment_sum(embedding.embed(events[first:last]), part))
+        first = last
+    return BlockRows(torch.cat(sums), counts, starts, target, smallest=smallest)
+
+
+def _batch(rows: int, steps: int, most: int) -> int:
+    """A batch of at most ``most`` rows that leaves an epoch about ``steps`` steps."""
+    return max(8, min(most, rows // steps))
+
+
+def _named(progress: Callable[[Progress], None], part: str) -> Callable[[Progress], None]:
+    return lambda now: progress(replace(now, part=part))
+
+
+def _both_parts(progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+    """Reports of the first part whose time left includes the second."""
+    if progress is None:
+        return None
+    start = time.monotonic()
+
+    def report(now: Progress) -> None:
+        first = time.monotonic() - start + now.seconds_left
+        left = now.seconds_left + _DENSITY_SHARE * first
+        progress(replace(now, part="embedding", seconds_left=left))
+
+    return report

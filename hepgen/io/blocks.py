@@ -1,0 +1,143 @@
+"""A folder of simulated blocks: each written once, whole, and found again after any stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hepgen.errors import FileError
+from hepgen.events import Events
+
+IDENTITY = "campaign.json"
+
+
+@dataclass(frozen=True)
+class StoredBlock:
+    """The kept events of one block, and what normalises them."""
+
+    events: Events
+    generated: int
+    selected: int
+
+
+class BlockStore:
+    """Blocks of one campaign in one folder.
+
+    Arguments:
+        folder: Made where it does not exist.
+        identity: What the events depend on (configuration, seed, versions). A folder that
+            holds blocks of another campaign is refused.
+
+    Raises:
+        FileError: The folder holds another campaign.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        known = folder / IDENTITY
+        text = json.dumps(identity, sort_keys=True, indent=1)
+        if not known.exists():
+            write_atomically(known, text.encode())
+        elif known.read_text() != text:
+            raise FileError(
+                f"{folder} holds blocks of another campaign ({_difference(known, identity)}); "
+                "choose another output, or remove that folder to start again"
+            )
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"block-{number:07d}.safetensors"
+
+    def __contains__(self, number: int) -> bool:
+        return self._path(number).exists()
+
+    def write(self, number: int, events: Events, generated: int, selected: int) -> None:
+        """Store one block, atomically."""
+        form, length, buffers = ak.to_buffers(ak.to_packed(events.columns))
+        arrays = {name: np.ascontiguousarray(buffer) for name, buffer in buffers.items()}
+        facts = {"form": form.to_json(), "length": length}
+        facts |= {"generated": generated, "selected": selected}
+        write_atomically(self._path(number), save(arrays, {"block": json.dumps(facts)}))
+
+    def read(self, number: int) -> StoredBlock:
+        """One block.
+
+        Raises:
+            FileError: It is missing or damaged.
+        """
+        path = self._path(number)
+        try:
+            with safe_open(path, framework="numpy") as stored:
+                facts = json.loads(stored.metadata()["block"])
+                buffers = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            columns = ak.from_buffers(facts["form"], facts["length"], buffers)
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise FileError(
+                f"block {path} cannot be read ({type(error).__name__}: {error}); remove it and "
+                "run again: it will be simulated anew, with the same events"
+            ) from error
+        return StoredBlock(Events(columns), facts["generated"], facts["selected"])
+
+    def read_all(self, numbers: range) -> Iterator[StoredBlock]:
+        """The blocks in order, one at a time."""
+        for number in numbers:
+            yield self.read(number)
+
+    def remove(self) -> None:
+        """Delete the blocks and, where nothing else is in it, the folder."""
+        for path in self.folder.glob("block-*.safetensors"):
+            path.unlink()
+        (self.folder / IDENTITY).unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or not there.
+
+    Raises:
+        FileError: It cannot be written, e.g. the disk is full.
+    """
+    handle, temporary = -1, ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise FileError(
+            f"cannot write {path}: {error.strerror or error}; nothing was left half-written; "
+            "free some space or choose another folder, and run the same command again"
+        ) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _difference(known: Path, identity: Mapping[str, Any]) -> str:
+    """Which entries differ, in words."""
+    try:
+        before = json.loads(known.read_text())
+    except ValueError:
+        return f"{known} cannot be read"
+    now = json.loads(json.dumps(identity))
+    keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    shown = [f"{k}: {_short(before.get(k))} there, {_short(now.get(k))} here" for k in keys[:3]]
+    return "; ".join(shown)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "…"

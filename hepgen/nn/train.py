@@ -1,0 +1,451 @@
+"""The one training loop: AdamW, a one-cycle learning rate, signed weights, early stopping.
+
+A step takes a batch by index from tensors in memory, so that nothing but the network costs
+time. The learning rate follows one cycle (Smith and Topin, arXiv:1708.07120): up from a
+25th of the maximum in the first part, then a cosine down to almost nothing. That anneals the
+noise of the gradients away and takes large batches at a high rate.
+
+Everything random in a step derives from (seed, step), and a checkpoint holds the weights, the
+moments of the optimiser and the position in the epoch. On a CPU an interrupted training that
+resumes therefore ends with the same weights, bit for bit, as one that ran through. The number
+of threads is the caller's choice (``torch.set_num_threads``); one that differs between two
+runs may change the order of a sum, and so the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hepgen.errors import DataError, FileError, TrainingError
+from hepgen.nn.rows import Rows
+from hepgen.nn.tensor_files import read_tensors, write_tensors
+from hepgen.results import TrainingCurve
+
+Loss = Callable[[tuple[Tensor, ...]], Tensor]
+"""A batch to the losses of its rows, shape ``(B,)``."""
+
+_SPLIT, _ORDER, _BATCH, _VALIDATION = range(4)
+_REPORT_SECONDS = 0.5
+_SAVE_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    Arguments:
+        epoch: The epoch that runs, from 1; after its end, that epoch.
+        epochs: How many there will be at most.
+        train: The mean training loss of this epoch so far.
+        validation: The last validation loss; NaN before the first.
+        seconds_left: An estimate for the rest.
+        part: Which part of a training in several, e.g. ``embedding``.
+    """
+
+    epoch: int
+    epochs: int
+    train: float
+    validation: float
+    seconds_left: float
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What determines the course of a training; part of a checkpoint's fingerprint."""
+
+    validation_fraction: float
+    batch_size: int
+    epochs: int
+    max_learning_rate: float
+    weight_decay: float
+    clip: float
+    patience: int | None
+    seed: int
+    time_budget: float | None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise TrainingError(
+                f"validation_fraction = {self.validation_fraction:g}: expected one in (0, 1)"
+            )
+        for name in ("batch_size", "epochs", "max_learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise TrainingError(f"{name} = {getattr(self, name):g}: expected a positive number")
+
+
+@dataclass
+class _State:
+    """Where the loop is, apart from the weights and the optimiser."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    weight: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = -1
+    stopped: str = ""
+    train: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+
+    @property
+    def best(self) -> float:
+        return self.validation[self.best_epoch] if self.best_epoch >= 0 else math.inf
+
+
+def train(
+    module: nn.Module,
+    loss: Loss,
+    data: Rows,
+    *,
+    weight: Tensor | None = None,
+    validation_fraction: float = 0.1,
+    batch_size: int = 4096,
+    epochs: int = 20,
+    max_learning_rate: float = 4e-3,
+    weight_decay: float = 1e-4,
+    clip: float = 5.0,
+    patience: int | None = 10,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    time_budget: float | None = None,
+) -> TrainingCurve:
+    """Minimise the weighted mean of ``loss`` over ``data``; leave the best weights in place.
+
+    The loss of a set of rows is Σ wᵢ lᵢ / Σ wᵢ, with signed weights; in a batch the weights
+    are divided by their mean over all training rows, so that a batch is unbiased.
+
+    Arguments:
+        module: What is trained, in place, on the device where its parameters are.
+        loss: A batch, as ``data.take`` gives it, to per-row losses, shape ``(B,)``.
+        data: The rows.
+        weight: Signed weights of the rows, shape ``(len(data),)``.
+        validation_fraction: The share of rows that only measures.
+        batch_size: Rows a step.
+        epochs: Passes over the training rows.
+        max_learning_rate: The top of the cycle.
+        weight_decay: Of AdamW (Loshchilov and Hutter, arXiv:1711.05101).
+        clip: The largest norm of a step's gradient.
+        patience: Stop after this many epochs without a better validation loss.
+        seed: Of the split, the order and whatever ``data.take`` draws.
+        checkpoint: A file to save to, now and then and on Ctrl-C, and to resume from. One
+            that belongs to other data or settings is ignored with a warning.
+        progress: Called twice a second and after each epoch.
+        time_budget: Seconds after which the cycle is complete, wherever it stands. Where it
+            binds, the result depends on the speed of the machine.
+
+    Returns:
+        Losses an epoch, the best epoch (from 0), the seconds used and why it stopped.
+
+    Raises:
+        DataError: Too few rows, or weights that are not finite or do not sum to a positive
+            number.
+        TrainingError: The loss became NaN or infinite. The module then has its best weights.
+
+    >>> from hepgen.nn.rows import Table
+    >>> x = torch.linspace(-1, 1, 200)[:, None]
+    >>> line = nn.Linear(1, 1)
+    >>> curve = train(line, lambda b: (line(b[0]) - 2 * b[0]).square().sum(-1), Table(x),
+    ...               batch_size=20, epochs=40, max_learning_rate=0.1)
+    >>> round(line.weight.item(), 2)
+    2.0
+    """
+    settings = _Settings(
+        validation_fraction, batch_size, epochs, max_learning_rate, weight_decay, clip, patience,
+        seed, time_budget,
+    )  # fmt: skip
+    loop = _Loop(module, loss, data, weight, settings, checkpoint, progress)
+    try:
+        return loop.run()
+    except KeyboardInterrupt:
+        loop.save()
+        raise
+
+
+def one_cycle(fraction: float, maximum: float, rise: float = 0.15) -> float:
+    """The learning rate when a ``fraction`` of the training is done.
+
+    >>> [round(one_cycle(f, 1.0), 3) for f in (0.0, 0.15, 0.575, 1.0)]
+    [0.04, 1.0, 0.5, 0.0]
+    """
+    if fraction < rise:
+        return maximum * (0.04 + 0.96 * fraction / rise)
+    fall = min((fraction - rise) / (1 - rise), 1.0)
+    return maximum * (1e-4 + (1 - 1e-4) * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+class _Loop:
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Loss,
+        data: Rows,
+        weight: Tensor | None,
+        settings: _Settings,
+        checkpoint: Path | None,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.module, self.loss, self.data = module, loss, data
+        self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
+        self.training, self.validation = _split(len(data), settings)
+        self.weight = _normalised(weight, len(data), self.training)
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=0.0, weight_decay=settings.weight_decay, foreach=True
+        )
+        self.state = _State()
+        self.best = _copy(module)
+        self.steps = math.ceil(len(self.training) / settings.batch_size)
+        self.consistent = True
+        self.clock = self.reported = self.saved = time.monotonic()
+
+    def run(self) -> TrainingCurve:
+        self._resume()
+        while not self.state.stopped:
+            self._epoch()
+        self.module.load_state_dict(self.best)
+        self.module.eval()
+        return self._curve()
+
+    def save(self) -> None:
+        """Write the checkpoint, unless a step was interrupted half-way."""
+        if self.checkpoint is None or not self.consistent:
+            return
+        self._tick()
+        metadata = {"fingerprint": self._fingerprint(), "state": asdict(self.state)}
+        write_tensors(self.checkpoint, dict(self._tensors()), metadata)
+        self.saved = time.monotonic()
+
+    def _epoch(self) -> None:
+        self.module.train()
+        order = self._order()
+        while self.state.step < self.steps:
+            start = self.state.step * self.settings.batch_size
+            self._step(order[start : start + self.settings.batch_size])
+            self._report()
+            self._save_now_and_then()
+        self._finish_epoch()
+
+    def _step(self, index: Tensor) -> None:
+        number = self.state.epoch * self.steps + self.state.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = one_cycle(self._fraction(), self.settings.max_learning_rate)
+        total, weight = self._loss(index, _generator(self.settings.seed, _BATCH, number))
+        self.optimizer.zero_grad(set_to_none=True)
+        # Divided by the rows, not by their weights: negative ones may sum to nothing.
+        (total / len(index)).backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip)
+        self._refuse_non_finite(total.item(), "training loss")
+        self._refuse_non_finite(norm.item(), "gradient")
+        self.consistent = False
+        self.optimizer.step()
+        self.state.loss += total.item()
+        self.state.weight += weight
+        self.state.step += 1
+        self.consistent = True
+
+    def _loss(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
+        """Σ wᵢ lᵢ and Σ wᵢ over the rows ``index``."""
+        losses = self.loss(self.data.take(index, generator))
+        if self.weight is None:
+            return losses.sum(), float(len(index))
+        weight = self.weight.index_select(0, index)
+        return (weight.to(losses) * losses).sum(), float(weight.sum())
+
+    def _finish_epoch(self) -> None:
+        state = self.state
+        validation = self._validate()
+        self.consistent = False
+        state.train.append(state.loss / state.weight if state.weight else math.nan)
+        state.validation.append(validation)
+        state.learning_rate.append(float(self.optimizer.param_groups[0]["lr"]))
+        if validation < state.best:
+            state.best_epoch, self.best = state.epoch, _copy(self.module)
+        state.epoch, state.step, state.loss, state.weight = state.epoch + 1, 0, 0.0, 0.0
+        state.stopped = self._why_stop()
+        self.consistent = True
+        if state.stopped:
+            self.save()
+        self._report(force=True)
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        self.module.eval()
+        generator = _generator(self.settings.seed, _VALIDATION, 0)
+        parts = [self._loss(part, generator) for part in self._validation_batches()]
+        loss = sum(total.item() for total, _ in parts) / sum(weight for _, weight in parts)
+        self._refuse_non_finite(loss, "validation loss")
+        return loss
+
+    def _validation_batches(self) -> tuple[Tensor, ...]:
+        return self.validation.split(2 * self.settings.batch_size)
+
+    def _why_stop(self) -> str:
+        state, patience = self.state, self.settings.patience
+        if state.epoch >= self.settings.epochs:
+            return "all epochs done"
+        if self._fraction() >= 1:
+            return "time budget used"
+        if patience is not None and state.epoch - 1 - state.best_epoch >= patience:
+            return f"no better validation loss in {patience} epochs"
+        return ""
+
+    def _fraction(self) -> float:
+        """The part of the training that is done, by steps or by time."""
+        done = (self.state.epoch * self.steps + self.state.step) / (
+            self.settings.epochs * self.steps
+        )
+        if self.settings.time_budget is None:
+            return done
+        self._tick()
+        return max(done, self.state.seconds / self.settings.time_budget)
+
+    def _order(self) -> Tensor:
+        generator = _generator(self.settings.seed, _ORDER, self.state.epoch)
+        return self.training[torch.randperm(len(self.training), generator=generator)]
+
+    def _refuse_non_finite(self, value: float, what: str) -> None:
+        if math.isfinite(value):
+            return
+        self.module.load_state_dict(self.best)
+        best = self.state.best_epoch
+        kept = f"those of epoch {best + 1}" if best >= 0 else "the initial ones"
+        raise TrainingError(
+            f"the {what} became {value} in epoch {self.state.epoch + 1}, step "
+            f"{self.state.step + 1}; the weights are now {kept}. Lower max_learning_rate "
+            f"(now {self.settings.max_learning_rate:g}), or look for extreme values in the data"
+        )
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self.clock
+        self.clock = now
+
+    def _report(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if self.progress is None or (now - self.reported < _REPORT_SECONDS and not force):
+            return
+        self.reported = now
+        self._tick()
+        state, fraction = self.state, self._fraction()
+        left = 0.0 if state.stopped else state.seconds * (1 / max(fraction, 1e-9) - 1)
+        running = state.loss / state.weight if state.weight else math.nan
+        self.progress(
+            Progress(
+                epoch=state.epoch if force else state.epoch + 1,
+                epochs=self.settings.epochs,
+                train=state.train[-1] if force else running,
+                validation=state.validation[-1] if state.validation else math.nan,
+                seconds_left=max(left, 0.0),
+            )
+        )
+
+    def _save_now_and_then(self) -> None:
+        if self.checkpoint is not None and time.monotonic() - self.saved > _SAVE_SECONDS:
+            self.save()
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for prefix, weights in (("module", self.module.state_dict()), ("best", self.best)):
+            yield from ((f"{prefix}/{name}", tensor) for name, tensor in weights.items())
+        for name, parameter in self.module.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                yield f"optimizer/{key}/{name}", value
+
+    def _fingerprint(self) -> str:
+        shapes = {name: list(t.shape) for name, t in self.module.state_dict().items()}
+        text = json.dumps([asdict(self.settings), len(self.data), shapes], sort_keys=True)
+        digest = hashlib.sha256(text.encode())
+        some = self.training[:256]
+        sample = self.data.take(some, _generator(0, _BATCH, 0))
+        for tensor in (*sample, *([self.weight[some]] if self.weight is not None else [])):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _resume(self) -> None:
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        try:
+            tensors, metadata = read_tensors(self.checkpoint)
+            if metadata.get("fingerprint") != self._fingerprint():
+                raise FileError("it belongs to other data or settings")
+            self._restore(tensors, metadata["state"])
+        except (FileError, KeyError, TypeError, RuntimeError) as error:
+            _log.warning("checkpoint %s is not used: %s", self.checkpoint, error)
+
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        best, restored = _part(tensors, "best/"), _State(**state)
+        self.module.load_state_dict(_part(tensors, "module/"))
+        self.best = {name: tensor.to(self.best[name].device) for name, tensor in best.items()}
+        for name, parameter in self.module.named_parameters():
+            moments = {
+                key: tensors[f"optimizer/{key}/{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer/{key}/{name}" in tensors
+            }
+            if moments:
+                self.optimizer.state[parameter] = {
+                    key: value if key == "step" else value.to(parameter.device)
+                    for key, value in moments.items()
+                }
+        self.state = restored
+        self.clock = time.monotonic()
+
+    def _curve(self) -> TrainingCurve:
+        self._tick()
+        state = self.state
+        return TrainingCurve(
+            tuple(state.train), tuple(state.validation), tuple(state.learning_rate),
+            state.best_epoch, state.seconds, state.stopped,
+        )  # fmt: skip
+
+
+def _split(rows: int, settings: _Settings) -> tuple[Tensor, Tensor]:
+    held_out = max(1, round(rows * settings.validation_fraction))
+    if rows < 2 or held_out >= rows:
+        raise DataError(f"{rows} rows to train on; expected at least two")
+    order = torch.randperm(rows, generator=_generator(settings.seed, _SPLIT, 0))
+    return order[held_out:], order[:held_out]
+
+
+def _normalised(weight: Tensor | None, rows: int, training: Tensor) -> Tensor | None:
+    if weight is None:
+        return None
+    if weight.shape != (rows,):
+        raise DataError(f"weights of shape {tuple(weight.shape)}; expected ({rows},)")
+    invalid = int((~torch.isfinite(weight)).sum())
+    if invalid:
+        raise DataError(f"{invalid} of {rows} weights are NaN or infinite; expected none")
+    mean = weight.double()[training].mean()
+    if not mean > 0:
+        raise DataError(
+            f"the weights have mean {mean.item():g}; expected a positive one, so that the "
+            "weighted sample is a density"
+        )
+    return weight.double() / mean
+
+
+def _generator(seed: int, kind: int, number: int) -> torch.Generator:
+    entropy = np.random.SeedSequence([seed % 2**63, kind, number]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(entropy[0]) % 2**63)
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,249 @@
+"""Infer: p(θ | data) from a file, the checks that say whether to believe it, and a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.config import to_toml
+from hepgen.errors import FileError
+from hepgen.events import WEIGHT, Events
+from hepgen.inference.grid import GridPosterior, grid_posterior
+from hepgen.inference.likelihood_posterior import LikelihoodPosterior
+from hepgen.inference.posterior import PosteriorSample
+from hepgen.io.blocks import write_atomically
+from hepgen.io.root import RootWriter
+from hepgen.pipeline.data import DataRequest, Observed, read_observed
+from hepgen.pipeline.predictive import compare, predict, support_checks
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.train import METHODS, trained
+from hepgen.pipeline.validate import posterior_of, validate
+from hepgen.results import (
+    Calibration,
+    Check,
+    FeatureComparison,
+    InferenceResult,
+    ParameterEstimate,
+    TrainingCurve,
+    to_json,
+)
+
+Array = NDArray[np.float64]
+GRID_PARAMETERS = 2
+"""The grid cross-check is done for at most this many parameters of interest."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A result with everything that its report shows."""
+
+    result: InferenceResult
+    samples: Mapping[str, PosteriorSample]
+    comparisons: Sequence[FeatureComparison]
+    calibrations: Sequence[Calibration]
+    curves: Mapping[str, TrainingCurve]
+    observed: Observed
+
+
+def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
+    """The posterior of the free parameters given a data file.
+
+    Estimators that are missing or out of date are trained first.
+
+    Arguments:
+        session: The workflow.
+        request: Which data.
+        method: The headline estimator; by default the workflow's.
+    """
+    started = time.monotonic()
+    observed = read_observed(session, request)
+    session.monitor.say(
+        f"{len(observed.events)} events selected from {', '.join(observed.sources)}"
+    )
+    calibrations, checks = validate(session)
+    x, weight = _tensors(session, observed.events)
+    headline = method or session.workflow.inference.method
+    samples = _samples(session, x, weight)
+    checks += sampler_checks(session, samples["nle"])
+    checks += grid_checks(session, x, weight, samples["nle"])
+    if "npe" in samples:
+        checks += agreement_checks(session, samples)
+    predictive = predict(session, samples[headline].theta.numpy())
+    checks += support_checks(session, observed, predictive)
+    provenance = session.provenance(
+        data={"files": list(observed.sources), "layout": observed.layout, "cut": request.cut},
+        seconds=round(time.monotonic() - started, 1),
+    )
+    result = InferenceResult(
+        headline, len(observed.events), estimates(session, samples[headline]), checks,
+        provenance, observed.selection,
+    )  # fmt: skip
+    return Inference(
+        result, samples, compare(session, observed, predictive), calibrations,
+        {name: trained(session, name).curve for name in METHODS}, observed,
+    )  # fmt: skip
+
+
+def _tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
+    x = torch.from_numpy(events.flat(session.feature_names))
+    return x, torch.from_numpy(events.weight) if WEIGHT in events else None
+
+
+def _samples(session: Session, x: Tensor, weight: Tensor | None) -> dict[str, PosteriorSample]:
+    """Draws by NUTS from the learned likelihood, and by NPE where weights allow it."""
+    entry = session.workflow.inference
+    draws = entry.chains * entry.draws
+    samples = {}
+    with session.monitor.task("sample the posterior", 2) as update:
+        posterior = posterior_of(session, "nle")
+        if isinstance(posterior, LikelihoodPosterior):
+            posterior.method = "nuts"
+        samples["nle"] = posterior.draw(draws, x, weight=weight, seed=entry.seed)
+        update(1)
+        if weight is None:
+            samples["npe"] = posterior_of(session, "npe").draw(draws, x, seed=entry.seed)
+        update(2)
+    return samples
+
+
+def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
+    """The marginal posterior of each free parameter."""
+    return {
+        parameter.name: ParameterEstimate.from_samples(
+            sample.theta[:, i].numpy(),
+            parameter.role,
+            parameter.unit,
+            sample.r_hat[i] if sample.r_hat else None,
+            sample.effective_samples[i],
+        )
+        for i, parameter in enumerate(session.parameters.free)
+    }
+
+
+def sampler_checks(session: Session, sample: PosteriorSample) -> list[Check]:
+    """Have the Markov chains converged?"""
+    limits = session.workflow.checks
+    r_hat = max(sample.r_hat or (1.0,))
+    effective = min(sample.effective_samples)
+    return [
+        Check("sampler: R-hat", r_hat <= limits.r_hat, r_hat, limits.r_hat,
+              "largest ratio of the variance between chains to that within; 1 if converged"),
+        Check("sampler: effective samples", effective >= limits.effective_samples, effective,
+              limits.effective_samples, "independent draws that the chains are worth, at least"),
+        Check("sampler: divergences", sample.divergences == 0, float(sample.divergences), 0.0,
+              "transitions of the sampler whose integration failed"),
+    ]  # fmt: skip
+
+
+def grid_checks(
+    session: Session, x: Tensor, weight: Tensor | None, sample: PosteriorSample
+) -> list[Check]:
+    """The Markov chains against a grid, where there are few parameters of interest."""
+    names = session.parameters.interest
+    if len(names) > GRID_PARAMETERS:
+        return []
+    posterior = posterior_of(session, "nle")
+    if not isinstance(posterior, LikelihoodPosterior):
+        return []
+    grid: GridPosterior = grid_posterior(posterior, names, x, weight=weight)
+    limit = session.workflow.checks.grid
+    checks = []
+    for name in names:
+        draws = sample.column(name)
+        shift = abs(grid.mean(name) - float(draws.mean())) / float(draws.std())
+        checks.append(
+            Check(f"grid: {name}", shift <= limit, shift, limit,
+                  "difference of the means of NUTS and of a grid with Laplace-marginalised "
+                  "nuisances, in standard deviations")
+        )  # fmt: skip
+    return checks
+
+
+def agreement_checks(session: Session, samples: Mapping[str, PosteriorSample]) -> list[Check]:
+    """The learned likelihood against the amortised posterior."""
+    limit = session.workflow.checks.agreement
+    checks = []
+    for name in session.parameters.interest:
+        nle, npe = (samples[method].column(name) for method in METHODS)
+        shift = abs(float(nle.mean() - npe.mean())) / float(nle.std())
+        checks.append(
+            Check(f"NLE against NPE: {name}", shift <= limit, shift, limit,
+                  "difference of the posterior means of two independent estimators, in "
+                  "standard deviations")
+        )  # fmt: skip
+    return checks
+
+
+def write_results(session: Session, inference: Inference, output: Path) -> Path:
+    """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder {output}: {error.strerror}") from error
+    with session.monitor.task("write the report", 1) as update:
+        write_atomically(output / "result.json", (to_json(inference.result) + "\n").encode())
+        _write_posterior(inference, output / "posterior.root")
+        report = _write_report(session, inference, output / "report.html")
+        update(1)
+    return report
+
+
+def _write_posterior(inference: Inference, path: Path) -> None:
+    sample = inference.samples[inference.result.method]
+    columns = {n: sample.theta[:, i].numpy() for i, n in enumerate(sample.names)}
+    with RootWriter(path, tree="posterior", overwrite=True) as writer:
+        writer.write(Events.from_columns(columns))
+        writer.metadata({"method": sample.method, "provenance": inference.result.provenance})
+
+
+def _write_report(session: Session, inference: Inference, path: Path) -> Path:
+    # matplotlib takes a second to import, and only a report needs it.
+    from hepgen.report import write_report
+
+    parameters = session.parameters
+    return write_report(
+        path, inference.result, _figures(session, inference),
+        title=session.workflow.title or session.workflow.name,
+        curves=inference.curves, calibrations=inference.calibrations,
+        configuration=to_toml(session.workflow),
+        labels={p.name: p.label or p.name for p in parameters},
+    )  # fmt: skip
+
+
+def _figures(session: Session, inference: Inference) -> dict[str, Any]:
+    from hepgen import plots
+
+    free = session.parameters.free
+    order = [
+        inference.result.method,
+        *(m for m in inference.samples if m != inference.result.method),
+    ]
+    draws = {m.upper(): inference.samples[m].theta.numpy() for m in order}
+    figures: dict[str, Any] = {}
+    for i, parameter in enumerate(free):
+        if parameter.role == "interest":
+            figures[f"Posterior of {parameter.name}"] = plots.plot_posterior(
+                {name: d[:, i] for name, d in draws.items()}, parameter,
+                reference_error=parameter.reference_error,
+                data=f"{inference.result.events} events",
+            )  # fmt: skip
+    figures["All parameters"] = plots.plot_corner(draws, free)
+    for comparison in inference.comparisons:
+        figures[f"Data and prediction: {comparison.name}"] = plots.plot_comparison(comparison)
+    for parameter in (p for p in free if p.role == "interest"):
+        figures[f"Coverage of {parameter.name}"] = plots.plot_coverage(
+            inference.calibrations, parameter
+        )
+        figures[f"Pulls of {parameter.name}"] = plots.plot_pulls(inference.calibrations, parameter)
+        figures[f"Ranks of {parameter.name}"] = plots.plot_ranks(inference.calibrations, parameter)
+    for name, curve in inference.curves.items():
+        figures[f"Training of {name.upper()}"] = plots.plot_training(curve, name=name.upper())
+    return figures

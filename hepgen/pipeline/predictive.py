@@ -1,0 +1,158 @@
+"""Posterior predictive: what the chain makes of the parameters that were inferred."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hepgen.diagnostics.support import holm, prior_predictive_p_value, two_sample_p_value
+from hepgen.events import Events
+from hepgen.features import Feature
+from hepgen.pipeline.data import Observed
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.train import simulated, training_campaign
+from hepgen.pipeline.validate import pseudo_data
+from hepgen.results import Check, FeatureComparison
+from hepgen.simulators.campaign import POINT, Campaign
+
+Array = NDArray[np.float64]
+POINTS = 64
+"""Posterior draws that are simulated."""
+COMPARED = 2000
+"""Simulated events in a two-sample test."""
+
+
+@dataclass(frozen=True)
+class Predictive:
+    """Events simulated at posterior draws, with the number of the draw of each."""
+
+    events: Events
+    points: NDArray[np.int64]
+
+
+def predict(session: Session, theta: Array) -> Predictive:
+    """Simulate the chain at ``theta``, posterior draws of shape ``(S, D)``."""
+    entry = session.workflow.inference
+    chosen = theta[np.linspace(0, len(theta) - 1, POINTS).astype(int)]
+    per_point = 1 << max(8, int(math.log2(entry.predictive_events / POINTS)))
+    campaign = Campaign(
+        session.chain, session.parameters, per_point * POINTS, entry.seed, theta=chosen,
+        points=per_point, block_size=per_point * 8,
+    )  # fmt: skip
+    parts = []
+    with session.monitor.task("simulate the posterior predictive", campaign.blocks) as update:
+        for number in range(campaign.blocks):
+            parts.append(campaign.simulate(number).events)
+            update(number + 1)
+    events = Events.concatenate(parts)
+    _, points = np.unique(np.asarray(events[POINT]), return_inverse=True)
+    return Predictive(events, points)
+
+
+def compare(
+    session: Session, observed: Observed, predictive: Predictive
+) -> list[FeatureComparison]:
+    """The data beside the prediction, for every feature of the data."""
+    training = _training_sample(session)
+    return [
+        _comparison(feature, observed.events, predictive, training.get(feature.name))
+        for feature in (*session.features, *session.control)
+        if feature.name in observed.events
+    ]
+
+
+def _training_sample(session: Session) -> dict[str, Array]:
+    campaign = training_campaign(session)
+    first = next(simulated(session, campaign, "events", "simulate events for the density"))
+    return {name: first.flat([name])[:, 0] for name in session.feature_names}
+
+
+def _comparison(
+    feature: Feature, data: Events, predictive: Predictive, training: Array | None
+) -> FeatureComparison:
+    values, weight = data.flat([feature.name])[:, 0], data.weight
+    simulated_values = predictive.events.flat([feature.name])[:, 0]
+    edges = bin_edges(feature, np.concatenate([values, simulated_values]))
+    counts, _ = np.histogram(values, edges, weights=weight)
+    squares, _ = np.histogram(values, edges, weights=weight**2)
+    shares = _shares(simulated_values, predictive.points, edges)
+    scale = float(weight.sum())
+    weighted = bool(np.any(weight != 1))
+    reference = None
+    if training is not None:
+        reference = np.histogram(training, edges)[0] / len(training) * scale
+    return FeatureComparison(
+        name=feature.name, edges=edges, observed=counts.astype(np.float64),
+        predicted=shares.mean(axis=0) * scale, uncertainty=shares.std(axis=0) * scale,
+        in_likelihood=training is not None,
+        p_value=_p_value(values[:, None], simulated_values[:, None]),
+        label=feature.label, unit=feature.unit, training=reference,
+        observed_std=np.sqrt(squares) if weighted else None,
+    )  # fmt: skip
+
+
+def _shares(values: Array, points: NDArray[np.int64], edges: Array) -> Array:
+    """The share of each bin, for each posterior draw, shape ``(P, B)``."""
+    number = int(points.max()) + 1
+    table, _, _ = np.histogram2d(points, values, bins=(np.arange(number + 1) - 0.5, edges))
+    totals: Array = np.bincount(points, minlength=number)[:, None].astype(np.float64)
+    shares: Array = table / np.maximum(totals, 1)
+    return shares
+
+
+def bin_edges(feature: Feature, values: Array, bins: int = 30) -> Array:
+    """Even bins over the bounds of a feature, or over the bulk of its values, rounded."""
+    low, high = np.quantile(values, [0.002, 0.998])
+    low = feature.low if math.isfinite(feature.low) else low
+    high = feature.high if math.isfinite(feature.high) else high
+    step = 10.0 ** math.floor(math.log10(max(high - low, 1e-12) / bins))
+    step *= min((f for f in (1, 2, 2.5, 5, 10) if f * step * bins >= (high - low)), default=10)
+    first = math.floor(low / step + 1e-9) * step
+    count = max(1, math.ceil((high - first) / step - 1e-9))
+    edges: Array = first + step * np.arange(count + 1)
+    return edges
+
+
+def _p_value(observed: Array, simulated_values: Array, seed: int = 0) -> float:
+    rng = np.random.default_rng(seed)
+    few = rng.permutation(len(simulated_values))[:COMPARED]
+    some = rng.permutation(len(observed))[:COMPARED]
+    return two_sample_p_value(observed[some], simulated_values[few], seed=seed)
+
+
+def support_checks(session: Session, observed: Observed, predictive: Predictive) -> list[Check]:
+    """Is the data like the training sample, and like what was inferred from it?"""
+    limit = session.workflow.checks.p_value
+    names = list(session.feature_names)
+    data, simulation = observed.events.flat(names), predictive.events.flat(names)
+    sets, _ = pseudo_data(session)
+    training = _training_sample(session)
+    reference = np.stack([training[name] for name in names], axis=-1)[:COMPARED]
+    arrays = [s.numpy() for s in sets]
+    groups = [[i] for i in range(len(names))] + ([list(range(len(names)))] if names[1:] else [])
+    titles = names + (["jointly"] if names[1:] else [])
+    prior = [
+        prior_predictive_p_value(data[:, g], [a[:, g] for a in arrays], reference[:, g])
+        for g in groups
+    ]
+    posterior = [_p_value(data[:, g], simulation[:, g]) for g in groups]
+    return [
+        *_p_checks("support", titles, prior, limit,
+                   "p-value that data like this come from some θ of the prior"),
+        *_p_checks("posterior predictive", titles, posterior, limit,
+                   "p-value that the data follow the distribution that was inferred from them"),
+    ]  # fmt: skip
+
+
+def _p_checks(
+    kind: str, titles: list[str], values: list[float], limit: float, meaning: str
+) -> list[Check]:
+    corrected = holm(values)
+    words = f"{meaning}, corrected for {len(values)} tests" if len(values) > 1 else meaning
+    return [
+        Check(f"{kind}: {title}", value >= limit, value, limit, words)
+        for title, value in zip(titles, corrected, strict=True)
+    ]

@@ -1,0 +1,138 @@
+"""Session: the objects that one workflow file describes, and the folder it works in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hepgen.config import Workflow, load, to_toml
+from hepgen.errors import WorkflowError, nearest
+from hepgen.features import Feature
+from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
+from hepgen.pipeline.monitor import Monitor, Silent
+from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes import process
+from hepgen.simulators.reconstruction import DIMUON_COLUMNS
+from hepgen.store import RunFolder, versions
+
+
+@dataclass
+class Session:
+    """A workflow, ready to be worked on.
+
+    Arguments:
+        workflow: The validated file.
+        source: Where it came from; relative paths in it start there.
+        jobs: Worker processes for simulation.
+        monitor: Shows progress.
+    """
+
+    workflow: Workflow
+    source: Path
+    jobs: int = 1
+    monitor: Monitor = field(default_factory=Silent)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        overrides: Sequence[str] = (),
+        jobs: int = 1,
+        monitor: Monitor | None = None,
+    ) -> Session:
+        """Read a workflow file and check that it makes sense.
+
+        Raises:
+            WorkflowError: It does not.
+        """
+        session = cls(load(path, overrides), path, jobs, monitor or Silent())
+        _ = session.chain, session.parameters, session.features, session.control
+        return session
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """The run folder, made on first use."""
+        return RunFolder(Path(self.workflow.folder or f"runs/{self.workflow.name}"))
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The simulator."""
+        return process(self.workflow.process, **self.workflow.chain)
+
+    @cached_property
+    def parameters(self) -> ParameterSet:
+        """The chain's parameters, with what the workflow says of them."""
+        known = self.chain.parameters
+        for name in self.workflow.parameters:
+            if name not in known:
+                raise WorkflowError(
+                    f"parameters.{name}: the chain {self.chain.name!r} has no such parameter; "
+                    f"{nearest(name, known.names)}"
+                )
+        return ParameterSet([self._parameter(p) for p in known])
+
+    def _parameter(self, parameter: Parameter) -> Parameter:
+        entry = self.workflow.parameters.get(parameter.name)
+        if entry is None:
+            return dataclasses.replace(parameter, role="nuisance", prior=None)
+        changes = entry.model_dump(exclude_none=True, exclude={"prior"})
+        prior = prior_from_dict(entry.prior)  # type: ignore[arg-type]
+        role = entry.role or "nuisance"
+        if prior is not None and entry.default is None:
+            changes["default"] = _inside(parameter.default, prior.low, prior.high)
+        return dataclasses.replace(parameter, **(changes | {"prior": prior, "role": role}))
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The columns that enter the likelihood."""
+        return tuple(
+            self._feature(entry.name, low=entry.low, high=entry.high)
+            for entry in self.workflow.features
+        )
+
+    @cached_property
+    def control(self) -> tuple[Feature, ...]:
+        """The columns that are plotted beside."""
+        return tuple(self._feature(name) for name in self.workflow.control)
+
+    def _feature(self, name: str, low: float | None = None, high: float | None = None) -> Feature:
+        if name not in self.chain.observables:
+            raise WorkflowError(
+                f"feature {name!r} is no observable of {self.chain.name!r}; "
+                f"{nearest(name, self.chain.observables)}"
+            )
+        unit, label = DIMUON_COLUMNS.get(name, ("", name))
+        bounds = {k: v for k, v in (("low", low), ("high", high)) if v is not None}
+        return Feature(name, unit, label, **bounds)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the columns that enter the likelihood."""
+        return tuple(feature.name for feature in self.features)
+
+    def near(self, path: str) -> str:
+        """A path in the workflow file, seen from the current folder."""
+        if "://" in path or Path(path.split(":")[0]).is_absolute():
+            return path
+        return str(self.source.parent / path)
+
+    def provenance(self, **more: Any) -> dict[str, Any]:
+        """What made an output: configuration, versions, seeds."""
+        simulation = self.workflow.simulation
+        seeds = {
+            "simulation": simulation.seed,
+            "nle": self.workflow.nle.seed,
+            "npe": self.workflow.npe.seed,
+            "inference": self.workflow.inference.seed,
+            "calibration": self.workflow.calibration.seed,
+        }
+        return {"versions": versions(), "seeds": seeds, "workflow": to_toml(self.workflow), **more}
+
+
+def _inside(value: float, low: float, high: float) -> float:
+    """The value, or the middle of the range where it lies outside."""
+    return value if low <= value <= high else 0.5 * (low + high)

@@ -1,0 +1,83 @@
+"""Show: what is in a file, a workflow or a model, and a result in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hepgen.config import load, to_toml
+from hepgen.errors import FileError
+from hepgen.io.root import FileDescription, describe
+from hepgen.io.sources import resolve
+from hepgen.pipeline.data import find
+from hepgen.results import Check, InferenceResult, ParameterEstimate, rounded
+
+
+def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
+    """Facts, for machines, and words, for people.
+
+    Raises:
+        FileError: There is no such thing.
+    """
+    path = Path(target)
+    if path.suffix == ".toml":
+        workflow = load(path, overrides)
+        return workflow.model_dump(mode="json", exclude_none=True), to_toml(workflow).rstrip()
+    if (path / "model.json").exists():
+        return _model(path / "model.json")
+    if path.is_dir() and not list(path.glob("*.root")):
+        raise FileError(f"{target} is a folder without model.json or ROOT files; expected a "
+                        "workflow (.toml), a ROOT file or a model folder")  # fmt: skip
+    source = resolve([find(target)])[0]
+    return _root(describe(source))
+
+
+def _model(path: Path) -> tuple[Any, str]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path} cannot be read as JSON: {error}") from error
+    return content, json.dumps(content, indent=1)
+
+
+def _root(file: FileDescription) -> tuple[Any, str]:
+    facts: dict[str, Any] = {"path": file.path, "trees": {}, "metadata": dict(file.metadata)}
+    lines = [file.path]
+    for tree in file.trees:
+        facts["trees"][tree.name] = {
+            "kind": tree.kind, "entries": tree.entries, "branches": dict(tree.branches),
+        }  # fmt: skip
+        lines.append(f"  {tree.kind} {tree.name}: {tree.entries} entries")
+        width = max((len(name) for name in tree.branches), default=0)
+        lines += [f"    {name:<{width}}  {kind}" for name, kind in tree.branches.items()]
+    simple = {k: v for k, v in file.metadata.items() if isinstance(v, (int, float, str))}
+    lines += [f"  {name} = {value}" for name, value in simple.items()]
+    return facts, "\n".join(lines)
+
+
+def result_words(result: InferenceResult, report: Path) -> str:
+    """A result as a person reads it in a terminal of 80 columns."""
+    lines = [f"{result.method.upper()} posterior from {result.events} events"]
+    width = max(len(name) for name in result.parameters)
+    for name, estimate in result.parameters.items():
+        lines.append(f"  {name:<{width}}  {_estimate(estimate)}")
+    failed = [check for check in result.checks if not check.passed]
+    lines.append(f"{len(result.checks) - len(failed)} of {len(result.checks)} checks passed")
+    lines += [_failed(check) for check in failed]
+    if failed:
+        lines.append("Do not quote this result before you understand why.")
+    lines.append(f"report: {report}")
+    return "\n".join(lines)
+
+
+def _estimate(estimate: ParameterEstimate) -> str:
+    mean, std = rounded(estimate.mean, estimate.std), rounded(estimate.std, estimate.std)
+    low, high = (rounded(edge, estimate.std) for edge in estimate.interval95)
+    unit = f" {estimate.unit}" if estimate.unit else ""
+    return f"{mean} ± {std}{unit}  (95 %: {low} to {high})"
+
+
+def _failed(check: Check) -> str:
+    return f"  FAILED {check.name}: {check.value:.3g}, threshold {check.threshold:.3g}"

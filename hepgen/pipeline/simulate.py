@@ -1,0 +1,157 @@
+"""Simulate: the blocks of a campaign, through an engine, into a store or a ROOT file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hepgen.compute import executor, in_order
+from hepgen.errors import FileError, InputError
+from hepgen.io.blocks import BlockStore, StoredBlock
+from hepgen.pipeline.monitor import Monitor
+from hepgen.simulators.campaign import Block, Campaign
+
+
+WORTH_A_WORKER = 1_000_000
+"""Events for which it pays to start another process."""
+
+
+@dataclass(frozen=True)
+class _NumberedBlock:
+    """The call that a worker makes."""
+
+    campaign: Campaign
+
+    def __call__(self, number: int) -> Block:
+        return self.campaign.simulate(number)
+
+
+def run_campaign(
+    campaign: Campaign,
+    store: BlockStore,
+    *,
+    jobs: int,
+    monitor: Monitor,
+    blocks: range | None = None,
+    title: str = "simulate",
+) -> None:
+    """Simulate the blocks that the store does not have yet.
+
+    Finished blocks are kept whatever happens; another call goes on from them.
+    """
+    wanted = blocks if blocks is not None else range(campaign.blocks)
+    missing = [number for number in wanted if number not in store]
+    if not missing:
+        return
+    # A worker takes seconds to start, in which this process simulates a million events.
+    jobs = min(jobs, max(1, len(missing) * campaign.block_size // WORTH_A_WORKER))
+    done = (len(wanted) - len(missing)) * campaign.block_size
+    with (
+        monitor.task(title, len(wanted) * campaign.block_size, "events") as update,
+        executor(jobs) as engine,
+    ):
+        update(done)
+        results = in_order(engine, _NumberedBlock(campaign), missing, ahead=2 * jobs)
+        for number, block in zip(missing, results, strict=True):
+            store.write(number, block.events, block.generated, block.selected)
+            done += campaign.block_size
+            update(done)
+
+
+def shard_blocks(campaign: Campaign, shard: str | None) -> range:
+    """The blocks of one shard: ``3/100`` is the third of a hundred, counted from 1.
+
+    Blocks are dealt out in turn, so that all shards together are the whole campaign.
+
+    Raises:
+        InputError: It is not of that form.
+    """
+    if shard is None:
+        return range(campaign.blocks)
+    part, _, whole = shard.partition("/")
+    if not (part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+        raise InputError(f"--shard {shard!r}: expected i/n with 1 <= i <= n, e.g. 3/100")
+    return range(int(part) - 1, campaign.blocks, int(whole))
+
+
+def simulate_to_root(
+    campaign: Campaign,
+    output: Path,
+    *,
+    provenance: dict[str, Any],
+    jobs: int,
+    monitor: Monitor,
+    shard: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Simulate a campaign, or one shard of it, into one ROOT file.
+
+    Blocks are first stored beside the output, so that a stopped simulation goes on where it
+    was, and are removed when the file is complete.
+
+    Returns:
+        What normalises the events: the row of the tree ``Runs``.
+
+    Raises:
+        FileError: The output exists, or cannot be written.
+    """
+    if output.exists() and not overwrite:
+        raise FileError(f"{output} exists; choose another output, or give --force to replace it")
+    blocks = shard_blocks(campaign, shard)
+    store = BlockStore(output.with_name(output.name + ".blocks"), campaign.identity())
+    run_campaign(campaign, store, jobs=jobs, monitor=monitor, blocks=blocks)
+    runs = _write_root(campaign, store, output, blocks, provenance, monitor, overwrite)
+    store.remove()
+    return runs
+
+
+def _write_root(
+    campaign: Campaign,
+    store: BlockStore,
+    output: Path,
+    blocks: range,
+    provenance: dict[str, Any],
+    monitor: Monitor,
+    overwrite: bool,
+) -> dict[str, Any]:
+    from hepgen.io.root import RootWriter
+
+    generated = selected = kept = 0
+    total_weight = 0.0
+    with (
+        RootWriter(output, overwrite=overwrite) as writer,
+        monitor.task(f"write {output.name}", len(blocks), "blocks") as update,
+    ):
+        for done, block in enumerate(_blocks(store, blocks), start=1):
+            writer.write(block.events)
+            generated += block.generated
+            selected += block.selected
+            kept += len(block.events)
+            total_weight += float(block.generated)
+            update(done)
+        runs = {
+            "genEventCount": generated,
+            "genEventSumw": total_weight,
+            "selectedEventCount": selected,
+            "efficiency": selected / max(generated, 1),
+            "crossSection_pb": _cross_section(campaign),
+            "seed": campaign.seed,
+        }
+        writer.metadata(runs | {"provenance": provenance})
+    return runs | {"events": kept, "output": str(output)}
+
+
+def _blocks(store: BlockStore, blocks: range) -> Iterator[StoredBlock]:
+    for number in blocks:
+        yield store.read(number)
+
+
+def _cross_section(campaign: Campaign) -> float:
+    """σ in pb at the point of the campaign; NaN where it varies or no stage knows it."""
+    values = campaign.parameters.values(None, **campaign.fixed)
+    if campaign.varies:
+        return float("nan")
+    known = (stage.cross_section(values) for stage in campaign.chain.stages)
+    return next((float(value) for value in known if value is not None), float("nan"))

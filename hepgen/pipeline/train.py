@@ -1,0 +1,154 @@
+"""Train: simulate what an estimator learns from, and let it learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import awkward as ak
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgen import __version__
+from hepgen.config import TrainingEntry
+from hepgen.errors import TrainingError
+from hepgen.events import Events
+from hepgen.inference.nle import NLE
+from hepgen.inference.npe import NPE
+from hepgen.io.blocks import BlockStore
+from hepgen.nn.train import Progress
+from hepgen.pipeline.monitor import Update
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.simulate import run_campaign
+from hepgen.results import TrainingCurve
+from hepgen.simulators.campaign import Campaign
+from hepgen.store import digest
+
+METHODS = ("nle", "npe")
+
+
+class Trained(Protocol):
+    """What every trained estimator has."""
+
+    curve: TrainingCurve
+
+
+def training_campaign(session: Session) -> Campaign:
+    """Single events at many parameter points: what a density p(x | θ) learns from."""
+    entry = session.workflow.simulation
+    return Campaign(
+        session.chain,
+        session.parameters,
+        entry.events,
+        entry.seed,
+        points=entry.events_per_point,
+        block_size=entry.block_size,
+        columns=session.feature_names,
+    )
+
+
+def set_campaign(session: Session) -> Campaign:
+    """Event sets of many sizes: what an amortised posterior learns from."""
+    entry = session.workflow.simulation
+    return Campaign(
+        session.chain,
+        session.parameters,
+        entry.set_events,
+        entry.seed + 1,
+        points=entry.set_sizes,
+        block_size=entry.block_size,
+        columns=session.feature_names,
+        as_sets=True,
+    )
+
+
+def simulated(session: Session, campaign: Campaign, name: str, title: str) -> Iterator[Events]:
+    """The blocks of a campaign in the run folder, simulated first where they are missing."""
+    key = digest(campaign.identity(), __version__)
+    store = BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
+    run_campaign(campaign, store, jobs=session.jobs, monitor=session.monitor, title=title)
+    for block in store.read_all(range(campaign.blocks)):
+        yield block.events
+
+
+def training_events(session: Session) -> tuple[Tensor, Tensor]:
+    """x of shape ``(N, d)`` and θ of shape ``(N, D)``."""
+    campaign = training_campaign(session)
+    x, theta = [], []
+    for events in simulated(session, campaign, "events", "simulate events for the density"):
+        x.append(events.flat(session.feature_names).astype(np.float32))
+        theta.append(events.theta(session.parameters.free_names).astype(np.float32))
+    return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(theta))
+
+
+def training_sets(session: Session) -> tuple[Tensor, Tensor, Tensor]:
+    """x of shape ``(T, d)``, offsets of shape ``(S + 1,)``, θ of shape ``(S, D)``."""
+    campaign = set_campaign(session)
+    x, sizes, theta = [], [], []
+    for events in simulated(session, campaign, "sets", "simulate event sets for the posterior"):
+        columns = [events[name] for name in session.feature_names]
+        sizes.append(np.asarray(ak.num(columns[0])))
+        x.append(np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], axis=-1))
+        theta.append(events.theta(session.parameters.free_names))
+    counts = np.concatenate(sizes)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return (
+        torch.from_numpy(np.concatenate(x)),
+        torch.from_numpy(offsets),
+        torch.from_numpy(np.concatenate(theta)),
+    )
+
+
+def training_key(session: Session, method: str) -> str:
+    """What a trained estimator depends on."""
+    campaign = training_campaign(session) if method == "nle" else set_campaign(session)
+    entry: TrainingEntry = getattr(session.workflow, method)
+    features = [repr(feature) for feature in session.features]
+    return digest(method, campaign.identity(), campaign.events, entry.model_dump(), features)
+
+
+def trained(session: Session, method: str) -> NLE | NPE:
+    """The estimator in the run folder, trained first where it is missing or out of date."""
+    if method not in METHODS:
+        raise TrainingError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    key = training_key(session, method)
+    path = session.folder / f"models/{method}"
+    step = f"train {method}"
+    estimator: type[NLE] | type[NPE] = NLE if method == "nle" else NPE
+    files = [f"models/{method}/model.json", f"models/{method}/weights.safetensors"]
+    if not session.folder.is_current(step, key):
+        checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
+        model = _fit(session, method, checkpoint)
+        model.save(path)
+        session.folder.record(step, key, files, {"seconds": model.curve.seconds})
+    return estimator.load(path)
+
+
+def _fit(session: Session, method: str, checkpoint: Any) -> NLE | NPE:
+    entry: TrainingEntry = getattr(session.workflow, method)
+    names = {"epochs": "epochs", "batch_size": "batch_size", "learning_rate": "max_learning_rate"}
+    budget: dict[str, Any] = {
+        names[key]: value
+        for key, value in entry.model_dump(include=set(names)).items()
+        if value is not None
+    }
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    what: dict[str, Any] = {"features": session.features, "parameters": session.parameters}
+    data = training_events(session) if method == "nle" else training_sets(session)
+    fit: Callable[..., NLE | NPE] = NLE.fit if method == "nle" else NPE.fit
+    with session.monitor.task(f"train {method.upper()}", 1.0) as update:
+        return fit(
+            *data, **what, **budget,
+            seed=entry.seed, checkpoint=checkpoint, progress=_reporter(update),
+        )  # fmt: skip
+
+
+def _reporter(update: Update) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        done = progress.epoch / max(progress.epochs, 1)
+        update(
+            min(done, 1.0), f"epoch {progress.epoch}/{progress.epochs} loss {progress.train:.4f}"
+        )
+
+    return report

@@ -1,0 +1,140 @@
+"""Validate: how the trained estimators do on pseudo-data whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.diagnostics.calibration import calibration, calibration_checks
+from hepgen.errors import SimulationError
+from hepgen.events import Events
+from hepgen.inference.likelihood_posterior import LikelihoodPosterior
+from hepgen.inference.npe import NPE
+from hepgen.inference.posterior import Posterior
+from hepgen.io.blocks import write_atomically
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.train import METHODS, simulated, trained, training_key
+from hepgen.results import Calibration, Check, to_json
+from hepgen.simulators.campaign import Campaign
+from hepgen.store import digest
+
+DRAWS = 1000
+"""Posterior draws for each pseudo-data set."""
+GROUP = 20
+"""Data sets drawn at once: progress is shown in between."""
+
+
+def pseudo_data(session: Session) -> tuple[list[Tensor], NDArray[np.float64]]:
+    """M data sets of n selected events, each of shape ``(n, d)``, and their θ, ``(M, D)``."""
+    entry = session.workflow.calibration
+    sets: list[Tensor] = []
+    truth: list[NDArray[np.float64]] = []
+    for events in simulated(
+        session, _pseudo_campaign(session), "pseudo-data", "simulate pseudo-data"
+    ):
+        theta = events.theta(session.parameters.free_names)
+        for x, point in zip(_sets(session, events), theta, strict=True):
+            if len(x) >= entry.events and len(sets) < entry.sets:
+                sets.append(x[: entry.events])
+                truth.append(point)
+    if len(sets) < entry.sets:
+        raise SimulationError(
+            f"only {len(sets)} of {entry.sets} pseudo-data sets have {entry.events} selected "
+            "events: too few events pass the selection; loosen it, or ask for smaller sets"
+        )
+    return sets, np.stack(truth)
+
+
+def _pseudo_campaign(session: Session) -> Campaign:
+    entry = session.workflow.calibration
+    # Enough generated events for each set even where one in sixteen is selected.
+    per_set = 1 << (16 * entry.events - 1).bit_length()
+    return Campaign(
+        session.chain,
+        session.parameters,
+        per_set * (entry.sets + 4),
+        entry.seed,
+        points=per_set,
+        block_size=max(per_set, session.workflow.simulation.block_size),
+        columns=session.feature_names,
+        as_sets=True,
+    )
+
+
+def _sets(session: Session, events: Events) -> Iterator[Tensor]:
+    columns = [events[name] for name in session.feature_names]
+    for row in range(len(events)):
+        arrays = [np.asarray(ak.to_numpy(column[row]), dtype=np.float64) for column in columns]
+        yield torch.from_numpy(np.stack(arrays, axis=-1))
+
+
+def posterior_of(session: Session, method: str) -> Posterior:
+    """The posterior that a trained estimator stands for."""
+    model = trained(session, method)
+    if isinstance(model, NPE):
+        return model.posterior()
+    chains = session.workflow.inference.chains
+    return LikelihoodPosterior(model, method="importance", chains=chains)
+
+
+def calibrated(session: Session, method: str) -> Calibration:
+    """The calibration of one estimator, done first where it is missing or out of date."""
+    entry = session.workflow.calibration
+    key = digest(training_key(session, method), entry.model_dump())
+    step, name = f"calibrate {method}", f"calibration-{method}.json"
+    if not session.folder.is_current(step, key):
+        posterior = posterior_of(session, method)
+        sets, truth = pseudo_data(session)
+        title = f"calibrate {method.upper()} on {len(sets)} pseudo-data sets"
+        draws = draw_all(session, posterior, sets, title)
+        result = calibration(
+            draws, truth, parameters=session.parameters.free_names, method=method,
+            source="pseudo-data", events=[len(x) for x in sets],
+        )  # fmt: skip
+        write_atomically(session.folder / name, to_json(result, indent=None).encode())
+        session.folder.record(step, key, [name], {})
+    return Calibration.from_dict(json.loads((session.folder / name).read_text()))
+
+
+def draw_all(
+    session: Session, posterior: Posterior, sets: Sequence[Tensor], title: str
+) -> list[NDArray[np.float64]]:
+    """Posterior draws for each data set, shape ``(S, D)`` each."""
+    seed, draws = session.workflow.calibration.seed, []
+    with session.monitor.task(title, len(sets), "sets") as update:
+        for start in range(0, len(sets), GROUP):
+            group = sets[start : start + GROUP]
+            samples = posterior.draw_batched(DRAWS, group, seed=seed + start)
+            draws += [sample.theta.numpy() for sample in samples]
+            update(start + len(group))
+    return draws
+
+
+def validation_checks(session: Session, results: Sequence[Calibration]) -> list[Check]:
+    """The checks on each parameter of interest, for each calibration."""
+    limits = session.workflow.checks
+    return [
+        check
+        for result in results
+        for name in session.parameters.interest
+        for check in calibration_checks(
+            result,
+            name,
+            coverage=limits.coverage,
+            pull_mean=limits.pull_mean,
+            pull_width=limits.pull_width,
+            p_value=limits.p_value,
+        )
+    ]
+
+
+def validate(session: Session) -> tuple[list[Calibration], list[Check]]:
+    """Calibrate every estimator, and check it."""
+    results = [calibrated(session, method) for method in METHODS]
+    return results, validation_checks(session, results)
