@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,48 +56,32 @@ def calibration_checks(
     *,
     coverage: float,
     pull_mean: float,
-    pull_width: tuple[float, float],
+    pull_width: float,
     p_value: float,
 ) -> list[Check]:
     """The checks on one parameter: coverage, pulls, and uniform ranks.
 
-    A threshold is a bound on the defect itself. Over M sets a perfect posterior scatters by
-    √(0.22/M) in coverage and 1/√M in the mean pull, which the thresholds have to allow for.
+    A threshold bounds the defect. Over M sets a perfect posterior scatters by √(0.22/M) in
+    coverage, 1/√M in the mean pull and 1/√(2M) in the pull width, which it has to allow for.
     """
-    label = f"{result.method.upper()} on {result.source}"
-    pulls = result.pulls(name)
+    label = f"{result.method.upper()} on {len(result)} sets of {result.source}"
     covered = result.coverage(name, LEVEL)
-    width = float(pulls.std(ddof=1))
+    mean, width = result.pull_mean(name)[0], result.pull_width(name)[0]
     uniform = rank_p_value(result, name)
-    low, high = pull_width
     return [
-        Check(
-            f"{label}: coverage of {name}", abs(covered - LEVEL) <= coverage, covered, LEVEL,
-            f"share of {len(result)} pseudo-data sets whose 68 % interval holds the truth; "
-            f"must be within {coverage:g} of 0.68",
-        ),
-        Check(
-            f"{label}: mean pull of {name}", abs(float(pulls.mean())) <= pull_mean,
-            float(pulls.mean()), pull_mean,
-            "mean of (posterior mean − truth)/posterior width: zero without bias",
-        ),
-        Check(
-            f"{label}: pull width of {name}", low <= width <= high, width,
-            high if width > 1 else low,
-            "standard deviation of the pulls: one if the quoted widths are right",
-        ),
-        Check(
-            f"{label}: ranks of {name}", uniform >= p_value, uniform, p_value,
-            "p-value that the ranks of the truth among posterior draws are uniform",
-        ),
+        Check(f"{label}: |coverage − 0.68| of {name}", abs(covered - LEVEL) <= coverage,
+              abs(covered - LEVEL), coverage,
+              f"68 % intervals hold the truth in {covered:.3f} of the sets"),
+        Check(f"{label}: |mean pull| of {name}", abs(mean) <= pull_mean, abs(mean), pull_mean,
+              f"mean of (posterior mean − truth)/σ is {mean:+.3f}: zero without bias"),
+        Check(f"{label}: |pull width − 1| of {name}", abs(width - 1) <= pull_width,
+              abs(width - 1), pull_width,
+              f"pulls scatter by {width:.3f}: one if the quoted widths are right"),
+        Check(f"{label}: uniform ranks of {name}", uniform >= p_value, uniform, p_value,
+              "p-value that the ranks of the truth among posterior draws are uniform"),
     ]  # fmt: skip
 
 
 def rank_p_value(result: Calibration, name: str) -> float:
     """Kolmogorov–Smirnov p-value that the ranks of one parameter are uniform."""
     return float(kstest(result.rank[:, result.column(name)], "uniform").pvalue)
-
-
-def binomial_error(fraction: float, trials: int) -> float:
-    """√(p(1 − p)/M)."""
-    return math.sqrt(fraction * (1 - fraction) / trials)

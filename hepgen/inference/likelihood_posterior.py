@@ -51,7 +51,7 @@ class LikelihoodPosterior(Posterior):
         self.likelihood = likelihood
         self.method = method
         self.chains, self.warmup, self.proposals = chains, warmup, proposals
-        self._unbounded = UnboundedPrior(likelihood.parameters)
+        self.unbounded = UnboundedPrior(likelihood.parameters)
 
     def draw_batched(
         self,
@@ -73,7 +73,7 @@ class LikelihoodPosterior(Posterior):
         """log p(x, u), shape ``(S, K)``, as a function of u, shape ``(S, K, D)``."""
 
         def evaluate(u: Tensor) -> Tensor:
-            prior = self._unbounded
+            prior = self.unbounded
             return self.likelihood.log_likelihoods(sets, prior.physical(u)) + prior.log_prob(u)
 
         return evaluate
@@ -82,7 +82,7 @@ class LikelihoodPosterior(Posterior):
         """The Gaussian approximation of each posterior in the unbounded space."""
         density = self.log_density(sets)
         generator = torch.Generator().manual_seed(0)
-        u = self._unbounded.sample(_STARTS, generator).clamp(-4, 4)
+        u = self.unbounded.sample(_STARTS, generator).clamp(-4, 4)
         with torch.no_grad():
             best = density(u.expand(len(sets), -1, -1)).argmax(-1)
         return laplace(density, u[best])
@@ -90,14 +90,14 @@ class LikelihoodPosterior(Posterior):
     def mode(self, x: Tensor | None = None, *, weight: Tensor | None = None) -> Tensor:
         """The physical θ at the mode of the density in the unbounded space, shape ``(D,)``."""
         sets = self.likelihood.encode([self.data(x)], [weight])
-        return self._unbounded.physical(self.laplace(sets).mode[0])
+        return self.unbounded.physical(self.laplace(sets).mode[0])
 
     def log_prob(
         self, theta: Tensor, x: Tensor | None = None, *, weight: Tensor | None = None
     ) -> Tensor:
         """log p(θ | x), shape ``(K,)``, normalised by importance sampling to about 2 %."""
         sets = self.likelihood.encode([self.data(x)], [weight])
-        theta = torch.atleast_2d(theta).double()
+        theta = theta.double().reshape(-1, len(self.unbounded))
         evidence = self._weighted(sets, 4000, seed=0).log_evidence
         prior = self.prior.log_prob(theta)
         inside = torch.isfinite(prior)
@@ -116,9 +116,9 @@ class LikelihoodPosterior(Posterior):
         if not bool(torch.isfinite(weighted.log_weight).any(-1).all()):
             raise SamplingError("a posterior is zero wherever it was looked for; see its data")
         generator = torch.Generator().manual_seed(seed + 1)
-        theta = self._unbounded.physical(weighted.resample(n, generator))
+        theta = self.unbounded.physical(weighted.resample(n, generator))
         sizes = weighted.effective_samples.clamp(max=n).tolist()
-        names = self._unbounded.names
+        names = self.unbounded.names
         return [
             PosteriorSample(one, names, "importance", (size,) * len(names))
             for one, size in zip(theta, sizes, strict=True)
@@ -135,10 +135,10 @@ class LikelihoodPosterior(Posterior):
             seed=seed,
         )
         # Interleaved, so that the first n draws hold every chain alike.
-        theta = self._unbounded.physical(result.u.transpose(0, 1).reshape(-1, len(self._unbounded)))
+        theta = self.unbounded.physical(result.u.transpose(0, 1).reshape(-1, len(self.unbounded)))
         return PosteriorSample(
             theta[:n],
-            self._unbounded.names,
+            self.unbounded.names,
             "nuts",
             tuple(effective_sample_size(result.u).tolist()),
             tuple(split_r_hat(result.u).tolist()),

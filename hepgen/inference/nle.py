@@ -100,7 +100,7 @@ class NLE:
         rows = Table(space.forward(x).float(), ((theta.double() - location) / scale).float())
         curve = train(
             estimator,
-            lambda batch: estimator.loss(*batch),  # type: ignore[no-any-return]
+            lambda batch: estimator.loss(*batch),
             rows,
             weight=weight,
             validation_fraction=validation_fraction,
@@ -129,7 +129,7 @@ class NLE:
         events, constant = self.features.forward(x).float(), self.features.log_jacobian(x)
         distribution = self._distribution(theta)
         rows = max(1, _PAIRS // len(theta))
-        parts = [distribution.log_prob(part[:, None, :]) for part in events.split(rows)]
+        parts = [distribution.log_prob(part[:, None, :]) for part in torch.split(events, rows)]
         return torch.cat(parts).double() + constant[:, None]
 
     def log_likelihood(self, x: Tensor, theta: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -161,7 +161,7 @@ class NLE:
         """
         points = max(1, _PAIRS // 16)
         if theta.shape[1] > points:
-            parts = [self.log_likelihoods(sets, part) for part in theta.split(points, dim=1)]
+            parts = [self.log_likelihoods(sets, part) for part in torch.split(theta, points, dim=1)]
             return torch.cat(parts, dim=1)
         group = max(1, _PAIRS // (sets.events.shape[1] * theta.shape[1]))
         totals = [
@@ -226,7 +226,11 @@ class NLE:
         distribution = self._distribution(theta[:, None])
         rows = max(1, _PAIRS // (len(sets) * theta.shape[1]))
         chunks = list(
-            zip(sets.events.split(rows, dim=1), sets.weight.split(rows, dim=1), strict=True)
+            zip(
+                torch.split(sets.events, rows, dim=1),
+                torch.split(sets.weight, rows, dim=1),
+                strict=True,
+            )
         )
         total = sets.constant[:, None]
         for events, weight in chunks:
@@ -249,7 +253,7 @@ def _estimator(features: int, parameters: int, architecture: dict[str, Any]) -> 
 
     components, hidden = int(architecture["components"]), tuple(map(int, architecture["hidden"]))
     return ZukoFlow(
-        LogisticMixture(features, parameters, components, hidden),  # type: ignore[arg-type]
+        LogisticMixture(features, parameters, components, hidden),
         torch.nn.Identity(),
         input_shape=torch.Size([features]),
         condition_shape=torch.Size([parameters]),

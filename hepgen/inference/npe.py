@@ -156,7 +156,7 @@ class NPE:
         network.standardise(rows)
         curve = train(
             network.density,
-            lambda batch: network.density.loss(  # type: ignore[no-any-return]
+            lambda batch: network.density.loss(
                 batch[2], network.embedding.standardise(batch[0], batch[1])
             ),
             rows,
@@ -238,10 +238,10 @@ class NPE:
                 "limit"
             )
         embedding = self.network.embedding
-        chunks = self.features.forward(x).float().split(_EMBEDDED_AT_ONCE)
+        chunks = torch.split(self.features.forward(x).float(), _EMBEDDED_AT_ONCE)
         total = sum(
             w @ embedding.embed(chunk).double()
-            for chunk, w in zip(chunks, weights.split(_EMBEDDED_AT_ONCE), strict=True)
+            for chunk, w in zip(chunks, torch.split(weights, _EMBEDDED_AT_ONCE), strict=True)
         )
         mean = torch.as_tensor(total / weights.sum()).float()
         return embedding.standardise(mean[None], weights.sum()[None])
@@ -276,7 +276,7 @@ class NPEPosterior(Posterior):
         self, theta: Tensor, x: Tensor | None = None, *, weight: Tensor | None = None
     ) -> Tensor:
         """log p(θ | x), shape ``(K,)``, −∞ outside the prior."""
-        theta = torch.atleast_2d(theta).double()
+        theta = theta.double().reshape(-1, len(self._unbounded))
         inside = torch.isfinite(self.prior.log_prob(theta))
         u = self._unbounded.unbounded(theta)
         condition = self.npe.condition([self.data(x)], [weight])
@@ -300,7 +300,7 @@ class _Network(nn.Module):
         )
         self.embedding = DeepSet(features, outputs, event_hidden)
         self.density: Any = ZukoFlow(
-            LogisticMixture(parameters, outputs + 1, components, hidden),  # type: ignore[arg-type]
+            LogisticMixture(parameters, outputs + 1, components, hidden),
             nn.Identity(),
             input_shape=torch.Size([parameters]),
             condition_shape=torch.Size([outputs + 1]),
@@ -322,7 +322,7 @@ def block_rows(
     counts, starts = block_offsets(offsets, min(_BLOCK, smallest))
     blocks = max(1, _EMBEDDED_AT_ONCE // int(counts.max()))
     sums, first = [], 0
-    for part in counts.split(blocks):
+    for part in torch.split(counts, blocks):
         last = first + int(part.sum())
         sums.append(segment_sum(embedding.embed(events[first:last]), part))
         first = last

@@ -29,16 +29,20 @@ BOOLEANS = {"true": True, "false": False}
 
 _ALLOWED = (
     ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Constant, ast.Name,
-    ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List, ast.Set,
+    ast.Attribute, ast.Subscript, ast.Slice,
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow,
     ast.UAdd, ast.USub, ast.Invert, ast.Not, ast.And, ast.Or,
-    ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Load,
+    ast.Load,
 )  # fmt: skip
+_COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _INSTEAD: dict[type[ast.AST], str] = {
     ast.BitXor: "^ is not an operator here: write ** for a power",
     ast.LShift: "<< is not an operator here: write the number, such as 8 for 1 << 3",
     ast.RShift: ">> is not an operator here: test a bit with bitand(flags, 8) != 0",
     ast.IfExp: "write where(condition, a, b)",
+    ast.Tuple: "several values belong after 'in'; for an index of an index write x[0][1]",
+    ast.List: "several values belong after 'in'",
+    ast.Set: "several values belong after 'in'",
 }
 _TESTS = ("isfinite", "isnan")
 
@@ -178,8 +182,6 @@ class _Checker(ast.NodeVisitor):
     def generic_visit(self, node: ast.AST) -> None:
         if not isinstance(node, _ALLOWED):
             raise self._refused(node, _INSTEAD.get(type(node), "not part of the grammar"))
-        if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
-            self._check_literals(node)
         super().generic_visit(node)
 
     def _refused(self, node: ast.AST, why: str) -> WorkflowError:
@@ -198,6 +200,8 @@ class _Checker(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> None:
         if not isinstance(node.value, (bool, int, float, str)):
             raise self._refused(node, "expected a number or a string")
+        if isinstance(node.value, int) and node.value >= 2**63:
+            raise self._refused(node, "a whole number is less than 2⁶³; write 1e19 or the like")
 
     def visit_Call(self, node: ast.Call) -> None:
         name = node.func.id if isinstance(node.func, ast.Name) else "?"
@@ -213,10 +217,14 @@ class _Checker(ast.NodeVisitor):
             self.tested |= {n for a in node.args for n in _names(a, self.grammar)}
 
     def visit_Compare(self, node: ast.Compare) -> None:
+        self.visit(node.left)
         for operator, right in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, (ast.In, ast.NotIn)):
                 self._check_literals(right)
-        self.generic_visit(node)
+            elif isinstance(operator, _COMPARISONS):
+                self.visit(right)
+            else:
+                raise self._refused(node, "write == or != to compare")
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         for left, right in zip(node.values, node.values[1:], strict=False):

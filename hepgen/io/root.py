@@ -156,11 +156,12 @@ class _Tree(ABC):
         self.path = path
         self.name = name
         self.entries = int(tree.num_entries)
-        self.keys = self._keys()
+        keys = self._keys()
+        self.keys = {_hepgen_name(name): key for name, key in keys.items()} | keys
 
     @abstractmethod
     def _keys(self) -> dict[str, str]:
-        """Every name a column goes by → the name uproot knows it by."""
+        """The names a column goes by → the name uproot knows it by, best name last."""
 
     @abstractmethod
     def types(self) -> dict[str, str]:
@@ -200,9 +201,14 @@ class _Tree(ABC):
             if place is None:
                 raise DataError(
                     f"{self.path}: no branch {name!r} in {self.kind} {self.name!r}; "
-                    f"{nearest(name, self.keys)}"
+                    f"{self._hint(name)}"
                 )
         return {name: place for name, place in places.items() if place is not None}
+
+    def _hint(self, name: str) -> str:
+        known = self.types()
+        inside = [column for column in known if column.startswith(f"{name}.")]
+        return f"it groups {', '.join(inside[:8])}" if inside else nearest(name, known)
 
     def read(
         self, names: Sequence[str], stop: int, step: int | None
@@ -237,33 +243,26 @@ class _TTree(_Tree):
     kind = "TTree"
 
     def _keys(self) -> dict[str, str]:
-        branches = list(self.tree.iteritems(recursive=True, full_paths=True))
-        short = Counter(branch.name for _, branch in branches)
-        keys = {path.replace("/", "."): path for path, _ in branches}
-        keys |= {b.name: path for path, b in branches if short[b.name] == 1}
-        return keys | {path: path for path, _ in branches}
+        columns = dict(_columns(self.tree))
+        short = Counter(path.rpartition("/")[2] for path in columns)
+        keys = {full: path for path, full in columns.items()}
+        return keys | {p.rpartition("/")[2]: p for p in columns if short[p.rpartition("/")[2]] == 1}
 
     def _readable(self) -> dict[str, Any]:
-        """Branch path → branch, of those with values of their own."""
-        groups = (uproot.AsGrouped, uproot.interpretation.identify.UnknownInterpretation)
-        return {
-            path: branch
-            for path, branch in self.tree.iteritems(recursive=True, full_paths=True)
-            if not isinstance(branch.interpretation, groups)
-        }
-
-    def _name(self, path: str, branch: Any) -> str:
-        return branch.name if self.keys.get(branch.name) == path else path.replace("/", ".")
+        """Column → branch, of those that uproot can read."""
+        unknown = uproot.interpretation.identify.UnknownInterpretation
+        names = {path: name for name, path in self.keys.items()}
+        branches = {name: self.tree[path] for path, name in names.items()}
+        return {n: b for n, b in branches.items() if not isinstance(b.interpretation, unknown)}
 
     def types(self) -> dict[str, str]:
-        return {self._name(p, b): b.typename for p, b in self._readable().items()}
+        return {name: branch.typename for name, branch in self._readable().items()}
 
     def default(self) -> dict[str, str]:
         readable = self._readable()
         counters = {b.count_branch.name for b in readable.values() if b.count_branch is not None}
-        plain = {p: b for p, b in readable.items() if _is_plain(b.interpretation)}
-        names = [self._name(p, b) for p, b in plain.items() if b.name not in counters]
-        return {_hepgen_name(name): name for name in names}
+        plain = {name for name, b in readable.items() if _is_plain(b.interpretation)}
+        return {_hepgen_name(n): n for n in readable if n in plain and n not in counters}
 
     def row_bytes(self, keys: Sequence[str]) -> float:
         total = sum(self.tree[key].uncompressed_bytes for key in keys)
@@ -281,17 +280,28 @@ class _TTree(_Tree):
 
     def _interpretation(self, key: str) -> Any:
         branch = self.tree[key]
-        if isinstance(branch.interpretation, uproot.AsGrouped):
-            inside = [self._name(f"{key}/{k}", b) for k, b in branch.iteritems()]
-            raise DataError(
-                f"{self.path}: branch {key!r} has no values of its own; "
-                f"it groups {', '.join(inside[:8])}"
-            )
         if isinstance(branch.interpretation, uproot.interpretation.identify.UnknownInterpretation):
             raise DataError(
                 f"{self.path}: branch {key!r} has the type {branch.typename}, which cannot be read"
             )
         return branch.interpretation
+
+
+def _columns(tree: Any, path: str = "", name: str = "") -> Iterator[tuple[str, str]]:
+    """(path, dotted name) of the branches that have values of their own.
+
+    Split objects repeat the name of the parent, or not: ``Jet/Jet.PT`` is ``Jet.PT``, and
+    so would be ``Jet/PT``.
+    """
+    for branch in tree.branches:
+        below = path + branch.name
+        own = branch.name.rstrip(".")
+        last = name.rpartition(".")[2]
+        full = f"{name}.{own.removeprefix(f'{last}.')}" if name else own
+        if branch.branches and isinstance(branch.interpretation, uproot.AsGrouped):
+            yield from _columns(branch, f"{below}/", full)
+        else:
+            yield below, full
 
 
 def _is_plain(interpretation: Any) -> bool:
@@ -315,7 +325,8 @@ class _RNTuple(_Tree):
         return {key: key for key in self.tree.keys()}  # noqa: SIM118 (not a dict)
 
     def types(self) -> dict[str, str]:
-        return dict(self.tree.typenames())
+        types = dict(self.tree.typenames())
+        return {k: kind for k, kind in types.items() if not k.startswith("_collection")}
 
     def default(self) -> dict[str, str]:
         types = self.types()
@@ -323,9 +334,7 @@ class _RNTuple(_Tree):
         return {
             _hepgen_name(key): key
             for key, kind in types.items()
-            if key not in parents
-            and "RNTupleCardinality" not in kind
-            and not key.startswith("_collection")
+            if key not in parents and "RNTupleCardinality" not in kind
         }
 
     def row_bytes(self, keys: Sequence[str]) -> float:  # noqa: ARG002 (clusters set the size)
@@ -712,7 +721,9 @@ class RootWriter:
         if self.path.is_dir():
             raise FileError(f"{self.path} is a folder; expected the name of a file")
         if self.path.exists() and not self.overwrite:
-            raise FileError(f"{self.path} exists; remove it, or say that it may be overwritten")
+            raise FileError(
+                f"{self.path} exists; remove it, or allow it to be replaced (overwrite=True)"
+            )
 
     def __enter__(self) -> Self:
         self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")

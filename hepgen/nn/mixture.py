@@ -16,12 +16,11 @@ K passes through the network rather than N × K.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
-from torch.nn import functional as F
+from torch.nn.functional import log_softmax
 
 from hepgen.nn.mlp import ConditionedMLP
 
@@ -71,6 +70,8 @@ class LogisticMixtureDistribution(Distribution):
 
     def __init__(self, networks: nn.ModuleList, context: Tensor) -> None:
         self.networks, self.context = networks, context
+        # It knows the context only: once for all x that will be asked for.
+        self._first = _Kernels(networks[0](context))
         shape = torch.Size([len(networks)])
         super().__init__(context.shape[:-1], shape, validate_args=False)
 
@@ -89,10 +90,6 @@ class LogisticMixtureDistribution(Distribution):
         for _ in self.networks:
             x = torch.cat([x, self._kernels(x).sample(shape)[..., None]], dim=-1)
         return x
-
-    @cached_property
-    def _first(self) -> _Kernels:
-        return _Kernels(self.networks[0](self.context))
 
     def _kernels(self, before: Tensor) -> _Kernels:
         """The mixture of the feature that follows those in ``before``, shape ``(*, i)``."""
@@ -115,7 +112,7 @@ class _Kernels:
 
     def log_prob(self, x: Tensor) -> Tensor:
         z = ((x[..., None] - self.location) / self.scale).abs()
-        weights = F.log_softmax(self.logits, dim=-1) - self.scale.log()
+        weights = log_softmax(self.logits, dim=-1) - self.scale.log()
         return torch.logsumexp(weights - z - 2 * torch.log1p(torch.exp(-z)), dim=-1)
 
     def sample(self, shape: Sequence[int]) -> Tensor:

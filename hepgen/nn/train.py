@@ -292,7 +292,7 @@ class _Loop:
         return loss
 
     def _validation_batches(self) -> tuple[Tensor, ...]:
-        return self.validation.split(2 * self.settings.batch_size)
+        return torch.split(self.validation, 2 * self.settings.batch_size)
 
     def _why_stop(self) -> str:
         state, patience = self.state, self.settings.patience

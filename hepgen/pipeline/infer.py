@@ -16,7 +16,7 @@ from torch import Tensor
 from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.events import WEIGHT, Events
-from hepgen.inference.grid import GridPosterior, grid_posterior
+from hepgen.inference.grid import compare_with_grid, grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.blocks import write_atomically
@@ -148,23 +148,19 @@ def grid_checks(
 ) -> list[Check]:
     """The Markov chains against a grid, where there are few parameters of interest."""
     names = session.parameters.interest
-    if len(names) > GRID_PARAMETERS:
+    if not 1 <= len(names) <= GRID_PARAMETERS:
         return []
     posterior = posterior_of(session, "nle")
     if not isinstance(posterior, LikelihoodPosterior):
         return []
-    grid: GridPosterior = grid_posterior(posterior, names, x, weight=weight)
     limit = session.workflow.checks.grid
-    checks = []
-    for name in names:
-        draws = sample.column(name)
-        shift = abs(grid.mean(name) - float(draws.mean())) / float(draws.std())
-        checks.append(
-            Check(f"grid: {name}", shift <= limit, shift, limit,
-                  "difference of the means of NUTS and of a grid with Laplace-marginalised "
-                  "nuisances, in standard deviations")
-        )  # fmt: skip
-    return checks
+    marginals = grid_marginals(posterior, x, weight=weight, names=names)
+    return [
+        Check(f"grid: {one.name}", abs(one.mean_shift) <= limit, abs(one.mean_shift), limit,
+              "difference of the means of the Markov chains and of a grid over which nuisances "
+              "are integrated, in standard deviations")
+        for one in compare_with_grid(sample, marginals)
+    ]  # fmt: skip
 
 
 def agreement_checks(session: Session, samples: Mapping[str, PosteriorSample]) -> list[Check]:

@@ -19,7 +19,7 @@ from hepgen.results import Check, FeatureComparison
 from hepgen.simulators.campaign import POINT, Campaign
 
 Array = NDArray[np.float64]
-POINTS = 64
+POINTS = 32
 """Posterior draws that are simulated."""
 COMPARED = 2000
 """Simulated events in a two-sample test."""
@@ -78,7 +78,7 @@ def _comparison(
     edges = bin_edges(feature, np.concatenate([values, simulated_values]))
     counts, _ = np.histogram(values, edges, weights=weight)
     squares, _ = np.histogram(values, edges, weights=weight**2)
-    shares = _shares(simulated_values, predictive.points, edges)
+    share, spread = _shares(simulated_values, predictive.points, edges)
     scale = float(weight.sum())
     weighted = bool(np.any(weight != 1))
     reference = None
@@ -86,7 +86,7 @@ def _comparison(
         reference = np.histogram(training, edges)[0] / len(training) * scale
     return FeatureComparison(
         name=feature.name, edges=edges, observed=counts.astype(np.float64),
-        predicted=shares.mean(axis=0) * scale, uncertainty=shares.std(axis=0) * scale,
+        predicted=share * scale, uncertainty=spread * scale,
         in_likelihood=training is not None,
         p_value=_p_value(values[:, None], simulated_values[:, None]),
         label=feature.label, unit=feature.unit, training=reference,
@@ -94,13 +94,18 @@ def _comparison(
     )  # fmt: skip
 
 
-def _shares(values: Array, points: NDArray[np.int64], edges: Array) -> Array:
-    """The share of each bin, for each posterior draw, shape ``(P, B)``."""
+def _shares(values: Array, points: NDArray[np.int64], edges: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation over posterior draws of the share of each bin, ``(B,)``.
+
+    What the finite simulation of each draw adds to the spread is taken off.
+    """
     number = int(points.max()) + 1
     table, _, _ = np.histogram2d(points, values, bins=(np.arange(number + 1) - 0.5, edges))
-    totals: Array = np.bincount(points, minlength=number)[:, None].astype(np.float64)
-    shares: Array = table / np.maximum(totals, 1)
-    return shares
+    totals = np.maximum(np.bincount(points, minlength=number)[:, None], 1)
+    shares = table / totals
+    mean = shares.mean(axis=0)
+    noise = np.mean(shares * (1 - shares) / totals, axis=0)
+    return mean, np.sqrt(np.maximum(shares.var(axis=0) - noise, noise / number))
 
 
 def bin_edges(feature: Feature, values: Array, bins: int = 30) -> Array:

@@ -13,7 +13,6 @@ from hepgen.io.blocks import BlockStore, StoredBlock
 from hepgen.pipeline.monitor import Monitor
 from hepgen.simulators.campaign import Block, Campaign
 
-
 WORTH_A_WORKER = 1_000_000
 """Events for which it pays to start another process."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen import __version__
-from hepgen.config import TrainingEntry
 from hepgen.errors import TrainingError
 from hepgen.events import Events
 from hepgen.inference.nle import NLE
@@ -21,17 +22,10 @@ from hepgen.nn.train import Progress
 from hepgen.pipeline.monitor import Update
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import run_campaign
-from hepgen.results import TrainingCurve
 from hepgen.simulators.campaign import Campaign
 from hepgen.store import digest
 
 METHODS = ("nle", "npe")
-
-
-class Trained(Protocol):
-    """What every trained estimator has."""
-
-    curve: TrainingCurve
 
 
 def training_campaign(session: Session) -> Campaign:
@@ -77,7 +71,7 @@ def training_events(session: Session) -> tuple[Tensor, Tensor]:
     campaign = training_campaign(session)
     x, theta = [], []
     for events in simulated(session, campaign, "events", "simulate events for the density"):
-        x.append(events.flat(session.feature_names).astype(np.float32))
+        x.append(_inside(session, events.flat(session.feature_names)))
         theta.append(events.theta(session.parameters.free_names).astype(np.float32))
     return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(theta))
 
@@ -87,9 +81,11 @@ def training_sets(session: Session) -> tuple[Tensor, Tensor, Tensor]:
     campaign = set_campaign(session)
     x, sizes, theta = [], [], []
     for events in simulated(session, campaign, "sets", "simulate event sets for the posterior"):
+        first = events[session.feature_names[0]]
+        events = events.select(np.asarray(ak.num(first)) > 0)
         columns = [events[name] for name in session.feature_names]
         sizes.append(np.asarray(ak.num(columns[0])))
-        x.append(np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], axis=-1))
+        x.append(_inside(session, np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)))
         theta.append(events.theta(session.parameters.free_names))
     counts = np.concatenate(sizes)
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -100,10 +96,20 @@ def training_sets(session: Session) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
+def _inside(session: Session, x: NDArray[Any]) -> NDArray[np.float32]:
+    """In single precision, where rounding must not carry a value onto its bound."""
+    low, high = (
+        np.array([getattr(f, edge) for f in session.features], np.float32)
+        for edge in ("low", "high")
+    )
+    inner = np.nextafter(low, high), np.nextafter(high, low)
+    return np.clip(x.astype(np.float32), *inner)
+
+
 def training_key(session: Session, method: str) -> str:
     """What a trained estimator depends on."""
     campaign = training_campaign(session) if method == "nle" else set_campaign(session)
-    entry: TrainingEntry = getattr(session.workflow, method)
+    entry = session.workflow.nle if method == "nle" else session.workflow.npe
     features = [repr(feature) for feature in session.features]
     return digest(method, campaign.identity(), campaign.events, entry.model_dump(), features)
 
@@ -125,22 +131,16 @@ def trained(session: Session, method: str) -> NLE | NPE:
     return estimator.load(path)
 
 
-def _fit(session: Session, method: str, checkpoint: Any) -> NLE | NPE:
-    entry: TrainingEntry = getattr(session.workflow, method)
-    names = {"epochs": "epochs", "batch_size": "batch_size", "learning_rate": "max_learning_rate"}
-    budget: dict[str, Any] = {
-        names[key]: value
-        for key, value in entry.model_dump(include=set(names)).items()
-        if value is not None
-    }
+def _fit(session: Session, method: str, checkpoint: Path) -> NLE | NPE:
+    entry = session.workflow.nle if method == "nle" else session.workflow.npe
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    what: dict[str, Any] = {"features": session.features, "parameters": session.parameters}
     data = training_events(session) if method == "nle" else training_sets(session)
     fit: Callable[..., NLE | NPE] = NLE.fit if method == "nle" else NPE.fit
     with session.monitor.task(f"train {method.upper()}", 1.0) as update:
         return fit(
-            *data, **what, **budget,
-            seed=entry.seed, checkpoint=checkpoint, progress=_reporter(update),
+            *data, features=session.features, parameters=session.parameters,
+            checkpoint=checkpoint, progress=_reporter(update),
+            **entry.model_dump(exclude_none=True),
         )  # fmt: skip
 
 

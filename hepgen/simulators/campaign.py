@@ -142,14 +142,18 @@ class Campaign:
             columns |= _latents(trace, kept)
         if self.keep_all:
             columns["selected"] = trace.state["selected"][kept].numpy()
-        theta = {THETA + n: v for n, v in values.items()}
+        # Where few columns are asked for, only parameters that vary are worth one.
+        shown = self.parameters.free_names if self.columns else tuple(values)
+        theta = {THETA + name: values[name] for name in shown}
         if self.as_sets:
             columns = _as_sets(columns, kept) | {
                 n: v.expand(trace.shape)[:, 0].numpy() for n, v in theta.items()
             }
-        else:
-            columns |= {n: v.expand(trace.shape)[kept].numpy() for n, v in theta.items()}
-            columns[POINT] = self._point_numbers(trace, kept, block)
+            # A set that the end of the campaign cuts short would be of another size.
+            whole = Events.from_columns(columns).select(wanted.all(-1).numpy())
+            return Block(whole, int(wanted.sum()), int(selected.sum()))
+        columns |= {n: v.expand(trace.shape)[kept].numpy() for n, v in theta.items()}
+        columns[POINT] = self._point_numbers(trace, kept, block)
         return Block(Events.from_columns(columns), int(wanted.sum()), int(selected.sum()))
 
     def _point_numbers(self, trace: Trace, kept: Tensor, block: int) -> NDArray[np.int64]:
@@ -185,5 +189,6 @@ def _latents(trace: Trace, kept: Tensor) -> dict[str, Any]:
 
 
 def _as_sets(columns: Mapping[str, Any], kept: Tensor) -> dict[str, Any]:
+    """One row for each parameter point, with its events, in single precision."""
     counts = kept.sum(-1).numpy()
     return {name: ak.unflatten(np.asarray(c, np.float32), counts) for name, c in columns.items()}

@@ -65,7 +65,7 @@ class MuonDetector(Stage):
 def efficiency(pt: Tensor, abs_eta: Tensor) -> Tensor:
     """The probability to find a muon of pT [GeV] and |η|."""
     barrel = abs_eta < 1.5
-    high = torch.where(barrel, 0.99, 0.98).to(pt.dtype)
+    high = 0.98 + 0.01 * barrel.to(pt.dtype)
     high = torch.where(pt > 1000, high * torch.exp(0.5 - 5e-4 * pt.clamp(min=1000)), high)
     return torch.where((abs_eta < 2.4) & (pt > 10), 0.95 * high, 0.0)
 
