@@ -78,7 +78,7 @@ Weights = Annotated[str | None, typer.Option(help="an expression for signed even
 DropInvalid = Annotated[
     bool, typer.Option("--drop-invalid", help="drop events with NaN or infinite values")
 ]
-EntryStop = Annotated[int | None, typer.Option(help="read at most so many entries of each file")]
+EntryStop = Annotated[int | None, typer.Option(help="read at most so many entries of all files")]
 
 
 @app.command()
@@ -100,7 +100,7 @@ def run(
 def infer(
     workflow: WorkflowArgument,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE.root[:TREE]]…", help="data; globs allowed")
+        list[str] | None, typer.Argument(metavar="FILE.root[:TREE]", help="data; globs allowed")
     ] = None,
     output: Output = Path("results"),
     tree: Tree = None,

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from hepgen.errors import WorkflowError, nearest
+from hepgen.errors import ParameterError, WorkflowError, nearest
+from hepgen.parameters import prior_from_dict
 
 
 class Section(BaseModel):
@@ -22,42 +30,52 @@ class Section(BaseModel):
 class ParameterEntry(Section):
     """``[parameters.NAME]``: what a workflow says of one parameter of the chain."""
 
-    default: float | None = Field(None, description="value where none is asked for")
+    default: float | None = Field(default=None, description="value where none is asked for")
     role: Literal["interest", "nuisance"] | None = None
-    prior: dict[Literal["uniform", "normal"], tuple[float, float]] | None = Field(
-        None, description="{ uniform = [low, high] } or { normal = [mean, std] }; absent: fixed"
+    prior: dict[str, list[float]] | None = Field(
+        default=None,
+        description="{ uniform = [low, high] } or { normal = [mean, std] }; absent: fixed",
     )
-    label: str | None = Field(None, description="how plots write it (LaTeX)")
-    reference: float | None = Field(None, description="a value to mark in plots")
+    label: str | None = Field(default=None, description="how plots write it (LaTeX)")
+    reference: float | None = Field(default=None, description="a value to mark in plots")
     reference_error: float | None = None
+
+    @field_validator("prior")
+    @classmethod
+    def _makes_a_prior(cls, value: Any) -> Any:
+        try:
+            prior_from_dict(value)
+        except ParameterError as error:
+            raise ValueError(str(error)) from error
+        return value
 
 
 class FeatureEntry(Section):
     """``[[features]]``: a column that enters the likelihood."""
 
     name: str
-    low: float | None = Field(None, description="physical bound below")
-    high: float | None = Field(None, description="physical bound above")
+    low: float | None = Field(default=None, description="physical bound below")
+    high: float | None = Field(default=None, description="physical bound above")
 
 
 class LayoutEntry(Section):
     """``[[data.layouts]]``: how the branches of a file map onto hepgen's columns."""
 
     name: str
-    tree: str | None = Field(None, description="the tree; by default the only one")
+    tree: str | None = Field(default=None, description="the tree; by default the only one")
     columns: dict[str, str | list[str]] = Field(
         default_factory=dict, description="column = expression, or a list of them: one per object"
     )
-    cut: str | None = Field(None, description="an expression over the file's branches")
+    cut: str | None = Field(default=None, description="an expression over the file's branches")
     weight: str | None = None
     one_per: list[str] = Field(default_factory=list, description="at most one row for each key")
-    keep: str | None = Field(None, description="of those, the row where this is largest")
+    keep: str | None = Field(default=None, description="of those, the row where this is largest")
 
 
 class DataEntry(Section):
     """``[data]``: the file to infer from, and the layouts it may have."""
 
-    file: str | None = Field(None, description="relative to the workflow file")
+    file: str | None = Field(default=None, description="relative to the workflow file")
     layouts: list[LayoutEntry] = Field(default_factory=list)
 
 
@@ -65,64 +83,83 @@ class SimulationEntry(Section):
     """``[simulation]``: the training data."""
 
     seed: int = 1
-    events: int = Field(16_000_000, gt=0, description="generated for the event density (NLE)")
-    events_per_point: int = Field(128, gt=0, description="events for each parameter point")
-    set_events: int = Field(60_000_000, gt=0, description="generated as event sets (NPE)")
-    set_sizes: tuple[int, int] = Field(
-        (512, 32_768), description="events generated for a set: smallest and largest"
+    events: int = Field(
+        default=16_000_000, gt=0, description="generated for the event density (NLE)"
     )
-    block_size: int = Field(32_768, gt=0)
+    events_per_point: int = Field(default=128, gt=0, description="events for each parameter point")
+    set_events: int = Field(default=60_000_000, gt=0, description="generated as event sets (NPE)")
+    set_sizes: tuple[int, int] = Field(
+        default=(512, 32_768), description="events generated for a set: smallest and largest"
+    )
+    block_size: int = Field(default=32_768, gt=0)
+
+    @field_validator("set_sizes")
+    @classmethod
+    def _ascends(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("expected two positive numbers, the smaller first")
+        return value
 
 
 class LikelihoodEntry(Section):
     """``[nle]``: the training of the event density p(x | θ); absent keys are its defaults."""
 
     seed: int = 1
-    epochs: int | None = Field(None, gt=0)
-    batch_size: int | None = Field(None, gt=0)
-    max_learning_rate: float | None = Field(None, gt=0)
-    components: int | None = Field(None, gt=0, description="of the mixture, for each feature")
+    epochs: int | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, gt=0)
+    max_learning_rate: float | None = Field(default=None, gt=0)
+    components: int | None = Field(
+        default=None, gt=0, description="of the mixture, for each feature"
+    )
 
 
 class PosteriorEntry(Section):
     """``[npe]``: the training of the amortised posterior; absent keys are its defaults."""
 
     seed: int = 1
-    embedding_epochs: int | None = Field(None, gt=0)
-    density_epochs: int | None = Field(None, gt=0)
-    smallest: int | None = Field(None, gt=0, description="fewest events of a data set")
-    components: int | None = Field(None, gt=0, description="of the mixture, for each parameter")
+    embedding_epochs: int | None = Field(default=None, gt=0)
+    density_epochs: int | None = Field(default=None, gt=0)
+    smallest: int | None = Field(default=None, gt=0, description="fewest events of a data set")
+    components: int | None = Field(
+        default=None, gt=0, description="of the mixture, for each parameter"
+    )
 
 
 class InferenceEntry(Section):
     """``[inference]``: how the posterior is sampled."""
 
-    method: Literal["nle", "npe"] = Field("nle", description="which result is the headline")
+    method: Literal["nle", "npe"] = Field(default="nle", description="which result is the headline")
     seed: int = 1
-    chains: int = Field(4, gt=1)
-    draws: int = Field(500, gt=10, description="for each chain")
-    predictive_events: int = Field(1_000_000, gt=0, description="generated for the comparison")
+    chains: int = Field(default=4, gt=1)
+    draws: int = Field(default=500, gt=10, description="for each chain")
+    predictive_events: int = Field(
+        default=1_000_000, gt=0, description="generated for the comparison"
+    )
 
 
 class CalibrationEntry(Section):
     """``[calibration]``: pseudo-data whose truth is known."""
 
     seed: int = 2
-    sets: int = Field(200, gt=20)
-    events: int = Field(500, gt=10, description="selected events in each")
+    sets: int = Field(default=200, gt=20)
+    events: int = Field(default=500, gt=10, description="selected events in each")
 
 
 class ChecksEntry(Section):
     """``[checks]``: what must hold for a result to be believed."""
 
-    coverage: float = Field(0.07, description="largest |coverage − 0.68| of the 68 % interval")
-    pull_mean: float = Field(0.15, description="largest |mean pull|")
-    pull_width: float = Field(0.15, description="largest |pull width − 1|")
-    r_hat: float = Field(1.02, description="largest R-hat")
-    effective_samples: float = Field(400, description="smallest effective sample size")
-    p_value: float = Field(0.01, description="smallest p-value, after correction for many tests")
-    agreement: float = Field(0.5, description="largest |NLE − NPE| in standard deviations")
-    grid: float = Field(0.2, description="largest |NUTS − grid| in standard deviations")
+    coverage: float = Field(
+        default=0.07, description="largest |coverage − 0.68| of the 68 % interval"
+    )
+    pull_mean: float = Field(default=0.15, description="largest |mean pull|")
+    pull_width: float = Field(default=0.15, description="largest |pull width − 1|")
+    r_hat: float = Field(default=1.02, description="largest R-hat")
+    effective_samples: float = Field(default=400, description="smallest effective sample size")
+    p_value: float = Field(
+        default=0.01, description="smallest p-value, after correction for many tests"
+    )
+    agreement: float = Field(default=0.5, description="largest |NLE − NPE| in standard deviations")
+    grid: float = Field(default=0.2, description="largest |NUTS − grid| in standard deviations")
 
 
 class Workflow(Section):
@@ -135,7 +172,7 @@ class Workflow(Section):
     parameters: dict[str, ParameterEntry] = Field(default_factory=dict)
     features: Annotated[list[FeatureEntry], Field(min_length=1)]
     control: list[str] = Field(default_factory=list, description="columns to plot beside")
-    folder: str | None = Field(None, description="run folder; by default runs/NAME")
+    folder: str | None = Field(default=None, description="run folder; by default runs/NAME")
     data: DataEntry = DataEntry()
     simulation: SimulationEntry = SimulationEntry()
     nle: LikelihoodEntry = LikelihoodEntry()
@@ -148,6 +185,15 @@ class Workflow(Section):
     def _has_free_parameters(self) -> Workflow:
         if not any(p.prior and p.role == "interest" for p in self.parameters.values()):
             raise ValueError("no parameter has role = 'interest' and a prior: nothing to measure")
+        return self
+
+    @model_validator(mode="after")
+    def _names_each_once(self) -> Workflow:
+        layouts = [layout.name for layout in self.data.layouts]
+        for kind, names in (("feature", [f.name for f in self.features]), ("layout", layouts)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind} {', '.join(map(repr, twice))} is there more than once")
         return self
 
 
@@ -166,6 +212,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
         raise WorkflowError(f"no workflow file {path}; {nearest(path.name, near)}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WorkflowError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkflowError(f"{path} is not valid TOML: {error}") from error
     for override in overrides:

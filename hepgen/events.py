@@ -42,6 +42,8 @@ class Events:
         cls, columns: Mapping[str, Any], provenance: Mapping[str, Any] | None = None
     ) -> Events:
         """Events from arrays of one length, NumPy or awkward, by name."""
+        if not columns:
+            raise DataError("events without columns: expected at least one column")
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"columns of different lengths: {lengths}; expected one length")
@@ -52,6 +54,12 @@ class Events:
         """The events of all ``parts`` in order, with the provenance of the first."""
         if not parts:
             raise DataError("nothing to concatenate: expected at least one set of events")
+        for part in parts:
+            if set(part.fields) != set(parts[0].fields):
+                raise DataError(
+                    f"events with the columns {part.fields} cannot follow events with "
+                    f"{parts[0].fields}; expected the same columns"
+                )
         return cls(ak.concatenate([part.columns for part in parts]), parts[0].provenance)
 
     def __len__(self) -> int:

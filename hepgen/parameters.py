@@ -23,6 +23,11 @@ class Prior(ABC):
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The range in which draws are to be expected: its support, where that is bounded."""
+        return self.low, self.high
+
     @abstractmethod
     def sample(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         """Draws in float64, of the given shape."""
@@ -95,6 +100,11 @@ class Normal(Prior):
                 f"normal prior ({self.mean}, {self.std}): expected a finite mean and std > 0"
             )
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Five standard deviations either side: one draw in two million lies beyond."""
+        return self.mean - 5 * self.std, self.mean + 5 * self.std
+
     def sample(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         """Draws in float64, of the given shape."""
         z = torch.randn(tuple(shape), generator=generator, dtype=torch.float64)
@@ -146,13 +156,14 @@ class Parameter:
 
     def __post_init__(self) -> None:
         self.check(self.default)
-        if self.prior is not None and (
-            (math.isfinite(self.prior.low) and self.prior.low < self.low)
-            or (math.isfinite(self.prior.high) and self.prior.high > self.high)
-        ):
+        if self.prior is None:
+            return
+        low, high = self.prior.reach
+        if low < self.low or high > self.high:
             raise ParameterError(
-                f"parameter {self.name!r}: its prior on ({self.prior.low}, {self.prior.high}) "
-                f"leaves the range [{self.low}, {self.high}] in which the model is valid"
+                f"parameter {self.name!r}: its prior reaches from {low:g} to {high:g} and leaves "
+                f"the range [{self.low:g}, {self.high:g}] in which the model is valid; "
+                "choose a narrower one"
             )
 
     @property
@@ -296,8 +307,8 @@ class PriorDistribution(Distribution):
     @property
     def support(self) -> constraints.Constraint:
         """The box that the priors allow."""
-        low = torch.tensor([p.low for p in self.priors])
-        high = torch.tensor([p.high for p in self.priors])
+        low = torch.tensor([p.low for p in self.priors], dtype=torch.float64)
+        high = torch.tensor([p.high for p in self.priors], dtype=torch.float64)
         box = constraints.interval(low, high)  # type: ignore[no-untyped-call]
         return constraints.independent(box, 1)  # type: ignore[no-untyped-call]
 
@@ -308,8 +319,8 @@ class PriorDistribution(Distribution):
 
     def sample(
         self,
-        sample_shape: Any = torch.Size(),
-        generator: torch.Generator | None = None,  # noqa: B008
+        sample_shape: Any = torch.Size(),  # noqa: B008
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draws in float64, shape ``(*sample_shape, D)``."""
         return torch.stack([p.sample(sample_shape, generator) for p in self.priors], dim=-1)

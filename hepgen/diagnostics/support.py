@@ -67,9 +67,10 @@ def two_sample_p_value(
     """
     _check(observed, simulated)
     pooled = np.concatenate([observed, simulated])
-    gram = Kernel.from_sample(simulated)(pooled, pooled)
     n, m = len(observed), len(simulated)
     rng = np.random.default_rng(seed)
+    # Permutations are exact only if the kernel does not know which event came from where.
+    gram = Kernel.from_sample(rng.permutation(pooled))(pooled, pooled)
     labels = torch.full((n + m, permutations + 1), -1 / m, dtype=torch.float64)
     labels[:n, 0] = 1 / n
     for column in range(1, permutations + 1):
@@ -92,7 +93,7 @@ def prior_predictive_p_value(
         observed: Shape ``(N, d)``.
         sets: Simulated data sets, each of shape ``(·, d)``; cut to N events.
         reference: The training sample over all θ, shape ``(M, d)``.
-        seed: Breaks ties at random.
+        seed: Of the choice, where the sets are smaller than the data set.
     """
     _check(observed, reference)
     size = min(len(observed), *(len(s) for s in sets))

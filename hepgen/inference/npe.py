@@ -10,8 +10,8 @@ observations Radev et al., arXiv:2003.06281). Training has two parts:
    cumulated sums. A new density trains on runs of 100 to all events of a set, hundreds of
    times over, without touching an event again.
 
-The mean of f carries its information about θ in digits below 1/√N. It is standardised over
-the training sets, and each kernel of the density has a linear skip from its condition to its
+The mean of f carries its information about θ in digits below 1/√N. It is whitened over the
+training sets, and each kernel of the density has a linear skip from its condition to its
 location and log-scale; the width of the posterior then follows 1/√N over the range trained.
 """
 
@@ -47,6 +47,10 @@ from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
 _BLOCK = 50
+_FLOORS = (1e-3, 1e-6)
+"""Of the whitening, in the two parts; the first is about to change what it whitens."""
+_SLACK = 1.2
+"""How far outside the sizes it was trained on a posterior is still trusted."""
 _EMBEDDED_AT_ONCE = 200_000
 _DENSITY_SHARE = 0.4
 """How long the second part takes, in units of the first; for the time left only."""
@@ -88,8 +92,8 @@ class NPE:
         event_hidden: Sequence[int] = (48, 48),
         components: int = 4,
         hidden: Sequence[int] = (48, 48, 48),
-        embedding_epochs: int = 30,
-        density_epochs: int = 80,
+        embedding_epochs: int = 40,
+        density_epochs: int = 120,
         validation_fraction: float = 0.1,
         seed: int = 0,
         checkpoint: Path | None = None,
@@ -135,7 +139,8 @@ class NPE:
             )
         events = space.forward(x).float()
         target = UnboundedPrior(parameters).unbounded(theta).float()
-        first.standardise(block_rows(first.embedding, events, offsets, target, smallest))
+        before = block_rows(first.embedding, events, offsets, target, smallest)
+        first.embedding.whiten(before.full()[0], floor=_FLOORS[0])
         share = 1 / (1 + _DENSITY_SHARE)
         embedding_curve = train(
             first,
@@ -153,7 +158,7 @@ class NPE:
         )
         network.embedding.event.load_state_dict(first.embedding.event.state_dict())
         rows = block_rows(network.embedding, events, offsets, target, smallest)
-        network.standardise(rows)
+        network.embedding.whiten(rows.full()[0], floor=_FLOORS[1])
         curve = train(
             network.density,
             lambda batch: network.density.loss(
@@ -163,7 +168,7 @@ class NPE:
             batch_size=_batch(len(target), 30, 256),
             epochs=density_epochs,
             max_learning_rate=3e-3,
-            weight_decay=1e-2,
+            weight_decay=0.1,
             patience=None,
             validation_fraction=validation_fraction,
             seed=seed,
@@ -231,7 +236,7 @@ class NPE:
         self.features.check(x)
         weights = event_weights(weight, len(x))
         low, high = self.sizes
-        if not low <= weights.sum() <= high:
+        if not low / _SLACK <= weights.sum() <= high * _SLACK:
             raise DataError(
                 f"a data set of {weights.sum().item():g} events; this posterior was trained on "
                 f"{low} to {high}: train it on sets of such a size, or use NLE, which knows no "
@@ -305,13 +310,6 @@ class _Network(nn.Module):
             input_shape=torch.Size([parameters]),
             condition_shape=torch.Size([outputs + 1]),
         )
-
-    @torch.no_grad()
-    def standardise(self, rows: BlockRows) -> None:
-        """Give the embeddings of the training sets zero mean and unit variance."""
-        mean, _ = rows.full()
-        self.embedding.location.copy_(mean.mean(0))
-        self.embedding.scale.copy_(mean.std(0).clamp(min=1e-6))
 
 
 @torch.no_grad()

@@ -1,1 +1,1 @@
-""""""
+"""Files in and out: ROOT, column expressions, the block store."""

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,15 @@ class BlockStore:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"cannot make the folder {folder}: {error.strerror}") from error
         known = folder / IDENTITY
         text = json.dumps(identity, sort_keys=True, indent=1)
         if not known.exists():
             write_atomically(known, text.encode())
-        elif known.read_text() != text:
+        elif known.read_bytes() != text.encode():
             raise FileError(
                 f"{folder} holds blocks of another campaign ({_difference(known, identity)}); "
                 "choose another output, or remove that folder to start again"
@@ -76,17 +80,23 @@ class BlockStore:
             FileError: It is missing or damaged.
         """
         path = self._path(number)
-        try:
-            with safe_open(path, framework="numpy") as stored:
-                facts = json.loads(stored.metadata()["block"])
-                buffers = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        with _reading(path), safe_open(path, framework="numpy") as stored:
+            facts = json.loads(stored.metadata()["block"])
+            buffers = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             columns = ak.from_buffers(facts["form"], facts["length"], buffers)
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise FileError(
-                f"block {path} cannot be read ({type(error).__name__}: {error}); remove it and "
-                "run again: it will be simulated anew, with the same events"
-            ) from error
-        return StoredBlock(Events(columns), facts["generated"], facts["selected"])
+            return StoredBlock(Events(columns), facts["generated"], facts["selected"])
+
+    def generated(self, number: int) -> int:
+        """How many events were generated for one block; 0 where it is missing.
+
+        Raises:
+            FileError: It is damaged.
+        """
+        if number not in self:
+            return 0
+        path = self._path(number)
+        with _reading(path), safe_open(path, framework="numpy") as stored:
+            return int(json.loads(stored.metadata()["block"])["generated"])
 
     def read_all(self, numbers: range) -> Iterator[StoredBlock]:
         """The blocks in order, one at a time."""
@@ -95,11 +105,24 @@ class BlockStore:
 
     def remove(self) -> None:
         """Delete the blocks and, where nothing else is in it, the folder."""
-        for path in self.folder.glob("block-*.safetensors"):
-            path.unlink()
+        # Also what a process that was killed while it wrote has left.
+        for pattern in ("block-*.safetensors", ".block-*", f".{IDENTITY}.*"):
+            for path in self.folder.glob(pattern):
+                path.unlink()
         (self.folder / IDENTITY).unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise FileError(
+            f"block {path} cannot be read ({type(error).__name__}: {error}); remove it and "
+            "run again: it will be simulated anew, with the same events"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -63,8 +63,8 @@ class Expression:
     one element       ``Muon_pt[0]``, ``Muon_pt[-1]``, ``Muon_pt[argmax(Muon_pt)]``
     some elements     ``Muon_pt[Muon_charge > 0]``, ``Muon_pt[:2]``, ``Jet_pt[Muon_jetIdx]``
     per event         ``sum any all count mean argmax argmin min max`` of a jagged column
-    element by        ``abs sqrt exp log log10 log1p sin cos tan … arctan2 hypot min max``
-    element           ``where(c, a, b) isfinite isnan floor ceil round sign bitand``
+    elementwise       ``abs sqrt exp log log10 log1p sin cos tan … arctan2 hypot min max``
+    and also          ``where(c, a, b) alt isfinite isnan floor ceil round sign bitand``
     ================  ==================================================================
 
     **Logic binds weakest.** ``&`` and ``|`` are the logical and, or, and not Python's
@@ -73,11 +73,13 @@ class Expression:
 
     **An element that is not there has no value.** ``Muon_pt[0]`` of an event without
     muons is missing; a comparison with it is neither true nor false, and a cut keeps an
-    event only where it is true. An index that is a column (``Jet_pt[Muon_jetIdx]``)
-    and is negative or too large gives a missing element, as −1 means "none" in NanoAOD.
+    event only where it is true. Logic is Kleene's: ``nMuon == 0 or Muon_pt[0] > 20`` keeps
+    events without muons, which ``TTree::Draw`` drops whatever else is true. ``alt(x, 0)``
+    is 0 where x is missing. An index that is a column (``Jet_pt[Muon_jetIdx]``) and is
+    negative or too large gives a missing element, as −1 means "none" in NanoAOD.
 
-    ``Sum$``, ``Min$``, ``Max$``, ``Length$`` and ``TMath::Sqrt`` are understood. A NaN
-    compares false, as everywhere; the reader refuses it before a cut can hide it.
+    ``Sum$``, ``Min$``, ``Max$``, ``Length$``, ``Alt$`` and ``TMath::Sqrt`` are understood.
+    A NaN compares false, as everywhere; the reader refuses it before a cut can hide it.
 
     Arguments:
         text: The expression.

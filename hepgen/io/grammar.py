@@ -19,11 +19,11 @@ _TOKEN = re.compile(
     r"""|`(?P<quoted>[^`]+)`"""
     r"""|(?P<operator>&&|\|\||!=|&|\||!)"""
     r"""|\b(?:TMath|std)::(?P<qualified>\w+)"""
-    r"""|\b(?P<draw>Sum|Min|Max|Length)\$"""
+    r"""|\b(?P<draw>Sum|Min|Max|Length|Alt)\$"""
     r"""|(?P<space>\s)"""
 )
 _OPERATORS = {"&&": " and ", "&": " and ", "||": " or ", "|": " or ", "!": "~", "!=": "!="}
-_DRAW = {"Sum": "sum", "Min": "min", "Max": "max", "Length": "count"}
+_DRAW = {"Sum": "sum", "Min": "min", "Max": "max", "Length": "count", "Alt": "alt"}
 _QUALIFIED = {"power": "pow"}
 BOOLEANS = {"true": True, "false": False}
 

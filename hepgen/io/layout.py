@@ -69,7 +69,7 @@ class Layout:
         with it is not written a second time.
         """
         counters = _counters({n: a for n, a in columns.items() if a.ndim > 1})
-        types = {name: _type(array) for name, array in columns.items()}
+        types = types_of(columns)
         layout = cls({n: t for n, t in types.items() if n not in counters.values()}, counters)
         layout.check(columns)
         return layout
@@ -86,15 +86,8 @@ class Layout:
             DataError: A column is missing or new, has another type, or other lengths than
                 its group.
         """
-        expected, given = set(self.branches), set(columns)
-        missing = sorted(set(self.types) - given)
-        extra = sorted(given - expected)
-        if missing or extra:
-            raise DataError(
-                f"columns differ from those written before: missing {missing}, new {extra}"
-            )
-        for name, kind in self.types.items():
-            _check_type(name, _type(columns[name]), kind)
+        counters = set(self.counters.values())
+        check_types(self.types, {n: a for n, a in columns.items() if n not in counters})
         self._check_lengths(columns)
 
     def _check_lengths(self, columns: Arrays) -> None:
@@ -138,6 +131,24 @@ def _group(name: str) -> str:
 def _type(array: ak.Array) -> str:
     kind = str(_kind(array))
     return f"var * {kind}" if array.ndim > 1 else kind
+
+
+def types_of(columns: Arrays) -> dict[str, str]:
+    """Column → type, as in :attr:`Layout.types`."""
+    return {name: _type(array) for name, array in columns.items()}
+
+
+def check_types(types: Mapping[str, str], columns: Arrays) -> None:
+    """See that ``columns`` have the names of ``types`` and types that fit.
+
+    Raises:
+        DataError: They do not.
+    """
+    missing, extra = sorted(set(types) - set(columns)), sorted(set(columns) - set(types))
+    if missing or extra:
+        raise DataError(f"columns differ from those written before: missing {missing}, new {extra}")
+    for name, kind in types.items():
+        _check_type(name, _type(columns[name]), kind)
 
 
 def _check_type(name: str, given: str, declared: str) -> None:

@@ -195,6 +195,12 @@ def _where(condition: Any, one: Any, other: Any) -> Any:
     return ak.where(truth(condition), number(one), number(other))
 
 
+def _alternative(value: Any, other: Any) -> Any:
+    """The value, or the other where it is missing."""
+    value, other = number(value), number(other)
+    return ak.where(ak.is_none(value, axis=-1), other, value) if may_miss(value) else value
+
+
 def _bitand(value: Any, bits: Any) -> Any:
     for side in (value, bits):
         dtype = content_dtype(side) if isinstance(side, ak.Array) else np.asarray(side).dtype
@@ -223,6 +229,7 @@ FUNCTIONS: dict[str, Function] = {
     "pow": Function(power, 2, 2),
     "bitand": Function(_bitand, 2, 2),
     "where": Function(_where, 3, 3),
+    "alt": Function(_alternative, 2, 2),
     "min": Function(_extreme(ak.min, np.minimum), 1, _MANY),
     "max": Function(_extreme(ak.max, np.maximum), 1, _MANY),
     "sum": Function(_per_event(ak.sum)),

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import awkward as ak
 import numpy as np
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from hepgen.errors import DataError, FileError, HepgenError, nearest
 from hepgen.events import Events
-from hepgen.io.layout import Layout, writable
+from hepgen.io.layout import Layout, check_types, types_of, writable
 from hepgen.io.selection import ColumnMap, CutFlow, Distinct, Rows, Selection
 from hepgen.io.sources import Source, resolve
 from hepgen.results import to_json
@@ -47,6 +47,8 @@ __all__ = [
     "read_metadata",
     "resolve",
 ]
+
+Sources = Source | str | Path | Sequence[Source | str | Path]
 
 PROVENANCE = "hepgen_provenance"
 RUNS = "Runs"
@@ -503,7 +505,7 @@ class EventReader:
 
     def __init__(
         self,
-        sources: Sequence[Source] | Source | str | Path | Sequence[str | Path],
+        sources: Sources,
         columns: ColumnMap | Sequence[str] | None = None,
         *,
         cut: str | None = None,
@@ -606,7 +608,7 @@ class EventReader:
 
 
 def read(
-    sources: Sequence[Source] | Source | str | Path | Sequence[str | Path],
+    sources: Sources,
     columns: ColumnMap | Sequence[str] | None = None,
     **options: Any,
 ) -> EventReader:
@@ -615,7 +617,7 @@ def read(
 
 
 def _as_sources(
-    sources: Sequence[Source] | Source | str | Path | Sequence[str | Path],
+    sources: Sources,
 ) -> list[Source]:
     given = [sources] if isinstance(sources, (Source, str, Path)) else list(sources)
     found = [s for g in given for s in ([g] if isinstance(g, Source) else resolve(g))]
@@ -709,6 +711,7 @@ class RootWriter:
         self.format = format
         self.entries = 0
         self._metadata: dict[str, Any] = {}
+        self._types: dict[str, str] = {}
         self._layout: Layout | None = None
         self._sink: Any = None
         self._buffer: list[dict[str, ak.Array]] = []
@@ -725,7 +728,7 @@ class RootWriter:
                 f"{self.path} exists; remove it, or allow it to be replaced (overwrite=True)"
             )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RootWriter:
         self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         with _writing(self.path):
             self._sink = uproot.recreate(self._part.open("x+b"))
@@ -749,8 +752,8 @@ class RootWriter:
         columns = {name: writable(name, events[name]) for name in events.fields}
         if not columns:
             raise DataError(f"{self.path}: the events have no columns")
-        if self._layout is not None or self._buffer:
-            (self._layout or Layout.of(self._buffer[0])).check(columns)
+        self._types = self._types or types_of(columns)
+        check_types(self._types, columns)
         self._buffer.append(columns)
         self._sizes.update({name: array.nbytes for name, array in columns.items()})
         self.entries += len(events)
@@ -774,6 +777,7 @@ class RootWriter:
             if self._layout is None:
                 self._layout = Layout.of(columns)
                 self._make_tree(self._layout)
+            self._layout.check(columns)
             self._extend({n: columns[n] for n in self._layout.types}, parts)
 
     def _make_tree(self, layout: Layout) -> None:

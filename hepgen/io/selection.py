@@ -114,6 +114,7 @@ class Selection:
         one_per: Sequence[str] = (),
         keep: str | None = None,
     ) -> None:
+        self.weighted = weight is not None
         every = dict(columns) | ({WEIGHT: weight} if weight is not None else {})
         self.joined = {
             name: [Expression(e) for e in text]
@@ -189,7 +190,7 @@ class Selection:
         if name in self.joined:
             return _joined([e.evaluate(kept) for e in self.joined[name]])
         array = self.single[name].evaluate(kept)
-        if name == WEIGHT:
+        if name == WEIGHT and self.weighted:
             _check_flat(self.single[name].text, array)
             return ak.values_astype(array, np.float64)
         if array.fields:

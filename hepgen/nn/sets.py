@@ -126,8 +126,9 @@ class DeepSet(nn.Module):
     """The mean of f(x) over the events of a set, and the logarithm of their number.
 
     Permutation invariant (Zaheer et al., arXiv:1703.06114). A mean over N events carries its
-    information in the digits below 1/√N; ``location`` and ``scale`` standardise it over the
-    training sets.
+    information in the digits below 1/√N, and its E numbers are all but collinear over the
+    training sets. ``location`` and ``whitening`` take the collinearity away and bring each
+    direction to unit scale; see :meth:`whiten`.
 
     Arguments:
         features: d.
@@ -139,13 +140,13 @@ class DeepSet(nn.Module):
     """
 
     location: Tensor
-    scale: Tensor
+    whitening: Tensor
 
     def __init__(self, features: int, outputs: int = 32, hidden: Sequence[int] = (64, 64)) -> None:
         super().__init__()
         self.event = mlp(features, outputs, hidden)
         self.register_buffer("location", torch.zeros(outputs))
-        self.register_buffer("scale", torch.ones(outputs))
+        self.register_buffer("whitening", torch.eye(outputs))
 
     def forward(self, events: Tensor, counts: Tensor, weight: Tensor | None = None) -> Tensor:
         """Embeddings, shape ``(S, E + 1)``.
@@ -171,7 +172,20 @@ class DeepSet(nn.Module):
     def standardise(self, mean: Tensor, counts: Tensor) -> Tensor:
         """Embeddings, shape ``(S, E + 1)``, from means, shape ``(S, E)``."""
         size = (torch.log(counts.to(mean)) - math.log(1000)) / 1.5
-        return torch.cat([(mean - self.location) / self.scale, size[:, None]], dim=-1)
+        return torch.cat([(mean - self.location) @ self.whitening, size[:, None]], dim=-1)
+
+    @torch.no_grad()
+    def whiten(self, mean: Tensor, floor: float) -> None:
+        """Standardise so that the means of the training sets, ``(S, E)``, have unit covariance.
+
+        Arguments:
+            mean: Means of f, not standardised.
+            floor: The smallest eigenvalue of their covariance that is brought to one, in
+                units of the largest; what is below is rounding, and stays small.
+        """
+        values, vectors = torch.linalg.eigh(torch.cov(mean.double().mT))
+        self.location.copy_(mean.double().mean(0))
+        self.whitening.copy_(vectors / values.clamp(min=floor * float(values[-1])).sqrt())
 
 
 def segment_sum(values: Tensor, counts: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class DataRequest:
         cut: A further cut, over the file's branches.
         weights: An expression for signed event weights.
         drop_invalid: Drop events with NaN or infinite values instead of refusing them.
-        entry_stop: Read at most so many entries of each file.
+        entry_stop: Read at most so many entries, of all files together.
     """
 
     files: Sequence[str] = ()
@@ -114,8 +114,11 @@ def choose_layout(session: Session, source: Source, request: DataRequest) -> Lay
             raise InputError(f"--layout {request.layout!r}; {nearest(request.layout, named)}")
         layouts = [named[request.layout]]
     candidates = [layout.model_copy(update={"columns": layout.columns | own}) for layout in layouts]
-    if own:
-        candidates.insert(0, LayoutEntry(name="--branches", columns=own))
+    if own and request.layout is None:
+        # Columns that are enough by themselves need no layout; others complete one.
+        enough = any(own.keys() >= set(n) for n in (MUON_COLUMNS, session.feature_names))
+        alone = LayoutEntry(name="--branches", columns=own)
+        candidates.insert(0 if enough else len(candidates), alone)
     file = describe(source)
     missing = []
     for layout in candidates:

@@ -178,14 +178,16 @@ def agreement_checks(session: Session, samples: Mapping[str, PosteriorSample]) -
     return checks
 
 
-def write_results(session: Session, inference: Inference, output: Path) -> Path:
+def write_results(session: Session, inference: Inference, output: Path | str) -> Path:
     """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report."""
+    output = Path(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"cannot make the folder {output}: {error.strerror}") from error
     with session.monitor.task("write the report", 1) as update:
-        write_atomically(output / "result.json", (to_json(inference.result) + "\n").encode())
+        content = to_json(inference.result.to_dict()) + "\n"
+        write_atomically(output / "result.json", content.encode())
         _write_posterior(inference, output / "posterior.root")
         report = _write_report(session, inference, output / "report.html")
         update(1)

@@ -108,8 +108,12 @@ def _short(number: float) -> str:
     >>> _short(123456), _short(2.5e6), _short(12.3)
     ('123k', '2.5M', '12')
     """
-    for limit, letter in ((1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            value = number / limit
-            return f"{value:.1f}{letter}" if value < 10 else f"{value:.0f}{letter}"
-    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
+    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # What would be rounded up to the next unit is written in it.
+        if number >= 0.9995 * limit:
+            return _digits(number / limit) + letter
+    return _digits(number)
+
+
+def _digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hepgen.errors import InputError, ParameterError
@@ -36,7 +37,7 @@ def simulation_campaign(
     return Campaign(
         session.chain, session.parameters, count(events),
         entry.seed if seed is None else seed, fixed=fixed, prior="prior" in words,
-        points=points or entry.events_per_point, block_size=entry.block_size,
+        points=entry.events_per_point if points is None else points, block_size=entry.block_size,
         latents=latents, keep_all=keep_all,
     )  # fmt: skip
 
@@ -50,8 +51,8 @@ def count(text: str) -> int:
     try:
         number = float(text.replace("_", ""))
     except ValueError:
-        number = -1.0
-    if number < 1 or number != int(number):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 1 and number.is_integer()):
         raise InputError(f"-n {text!r}: expected a whole number of events, e.g. 100000 or 1e6")
     return int(number)
 

@@ -39,7 +39,7 @@ class Session:
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: Path | str,
         overrides: Sequence[str] = (),
         jobs: int = 1,
         monitor: Monitor | None = None,
@@ -49,6 +49,7 @@ class Session:
         Raises:
             WorkflowError: It does not.
         """
+        path = Path(path)
         session = cls(load(path, overrides), path, jobs, monitor or Silent())
         _ = session.chain, session.parameters, session.features, session.control
         return session
@@ -80,11 +81,13 @@ class Session:
         if entry is None:
             return dataclasses.replace(parameter, role="nuisance", prior=None)
         changes = entry.model_dump(exclude_none=True, exclude={"prior"})
-        prior = prior_from_dict(entry.prior)  # type: ignore[arg-type]
+        prior = prior_from_dict(entry.prior)
         role = entry.role or "nuisance"
         if prior is not None and entry.default is None:
             changes["default"] = _inside(parameter.default, prior.low, prior.high)
-        return dataclasses.replace(parameter, **(changes | {"prior": prior, "role": role}))
+        changed = dataclasses.replace(parameter, **(changes | {"prior": prior, "role": role}))
+        changed.check_prior(changed.default)
+        return changed
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:

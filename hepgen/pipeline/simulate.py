@@ -41,7 +41,8 @@ def run_campaign(
     Finished blocks are kept whatever happens; another call goes on from them.
     """
     wanted = blocks if blocks is not None else range(campaign.blocks)
-    missing = [number for number in wanted if number not in store]
+    # The last block of a shorter campaign is not yet the same block of a longer one.
+    missing = [n for n in wanted if store.generated(n) != campaign.generated(n)]
     if not missing:
         return
     # A worker takes seconds to start, in which this process simulates a million events.
@@ -70,8 +71,13 @@ def shard_blocks(campaign: Campaign, shard: str | None) -> range:
     if shard is None:
         return range(campaign.blocks)
     part, _, whole = shard.partition("/")
-    if not (part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
         raise InputError(f"--shard {shard!r}: expected i/n with 1 <= i <= n, e.g. 3/100")
+    if int(whole) > campaign.blocks:
+        raise InputError(
+            f"--shard {shard!r}: {campaign.events} events are {campaign.blocks} blocks; expected "
+            "at most as many shards, or a smaller simulation.block_size"
+        )
     return range(int(part) - 1, campaign.blocks, int(whole))
 
 

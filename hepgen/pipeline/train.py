@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,10 +146,13 @@ def _fit(session: Session, method: str, checkpoint: Path) -> NLE | NPE:
 
 
 def _reporter(update: Update) -> Callable[[Progress], None]:
+    started = time.monotonic()
+
     def report(progress: Progress) -> None:
-        done = progress.epoch / max(progress.epochs, 1)
-        update(
-            min(done, 1.0), f"epoch {progress.epoch}/{progress.epochs} loss {progress.train:.4f}"
-        )
+        # The share of the time, which the training knows better than the count of epochs.
+        elapsed = time.monotonic() - started
+        done = elapsed / max(elapsed + progress.seconds_left, 1e-9)
+        words = f"epoch {progress.epoch}/{progress.epochs} loss {progress.train:.4f}"
+        update(min(done, 1.0), f"{progress.part} {words}".strip())
 
     return report

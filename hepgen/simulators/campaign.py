@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgen.errors import SimulationError
+from hepgen.errors import InputError, SimulationError, nearest
 from hepgen.events import LATENT, THETA, Events
 from hepgen.parameters import ParameterSet
 from hepgen.simulators.chain import Chain, Trace, stream
@@ -83,17 +83,29 @@ class Campaign:
             "keep_all": self.keep_all, "latents": self.latents, "as_sets": self.as_sets,
         }  # fmt: skip
 
+    def __post_init__(self) -> None:
+        points = (self.points, self.points) if isinstance(self.points, int) else self.points
+        if min(self.events, self.block_size, *points) < 1 or points[0] > points[1]:
+            raise InputError(
+                f"{self.events} events in blocks of {self.block_size}, {self.points} at each "
+                "parameter point; expected positive numbers, the smaller before the larger"
+            )
+
     @property
     def blocks(self) -> int:
         """The number of blocks."""
         return math.ceil(self.events / self.block_size)
+
+    def generated(self, block: int) -> int:
+        """How many events block number ``block`` generates; the last one, what is left."""
+        return min(self.block_size, self.events - block * self.block_size)
 
     def simulate(self, block: int) -> Block:
         """The events of block number ``block``."""
         if not 0 <= block < self.blocks:
             raise SimulationError(f"block {block}: expected 0 to {self.blocks - 1}")
         per_point = self._events_per_point(block)
-        theta = self._theta(self.block_size // per_point, block)
+        theta = self._theta(math.ceil(self.block_size / per_point), block)
         values = {
             name: value[:, None] if value.dim() else value
             for name, value in self.parameters.values(theta, **self.fixed).items()
@@ -112,7 +124,7 @@ class Campaign:
             return self.block_size
         if isinstance(self.points, int):
             return min(self.points, self.block_size)
-        low, high = self.points
+        low, high = (min(size, self.block_size) for size in self.points)
         sizes = [low << k for k in range(int(math.log2(high / low)) + 1)]
         # A block holds block_size/size points: for equally many points of every size the
         # chance of a size is proportional to it.
@@ -131,9 +143,9 @@ class Campaign:
 
     def _collect(self, trace: Trace, values: Mapping[str, Tensor], block: int) -> Block:
         # The last block is generated whole and cut, so that a longer campaign begins with
-        # the events of a shorter one.
-        wanted = torch.arange(self.block_size) < self.events - block * self.block_size
-        wanted = wanted[: trace.shape.numel()].reshape(trace.shape)
+        # the events of a shorter one; so is the last point where points do not fill a block.
+        generated = self.generated(block)
+        wanted = (torch.arange(trace.shape.numel()) < generated).reshape(trace.shape)
         selected = trace.state["selected"] & wanted
         kept = wanted if self.keep_all else selected
         names = self.columns or self.chain.observables
@@ -164,6 +176,8 @@ class Campaign:
 
 def _column(state: Mapping[str, Tensor], name: str, kept: Tensor) -> Any:
     """A column of the kept events: flat, or jagged with the count of its collection."""
+    if name not in state:
+        raise SimulationError(f"no column {name!r} in the events; {nearest(name, state)}")
     value = state[name]
     if value.dim() == 2:
         return value[kept].numpy()
@@ -191,4 +205,7 @@ def _latents(trace: Trace, kept: Tensor) -> dict[str, Any]:
 def _as_sets(columns: Mapping[str, Any], kept: Tensor) -> dict[str, Any]:
     """One row for each parameter point, with its events, in single precision."""
     counts = kept.sum(-1).numpy()
-    return {name: ak.unflatten(np.asarray(c, np.float32), counts) for name, c in columns.items()}
+    return {
+        name: ak.unflatten(ak.values_astype(ak.Array(column), np.float32), counts)
+        for name, column in columns.items()
+    }

@@ -98,6 +98,9 @@ class Chain:
             n: Events for each parameter point.
             seed: Of the whole simulation.
             block: Which block of it.
+
+        Raises:
+            SimulationError: A parameter without a value, or with another shape.
         """
         with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder:
             state = self._model(parameters, n, lambda name: stream(seed, name, block))
@@ -132,6 +135,7 @@ class Chain:
         return terms
 
     def _model(self, parameters: Mapping[str, Tensor], n: int, seed_of: Any) -> State:
+        self._check_parameters(parameters)
         groups = max((p.shape[0] for p in parameters.values() if p.dim() > 0), default=1)
         state: State = {"event": torch.zeros(groups, n)}
         with pyro.plate("points", groups, dim=-2), pyro.plate("events", n, dim=-1):
@@ -141,6 +145,20 @@ class Chain:
                 state = self._run(stage, state, parameters)
         del state["event"]
         return state
+
+    def _check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        missing = [name for name in self.parameters.names if name not in parameters]
+        if missing:
+            raise SimulationError(
+                f"no value for the parameters {missing} of chain {self.name!r}; "
+                "chain.parameters.values() has the defaults"
+            )
+        for name, value in parameters.items():
+            if value.dim() != 0 and value.shape[1:] != (1,):
+                raise SimulationError(
+                    f"parameter {name!r} has the shape {tuple(value.shape)}; expected () or "
+                    "(G, 1), a value for each of G parameter points"
+                )
 
     @staticmethod
     def _run(stage: Stage, state: State, parameters: Mapping[str, Tensor]) -> State:

@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import Bernoulli
 from torch import Tensor
 
+from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
 from hepgen.simulators.distributions import Padded, RelativeLogNormal
 from hepgen.simulators.stage import Stage, State
@@ -43,6 +44,8 @@ class MuonDetector(Stage):
     provides = ("found", "measured_pt", "measured_charge")
 
     def __init__(self, charge_flip: float = 1e-4) -> None:
+        if not 0 <= charge_flip <= 1:
+            raise WorkflowError(f"charge_flip = {charge_flip}: expected a probability, 0 to 1")
         self.charge_flip = charge_flip
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:

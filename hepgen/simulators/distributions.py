@@ -56,7 +56,8 @@ class Tabulated(StageDistribution):
     """
 
     def __init__(self, nodes: Tensor, values: Tensor, row: Tensor | None = None) -> None:
-        self.nodes, self.values = torch.broadcast_tensors(nodes, values)
+        both = torch.broadcast_tensors(nodes, values)  # type: ignore[no-untyped-call]
+        self.nodes, self.values = both
         area = 0.5 * (self.values[:, 1:] + self.values[:, :-1]) * self.nodes.diff(dim=-1)
         self.cumulative = torch.nn.functional.pad(area.cumsum(-1), (1, 0))
         self.row = row
@@ -96,11 +97,15 @@ class Tabulated(StageDistribution):
             rest = (target - self.cumulative.ravel()[i]) / width
             slope = self.values.ravel()[i + 1] - f0
             root = (f0.square() + 2 * slope * rest).clamp_min(0).sqrt()
-            return x0 + width * (2 * rest / (f0 + root).clamp_min(1e-300)).clamp(0, 1)
+            within = (2 * rest / (f0 + root).clamp_min(1e-300)).clamp(0, 1)
+            drawn: Tensor = x0 + width * within
+            return drawn
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x), −∞ outside the nodes; shape of ``value`` broadcast with the batch."""
-        shape = torch.broadcast_shapes(value.shape, self.batch_shape)
+        shape = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+            value.shape, self.batch_shape
+        )
         x, row = value.expand(shape), self._rows(shape)
         i = self._bracket(self.nodes.detach(), x.detach(), row)
         x0, f0 = self.nodes.ravel()[i], self.values.ravel()[i]
@@ -317,6 +322,11 @@ class Padded(TorchDistribution):  # type: ignore[misc]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The sum over the true entries of each row, shape ``(*batch,)``."""
-        terms = self.base.log_prob(value[self.mask])
+        terms = self.base.log_prob(entries(value, self.mask))
         out = torch.zeros(self.mask.shape, dtype=terms.dtype)
         return out.masked_scatter(self.mask, terms).sum(-1)
+
+
+def entries(value: Tensor, mask: Tensor) -> Tensor:
+    """The entries of a jagged latent that exist, however far it is padded beyond the mask."""
+    return value[..., : mask.shape[-1]][mask]

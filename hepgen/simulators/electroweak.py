@@ -22,7 +22,13 @@ class HelicitySum:
 
 
 def helicity_sum(
-    s: Tensor, m_z: Tensor, gamma_z: Tensor, sin2_theta_w: Tensor, charge: float, isospin: float
+    s: Tensor,
+    m_z: Tensor,
+    gamma_z: Tensor,
+    sin2_theta_w: Tensor,
+    charge: float,
+    isospin: float,
+    running_width: bool = False,
 ) -> HelicitySum:
     r"""Squared amplitudes of massless fermions i → muons.
 
@@ -36,8 +42,11 @@ def helicity_sum(
         m_z, gamma_z: GeV.
         sin2_theta_w: sin²θ_W.
         charge, isospin: Of the incoming fermion.
+        running_width: With sΓ_Z/m_Z in the place of m_ZΓ_Z, the convention of the world
+            average of m_Z; the same line then has an m_Z larger by Γ_Z²/(2m_Z) = 34 MeV.
     """
-    distance, width = s - m_z.square(), m_z * gamma_z
+    distance = s - m_z.square()
+    width = s * gamma_z / m_z if running_width else m_z * gamma_z
     propagator = distance.square() + width.square()
     photon = charge * MUON_CHARGE / s
     scale = (4 * math.pi * ALPHA) ** 2

@@ -12,6 +12,7 @@ import torch
 from pyro.distributions import Bernoulli, Categorical, Uniform
 from torch import Tensor
 
+from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
 from hepgen.simulators.distributions import (
     HelicityAngle,
@@ -59,15 +60,28 @@ class DrellYan(Stage):
         sqrt_s: GeV.
         window: Range of the generated mass, GeV: wider than the selection, because
             radiation and resolution move pairs in and out.
+        running_width: The convention of m_Z, see
+            :func:`~hepgen.simulators.electroweak.helicity_sum`.
     """
 
     name = "parton"
     parameters = (M_Z, GAMMA_Z, SIN2_THETA_W, BACKGROUND_FRACTION, BACKGROUND_SLOPE)
     provides = ("background", "mass", "y", "cos_theta", "phi", "flavour")
 
-    def __init__(self, sqrt_s: float = 7000.0, window: tuple[float, float] = (50.0, 150.0)) -> None:
+    def __init__(
+        self,
+        sqrt_s: float = 7000.0,
+        window: tuple[float, float] = (50.0, 150.0),
+        running_width: bool = True,
+    ) -> None:
+        if not 0 < window[0] < window[1] < sqrt_s:
+            raise WorkflowError(
+                f"generated masses {tuple(window)} GeV at √s = {sqrt_s} GeV: expected "
+                "0 < low < high < √s"
+            )
         self.sqrt_s = sqrt_s
         self.window = window
+        self.running_width = running_width
 
     @cached_property
     def luminosity(self) -> Luminosity:
@@ -122,14 +136,19 @@ class DrellYan(Stage):
         up_lumi, d_lumi, s_lumi = self.luminosity.integrated(mass.log())
         total = up_lumi * cross_section(s, up, 1 / 3)
         total = total + (d_lumi + s_lumi) * cross_section(s, down, 1 / 3)
-        return 2 / mass * total
+        density: Tensor = 2 * total / mass
+        return density
 
     def _amplitudes(
         self, mass: Tensor, parameters: Mapping[str, Tensor]
     ) -> tuple[HelicitySum, HelicitySum]:
         s = mass.square()
         theta = (parameters["m_z"], parameters["gamma_z"], parameters["sin2_theta_w"])
-        return helicity_sum(s, *theta, *QUARKS[0][1:]), helicity_sum(s, *theta, *QUARKS[1][1:])
+        up, down = (
+            helicity_sum(s, *theta, charge, isospin, self.running_width)
+            for _, charge, isospin in QUARKS[:2]
+        )
+        return up, down
 
     def _flavours(
         self, mass: Tensor, parameters: Mapping[str, Tensor]
@@ -185,7 +204,8 @@ class ResonantMass(StageDistribution):
         """log p(M) in 1/GeV."""
         u = resonance_angle(value, self.m_z, self.width)
         jacobian = _jacobian(value, self.m_z, self.width).log()
-        return self.spectrum.expand(self.batch_shape).log_prob(u) - jacobian
+        density: Tensor = self.spectrum.expand(self.batch_shape).log_prob(u)
+        return density - jacobian
 
 
 def azimuth(shape: torch.Size) -> Uniform:

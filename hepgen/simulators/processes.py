@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from hepgen.simulators.shower import FinalStateRadiation, InitialStateRecoil
 def zmumu(
     sqrt_s: float = 7000.0,
     generated_mass: tuple[float, float] = (50.0, 150.0),
+    running_width: bool = True,
     photon_x_min: float = 1e-5,
     charge_flip: float = 1e-4,
     pt_min: float = 20.0,
@@ -28,6 +30,7 @@ def zmumu(
     Arguments:
         sqrt_s: GeV.
         generated_mass: Range of the mass before radiation, GeV.
+        running_width: m_Z as the world average defines it, with a width that runs with s.
         photon_x_min: The smallest photon energy fraction.
         charge_flip: Probability to mistake a charge.
         pt_min: GeV, of both muons.
@@ -35,7 +38,7 @@ def zmumu(
         mass: Selected range of the pair's mass, GeV.
     """
     stages = [
-        DrellYan(sqrt_s, generated_mass),
+        DrellYan(sqrt_s, generated_mass, running_width),
         InitialStateRecoil(),
         FinalStateRadiation(photon_x_min),
         MuonDetector(charge_flip),
@@ -56,9 +59,25 @@ def process(name: str, **options: Any) -> Chain:
     if name not in PROCESSES:
         raise WorkflowError(f"no process {name!r}; {nearest(name, PROCESSES)}")
     known = inspect.signature(PROCESSES[name]).parameters
-    for option in options:
+    for option, value in options.items():
         if option not in known:
             raise WorkflowError(f"process {name!r}: no option {option!r}; {nearest(option, known)}")
+        if expected := _fault(value, known[option].default):
+            raise WorkflowError(f"process {name!r}: {option} = {value!r}; expected {expected}")
     chain = PROCESSES[name](**options)
     chain.options = options
     return chain
+
+
+def _fault(value: Any, default: Any) -> str:
+    """What was expected, where a value is not of the kind of the default; else nothing."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(default, tuple):
+        pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_number, value))
+        return "" if pair and value[0] < value[1] else "two numbers, the smaller first"
+    return "" if _number(value) else "a number"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -130,6 +130,9 @@ def test_cuts(text: str, expected: list[bool]) -> None:
         ("Sum$(Muon_pt > 26)", [2, 0, 0]),
         ("Max$(Muon_pt) - Min$(Muon_pt)", [10.0, None, 0.0]),
         ("Length$(Muon_pt)", [2, 0, 1]),
+        ("alt(Muon_pt[0], -1)", [40.0, -1.0, 25.0]),
+        ("Alt$(Muon_pt[1], M)", [30.0, 50.0, 130.0]),
+        ("alt(M, 0)", [91.0, 50.0, 130.0]),
     ],
 )
 def test_jagged_columns(text: str, expected: list[Any]) -> None:
@@ -184,7 +187,7 @@ def test_logic_with_missing_values_is_kleenes(left: bool | None, right: bool | N
 def test_a_cut_on_a_missing_element_keeps_nothing() -> None:
     assert mask("Muon_pt[0] > 20") == [True, False, True]
     assert mask("not (Muon_pt[0] > 30)") == [False, False, True]
-    assert mask("Muon_pt[0] > 30 or M < 60") == [True, True, False]
+    assert mask("count(Muon_pt) == 0 or Muon_pt[0] > 30") == [True, True, False]
 
 
 def test_integers_do_not_wrap_around() -> None:

@@ -92,11 +92,11 @@ def test_rows_are_whole_sets() -> None:
 
 def test_subsets_hold_events_of_their_own_set() -> None:
     rows = sets(smallest=10, largest=50)
-    index = torch.arange(4).repeat(200)
+    index = torch.arange(4).repeat(2000)
     x, counts, target = rows.take(index, generator())
     owner = torch.repeat_interleave(target[:, 0].float(), counts)
     assert torch.equal(x[:, 0], owner)
-    sizes = counts.reshape(200, 4)
+    sizes = counts.reshape(2000, 4)
     assert sizes[:, 0].unique().tolist() == [3]
     assert sizes[:, 2].unique().tolist() == [1]
     assert sizes[:, 1].min() == 10

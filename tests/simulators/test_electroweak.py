@@ -110,6 +110,18 @@ def test_squares_of_complex_amplitudes(energy: float, fermion: tuple[float, floa
     assert found.unlike.item() == pytest.approx(squares[0, 1] + squares[1, 0], rel=1e-12)
 
 
+def test_a_running_width_is_a_fixed_one_of_another_size() -> None:
+    """At one s, a width that runs is the fixed width Γs/m_Z²; at s = m_Z² they are equal."""
+    for energy in (80.0, 91.1876, 95.0):
+        theory = (real(energy).square(), real(M_Z))
+        running = helicity_sum(*theory, real(GAMMA_Z), real(SIN2), *UP, running_width=True)
+        width = GAMMA_Z * (energy / M_Z) ** 2
+        fixed = helicity_sum(*theory, real(width), real(SIN2), *UP)
+
+        torch.testing.assert_close(running.like, fixed.like)
+        torch.testing.assert_close(running.unlike, fixed.unlike)
+
+
 def test_total_and_asymmetry_are_integrals_of_the_angle() -> None:
     energy, nodes = 95.0, np.polynomial.legendre.leggauss(4)
     found = amplitudes(energy, UP)

@@ -1,0 +1,177 @@
+"""The amortised posterior: its width follows the number of events, and it is stored."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hepgen.errors import DataError, FileError
+from hepgen.features import Feature
+from hepgen.inference.nle import NLE
+from hepgen.inference.npe import NPE
+from hepgen.nn.train import Progress
+from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
+
+SETS = 4000
+
+
+def gaussian_sets(gaussian: Any, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    theta = gaussian.parameters.prior().sample((n,), generator)
+    size = torch.exp(torch.rand(n, generator=generator) * math.log(1000 / 20)) * 20
+    offsets = torch.cat([torch.zeros(1, dtype=torch.long), size.long().cumsum(0)])
+    x = gaussian.simulate(theta.repeat_interleave(offsets.diff(), dim=0), generator)
+    return x, offsets, theta
+
+
+@pytest.fixture(scope="module")
+def npe(gaussian: Any) -> NPE:
+    """p(μ | {x}) for 20 to 1000 events of N(μ, 2²)."""
+    x, offsets, theta = gaussian_sets(gaussian, SETS, 0)
+    return NPE.fit(
+        x, offsets, theta, features=gaussian.features, parameters=gaussian.parameters,
+        smallest=20, subset=60, embedding=6, event_hidden=(16, 16), hidden=(32, 32),
+        embedding_epochs=8, density_epochs=40,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [20, 100, 400, 900])
+def test_width_and_mean_follow_the_exact_posterior(npe: NPE, gaussian: Any, n: int) -> None:
+    """Over 40 sets: width within 12 %, mean within 0.3 of a width (root mean square)."""
+    generator = torch.Generator().manual_seed(n)
+    theta = 0.7 * torch.randn(40, 1, generator=generator, dtype=torch.float64)
+    sets = [gaussian.simulate(t.expand(n, 1), generator) for t in theta]
+    draws = npe.posterior().sample_batched((1000,), sets, seed=1)[..., 0]
+    exact = torch.tensor([gaussian.posterior(x) for x in sets], dtype=torch.float64)
+    shift = (draws.mean(0) - exact[:, 0]) / exact[:, 1]
+    ratio = draws.std(0) / exact[:, 1]
+    assert shift.square().mean().sqrt().item() < 0.3
+    assert ratio.log().mean().exp().item() == pytest.approx(1, abs=0.12)
+
+
+def test_neighbours_and_order_change_nothing(npe: NPE, gaussian: Any) -> None:
+    x, offsets, _ = gaussian_sets(gaussian, 5, 3)
+    sets = [x[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    together = npe.condition(sets, [None] * 5)
+    alone = torch.cat([npe.condition([one.flip(0)], [None]) for one in sets])
+    assert torch.equal(npe.condition(sets[:2], [None] * 2), together[:2])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_weight_two_is_every_event_twice(npe: NPE, gaussian: Any) -> None:
+    x, _, _ = gaussian_sets(gaussian, 1, 3)
+    doubled = npe.condition([torch.cat([x, x])], [None])
+    weighted = npe.condition([x], [torch.full((len(x),), 2.0)])
+    assert torch.allclose(doubled, weighted, atol=1e-4)
+
+
+def test_log_prob_is_normalised_and_matches_draws(npe: NPE, gaussian: Any) -> None:
+    x, _, _ = gaussian_sets(gaussian, 1, 4)
+    posterior = npe.posterior().set_default_x(x)
+    theta = torch.linspace(-6, 6, 4001, dtype=torch.float64)[:, None]
+    density = posterior.log_prob(theta).exp()
+    assert torch.trapezoid(density, theta[:, 0]).item() == pytest.approx(1, abs=1e-3)
+    mean = torch.trapezoid(density * theta[:, 0], theta[:, 0])
+    draws = posterior.sample((4000,), seed=0)
+    assert abs(draws.mean() - mean) < 4 * draws.std() / math.sqrt(4000)
+
+
+def test_seed_fixes_the_draws_and_spares_the_global_generator(npe: NPE, gaussian: Any) -> None:
+    x, _, _ = gaussian_sets(gaussian, 1, 4)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    a, b, c = (npe.posterior().sample((5,), x, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_sizes_outside_the_training_are_refused(npe: NPE, gaussian: Any) -> None:
+    with pytest.raises(DataError, match="a data set of 5 events; this posterior was trained on 20"):
+        npe.posterior().sample((3,), torch.zeros(5, 1))
+
+
+def test_round_trip_on_disk(npe: NPE, gaussian: Any, tmp_path: Path) -> None:
+    npe.save(tmp_path / "m")
+    loaded = NPE.load(tmp_path / "m")
+    x, _, _ = gaussian_sets(gaussian, 1, 4)
+    a, b = (model.posterior().sample((9,), x, seed=1) for model in (npe, loaded))
+    assert torch.equal(a, b)
+    assert (loaded.sizes, loaded.curve) == (npe.sizes, npe.curve)
+    with pytest.raises(FileError, match="kind 'npe'; expected 'nle'"):
+        NLE.load(tmp_path / "m")
+
+
+def test_sbi_plots_and_diagnostics_accept_it(npe: NPE, gaussian: Any) -> None:
+    from sbi.diagnostics import check_sbc, run_sbc
+
+    generator = torch.Generator().manual_seed(8)
+    theta = gaussian.parameters.prior().sample((200,), generator)
+    x = torch.stack([gaussian.simulate(t.expand(50, 1), generator) for t in theta])
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        ranks, averaged = run_sbc(
+            theta, x, npe.posterior(), num_posterior_samples=200, show_progress_bar=False
+        )
+        checks = check_sbc(ranks, theta, averaged, num_posterior_samples=200)
+    assert checks["ks_pvals"].item() > 1e-3
+
+
+def small_fit(
+    *, checkpoint: Path | None = None, reports: list[Progress] | None = None, stop: str = ""
+) -> NPE:
+    """Two features and two parameters, trained just enough to run."""
+    parameters = ParameterSet(
+        [Parameter("a", 0.0, prior=Normal(0.0, 1.0)), Parameter("b", 1.0, prior=Uniform(0.5, 2.0))]
+    )
+    generator = torch.Generator().manual_seed(0)
+    theta = parameters.prior().sample((60,), generator)
+    z = torch.randn(60 * 35, 2, generator=generator, dtype=torch.float64)
+    x = theta[:, :1].repeat_interleave(35, 0) + theta[:, 1:].repeat_interleave(35, 0) * z
+
+    def progress(now: Progress) -> None:
+        if reports is not None:
+            reports.append(now)
+        if now.part == stop and now.epoch == 2:
+            raise KeyboardInterrupt
+
+    return NPE.fit(
+        x, torch.arange(61) * 35, theta, features=[Feature("x"), Feature("y")],
+        parameters=parameters, smallest=10, subset=20, embedding=4, event_hidden=(8, 8),
+        hidden=(8, 8), embedding_epochs=4, density_epochs=4, checkpoint=checkpoint,
+        progress=progress,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["embedding", "density"])
+def test_resumed_is_bit_identical(tmp_path: Path, part: str) -> None:
+    through = small_fit()
+    with pytest.raises(KeyboardInterrupt):
+        small_fit(checkpoint=tmp_path / "c", stop=part)
+    resumed = small_fit(checkpoint=tmp_path / "c")
+    for a, b in zip(through.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_progress_names_its_part() -> None:
+    reports: list[Progress] = []
+    small_fit(reports=reports)
+    assert [r.part for r in reports] == ["embedding"] * 4 + ["density"] * 4
+    assert reports[-1].seconds_left == 0
+
+
+def test_two_parameters_stay_inside_their_prior() -> None:
+    npe = small_fit()
+    draws = npe.posterior().sample((500,), torch.randn(30, 2).double(), seed=0)
+    assert draws.shape == (500, 2)
+    assert draws[:, 1].min() > 0.5
+    assert draws[:, 1].max() < 2.0
+    outside = torch.tensor([[0.0, 3.0]])
+    assert npe.posterior().log_prob(outside, torch.zeros(30, 2)).item() == -math.inf

@@ -1,0 +1,108 @@
+"""The program as its users meet it: what it prints, where, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+ZMUMU = REPOSITORY / "workflows" / "zmumu.toml"
+SMALL = REPOSITORY / "tests" / "pipeline" / "small.toml"
+
+
+def hepgen(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", "from hepgen.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=300
+    )
+
+
+def test_help_names_every_command() -> None:
+    done = hepgen("--help")
+    assert done.returncode == 0
+    for command in ("run", "simulate", "train", "infer", "validate", "show"):
+        assert f"\n  {command}" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from hepgen.cli import main\n"
+        "try: sys.argv = ['hepgen', '--help']; main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'sbi', 'uproot', 'matplotlib', 'pydantic') "
+        "if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_version() -> None:
+    from hepgen import __version__
+
+    assert hepgen("--version").stdout == f"hepgen {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["simulat"], "Did you mean 'simulate'"),
+        (["simulate"], "Missing argument"),
+        (["simulate", ZMUMU], "Missing option"),
+        (["simulate", ZMUMU, "-n", "many", "-o", "x.root"], "expected a whole number"),
+        (["simulate", ZMUMU, "--theta", "m_z=99", "-o", "x.root"], "outside its prior"),
+        (["simulate", ZMUMU, "--theta", "mz=91", "-o", "x.root"], "did you mean 'm_z'"),
+        (["simulate", ZMUMU, "--shard", "4/3", "-o", "x.root"], "expected i/n"),
+        (["simulate", "zmumu.tml", "-o", "x.root"], "no workflow file"),
+        (["infer", ZMUMU, "nothing.root"], "no file 'nothing.root'"),
+        (["infer", ZMUMU, "--method", "magic"], "expected nle or npe"),
+        (["infer", ZMUMU, "--set", "simulaton.seed=1"], "did you mean 'simulation'"),
+        (["train", ZMUMU, "--method", "magic"], "expected one of nle, npe"),
+        (["show", "nothing.root"], "no file"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(
+    arguments: list[str | Path], words: str, tmp_path: Path
+) -> None:
+    done = hepgen(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not list(tmp_path.glob("**/*.root"))
+
+
+def test_simulate_json_and_show(tmp_path: Path) -> None:
+    done = hepgen(
+        "simulate", SMALL, "-n", "8192", "--theta", "default", "-o", "a.root", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["genEventCount"] == 8192
+    assert facts["events"] == facts["selectedEventCount"]
+    shown = json.loads(hepgen("show", "a.root", "--json", cwd=tmp_path).stdout)
+    assert shown["trees"]["Events"]["entries"] == facts["events"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.root"]
+    again = hepgen("simulate", SMALL, "-n", "8192", "-o", "a.root", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
+    hepgen("simulate", SMALL, "-n", "8192", "-o", "a.root", cwd=tmp_path)
+    done = hepgen("infer", SMALL, "a.root", "--cut", "Dimuon_mass > 500", cwd=tmp_path)
+    assert done.returncode == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -c 'from hepgen.cli import main; main()' show {ZMUMU} | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
