@@ -83,7 +83,7 @@ class Events:
         """The signed event weights, shape ``(N,)``."""
         if WEIGHT not in self:
             return np.ones(len(self))
-        return np.asarray(ak.to_numpy(self[WEIGHT]), dtype=np.float64)
+        return self.flat([WEIGHT])[:, 0]
 
     def flat(self, names: Sequence[str]) -> NDArray[np.float64]:
         """The flat columns ``names`` as a matrix, shape ``(N, len(names))``."""
@@ -95,8 +95,14 @@ class Events:
                 )
         if not names:
             return np.empty((len(self), 0))
-        arrays = [np.asarray(ak.to_numpy(self[name]), dtype=np.float64) for name in names]
-        return np.stack(arrays, axis=-1)
+        return np.stack([self._numbers(name) for name in names], axis=-1)
+
+    def _numbers(self, name: str) -> NDArray[np.float64]:
+        try:
+            return np.asarray(ak.to_numpy(self[name]), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            kind = self[name].type.content
+            raise DataError(f"column {name!r} holds {kind}; expected numbers") from error
 
     def theta(self, names: Sequence[str]) -> NDArray[np.float64]:
         """The parameters the events were made with, shape ``(N, len(names))``."""
@@ -104,4 +110,6 @@ class Events:
 
     def select(self, mask: NDArray[np.bool_] | slice) -> Events:
         """The events where ``mask``, shape ``(N,)``, is true (or those in a slice)."""
+        if not isinstance(mask, slice) and len(mask) != len(self):
+            raise DataError(f"a mask of {len(mask)} for {len(self)} events; expected one for each")
         return Events(self.columns[mask], self.provenance)

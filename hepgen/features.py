@@ -17,6 +17,8 @@ from hepgen.events import Events
 
 _NORMAL_IQR = 1.3489795003921634
 """The interquartile range of a standard Gaussian."""
+_QUARTILE_EVENTS = 500_000
+"""How many events, evenly spaced in a sample, give the quartiles."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class FeatureSpace:
     def from_sample(cls, features: Sequence[Feature], x: Tensor) -> FeatureSpace:
         """The space in which the sample ``x``, shape ``(N, d)``, has unit scale."""
         check_features(x, features)
-        v = _unbounded(features, x).numpy()
+        v = _unbounded(features, x[:: max(1, len(x) // _QUARTILE_EVENTS)]).numpy()
         low, median, high = np.quantile(v, [0.25, 0.5, 0.75], axis=0)
         std = (high - low) / _NORMAL_IQR
         std = np.where(std > 0, std, v.std(axis=0))

@@ -134,7 +134,7 @@ def grid_marginals(
 
 
 def _axis(joint: Laplace, axis: int, points: int) -> Tensor:
-    spread = joint.scale_tril[0, axis].norm()
+    spread = joint.scale_tril[0, axis].square().sum().sqrt()
     steps = torch.linspace(-_REACH, _REACH, points, dtype=torch.float64)
     return joint.mode[0, axis] + spread * steps
 
@@ -148,7 +148,7 @@ def _heights(
     grid = torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1).reshape(-1, len(axes))
     others = [i for i in range(joint.mode.shape[-1]) if i not in axes]
     if not others:
-        return density(grid[None])[0].reshape(shape)
+        return density(grid[None])[0].reshape(tuple(shape))
 
     def conditional(v: Tensor) -> Tensor:
         """B points of the grid with K values of the other parameters each."""
@@ -166,7 +166,7 @@ def _heights(
 def _conditional_mean(joint: Laplace, axes: list[int], others: list[int], grid: Tensor) -> Tensor:
     """Where the Gaussian approximation expects the other parameters at each point."""
     mode, covariance = joint.mode[0], joint.scale_tril[0] @ joint.scale_tril[0].mT
-    slope = torch.linalg.solve(covariance[axes][:, axes], covariance[axes][:, others])
+    slope: Tensor = torch.linalg.solve(covariance[axes][:, axes], covariance[axes][:, others])
     return mode[others] + (grid - mode[axes]) @ slope
 
 

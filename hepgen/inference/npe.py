@@ -139,13 +139,13 @@ class NPE:
             )
         events = space.forward(x).float()
         target = UnboundedPrior(parameters).unbounded(theta).float()
-        before = block_rows(first.embedding, events, offsets, target, smallest)
-        first.embedding.whiten(before.full()[0], floor=_FLOORS[0])
+        subsets = SetRows(events, offsets, target, smallest=smallest, largest=subset)
+        first.embedding.whiten(_some_means(first.embedding, subsets, seed), floor=_FLOORS[0])
         share = 1 / (1 + _DENSITY_SHARE)
         embedding_curve = train(
             first,
             lambda batch: first.density.loss(batch[2], first.embedding(batch[0], batch[1])),
-            SetRows(events, offsets, target, smallest=smallest, largest=subset),
+            subsets,
             batch_size=_batch(len(target), 40, 64),
             epochs=embedding_epochs,
             max_learning_rate=4e-3,
@@ -325,6 +325,14 @@ def block_rows(
         sums.append(segment_sum(embedding.embed(events[first:last]), part))
         first = last
     return BlockRows(torch.cat(sums), counts, starts, target, smallest=smallest)
+
+
+@torch.no_grad()
+def _some_means(embedding: DeepSet, subsets: SetRows, seed: int) -> Tensor:
+    """The means of f over subsets of the first sets, shape ``(S, E)``."""
+    index = torch.arange(min(2000, len(subsets)))
+    events, counts, _ = subsets.take(index, torch.Generator().manual_seed(seed))
+    return segment_sum(embedding.embed(events), counts) / counts[:, None]
 
 
 def _batch(rows: int, steps: int, most: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from hepgen.errors import DataError
 from hepgen.events import LATENT
 from hepgen.io.operations import content_dtype
-from hepgen.io.selection import dense, is_missing
+from hepgen.io.validity import dense, is_missing
 
 Arrays = Mapping[str, ak.Array]
 

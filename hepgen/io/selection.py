@@ -1,4 +1,4 @@
-"""From columns of a file to columns of hepgen: validity, cut, derived columns, one per event.
+"""From columns of a file to columns of hepgen: validity, cut, derived columns, keys.
 
 Works on one chunk at a time and knows no file; :mod:`hepgen.io.root` feeds it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
@@ -16,66 +16,11 @@ from numpy.typing import NDArray
 
 from hepgen.errors import DataError
 from hepgen.events import WEIGHT
+from hepgen.io.cutflow import CutFlow
 from hepgen.io.expressions import Columns, Expression
-from hepgen.io.operations import content_dtype, may_miss
+from hepgen.io.validity import dense, is_missing, not_finite
 
 ColumnMap = Mapping[str, str | Sequence[str]]
-
-
-@dataclass(frozen=True)
-class CutFlow:
-    """How many rows are left after each step of a selection.
-
-    Arguments:
-        entries: Rows read.
-        valid: … whose needed columns are all finite.
-        cut: … that pass the cut.
-        complete: … whose derived columns all have a finite value.
-        unique: … that are the one kept of their event.
-        invalid: What made rows invalid or incomplete, and in how many.
-
-    >>> flow = CutFlow(entries=4, valid=4, cut=2, complete=2, unique=2)
-    >>> (flow + flow).cut, str(flow)
-    (4, '4 rows read, 4 with finite values, 2 after the cut, 2 complete, 2 kept')
-    """
-
-    entries: int = 0
-    valid: int = 0
-    cut: int = 0
-    complete: int = 0
-    unique: int = 0
-    invalid: Mapping[str, int] = field(default_factory=dict)
-
-    def __add__(self, other: CutFlow) -> CutFlow:
-        return CutFlow(
-            self.entries + other.entries,
-            self.valid + other.valid,
-            self.cut + other.cut,
-            self.complete + other.complete,
-            self.unique + other.unique,
-            dict(Counter(self.invalid) + Counter(other.invalid)),
-        )
-
-    @property
-    def refused(self) -> int:
-        """Rows with a value that cannot be used."""
-        return self.entries - self.valid + self.cut - self.complete
-
-    def to_dict(self) -> dict[str, int]:
-        """The numbers of rows, in order, for a report."""
-        return {
-            "entries": self.entries,
-            "valid": self.valid,
-            "cut": self.cut,
-            "complete": self.complete,
-            "unique": self.unique,
-        }
-
-    def __str__(self) -> str:
-        return (
-            f"{self.entries} rows read, {self.valid} with finite values, {self.cut} after the "
-            f"cut, {self.complete} complete, {self.unique} kept"
-        )
 
 
 @dataclass(frozen=True)
@@ -217,39 +162,6 @@ def _counted(bad: NDArray[np.bool_], name: str, invalid: Counter[str]) -> NDArra
     return bad
 
 
-def not_finite(array: ak.Array) -> NDArray[np.bool_]:
-    """Which rows hold a NaN or an infinity, at any depth, shape ``(N,)``.
-
-    >>> not_finite(ak.Array([[1.0], [], [2.0, float("nan")]]))
-    array([False, False,  True])
-    """
-    dtype = content_dtype(array)
-    if dtype is None or dtype.kind != "f":
-        return np.zeros(len(array), dtype=np.bool_)
-    return _any_inside(~np.isfinite(array))
-
-
-def is_missing(array: ak.Array) -> NDArray[np.bool_]:
-    """Which rows are missing, or hold a missing element, shape ``(N,)``."""
-    if not may_miss(array):
-        return np.zeros(len(array), dtype=np.bool_)
-    missing = np.asarray(ak.to_numpy(ak.is_none(array, axis=0)), dtype=np.bool_)
-    for axis in range(1, array.ndim):
-        missing = missing | _any_inside(ak.is_none(array, axis=axis))
-    return missing
-
-
-def _any_inside(flags: ak.Array) -> NDArray[np.bool_]:
-    while flags.ndim > 1:
-        flags = ak.any(flags, axis=-1)
-    return np.asarray(ak.to_numpy(ak.fill_none(flags, False)), dtype=np.bool_)
-
-
-def dense(array: ak.Array) -> ak.Array:
-    """The same values in a type that does not allow for missing ones, in memory of its own."""
-    return ak.to_packed(ak.drop_none(array) if may_miss(array) else array)
-
-
 def _joined(parts: Sequence[ak.Array]) -> ak.Array:
     """One jagged column of all ``parts``, each flat or jagged, in their order."""
     lists = [ak.singletons(part) if part.ndim == 1 else part for part in parts]
@@ -274,49 +186,3 @@ def _key(array: ak.Array) -> NDArray[Any]:
     if values.dtype.kind in "iub":
         return values.astype(np.int64)  # uint64 wraps around, which keeps keys distinct
     return values
-
-
-class Distinct:
-    """The rows to keep, one for each key: the one of the largest merit, then the first.
-
-    Exact for any order of the rows. Holds the best row of each key seen, 8 bytes for every
-    column of the key and 16 more.
-
-    >>> distinct = Distinct()
-    >>> distinct.add((np.array([7, 7, 8]),), np.array([1.0, 2.0, 0.0]))
-    >>> distinct.rows().tolist()
-    [1, 2]
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[NDArray[Any], ...]] = []
-        self._count = 0
-        self._pending = 0
-        self._limit = 1_000_000
-
-    def add(self, keys: tuple[NDArray[Any], ...], merit: NDArray[np.float64]) -> None:
-        """Take note of further rows, in their order."""
-        rows = np.arange(self._count, self._count + len(merit))
-        self._parts.append((rows, -merit, *keys))
-        self._count += len(merit)
-        self._pending += len(merit)
-        if self._pending > self._limit:
-            self._compact()
-            self._limit = max(self._limit, 2 * self._pending)
-
-    def rows(self) -> NDArray[np.int64]:
-        """The rows to keep, in order, counted over all that were added."""
-        self._compact()
-        return np.sort(self._parts[0][0]) if self._parts else np.empty(0, dtype=np.int64)
-
-    def _compact(self) -> None:
-        if not self._parts:
-            return
-        table = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
-        order = np.lexsort(table)  # the last column of the key first, the row last
-        keys = [column[order] for column in table[2:]]
-        first = np.ones(len(order), dtype=np.bool_)
-        first[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
-        chosen = order[first]
-        self._parts = [tuple(column[chosen] for column in table)]
-        self._pending = len(chosen)

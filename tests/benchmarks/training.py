@@ -71,7 +71,7 @@ def train_with_sbi(estimator: Any, sample: Sample) -> float:
 def train_with_hepgen(estimator: Any, sample: Sample, **settings: Any) -> TrainingCurve:
     return train(
         estimator,
-        lambda batch: estimator.loss(batch[0], batch[1]),  # type: ignore[no-any-return]
+        lambda batch: estimator.loss(batch[0], batch[1]),
         Table(sample.x, sample.theta),
         patience=None,
         **settings,

@@ -126,7 +126,7 @@ def test_log_prob_is_normalised(gaussian: Any) -> None:
     x = gaussian_data(gaussian)
     mean, std = gaussian.posterior(x)
     theta = torch.tensor([[mean - std], [mean], [mean + 2 * std]], dtype=torch.float64)
-    exact = torch.distributions.Normal(mean, std).log_prob(theta[:, 0])
+    exact = -0.5 * ((theta[:, 0] - mean) / std) ** 2 - math.log(std * math.sqrt(2 * math.pi))
     found = LikelihoodPosterior(gaussian).log_prob(theta, x)
     assert torch.allclose(found, exact, atol=0.05)
 
@@ -196,9 +196,7 @@ def test_sbi_diagnostics_accept_it(gaussian: Any) -> None:
     from sbi.diagnostics import check_sbc, run_sbc
 
     theta = gaussian.parameters.prior().sample((100,), generator(5))
-    x = torch.stack(
-        [gaussian.simulate(t.expand(20, 1), generator(i)) for i, t in enumerate(theta)]
-    )
+    x = torch.stack([gaussian.simulate(t.expand(20, 1), generator(i)) for i, t in enumerate(theta)])
     posterior = LikelihoodPosterior(gaussian)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -233,17 +231,16 @@ def test_laplace_leaves_a_saddle() -> None:
 
 def test_derivatives_are_right() -> None:
     u = torch.tensor([[0.3, -0.2]], dtype=torch.float64)
-    gradient, hessian = derivatives(lambda v: (v[..., 0] ** 3 * v[..., 1]), u)
+    gradient, hessian = derivatives(lambda v: v[..., 0] ** 3 * v[..., 1], u)
     assert gradient[0].tolist() == pytest.approx([3 * 0.09 * -0.2, 0.027])
     assert hessian[0].flatten().tolist() == pytest.approx([6 * 0.3 * -0.2, 0.27, 0.27, 0.0])
 
 
 def test_importance_gives_the_evidence() -> None:
-    """The integral of three times a skewed density is three, within the noise of 4000 draws."""
-    skewed = torch.distributions.Gumbel(torch.zeros(1).double(), torch.ones(1).double())
+    """The integral of three times Gumbel's density is three, within the noise of 4000 draws."""
 
     def log_density(u: Tensor) -> Tensor:
-        return skewed.log_prob(u).sum(-1) + math.log(3)
+        return (-u - torch.exp(-u)).sum(-1) + math.log(3)
 
     start = laplace(log_density, torch.zeros(2, 1, dtype=torch.float64))
     draws = importance_draws(log_density, start, 4000, generator())

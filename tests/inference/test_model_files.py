@@ -56,9 +56,10 @@ def edit(key: str, value: object) -> Callable[[Path], None]:
 
 
 def truncate(name: str, size: int) -> Callable[[Path], None]:
-    return lambda folder: (
-        (folder / name).write_bytes((folder / name).read_bytes()[:size]) and None
-    )
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:size])
+
+    return change
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -73,7 +73,7 @@ def test_chunks_change_nothing(nle: NLE, peak: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_gradient_matches_differences(nle: NLE, peak: Any) -> None:
-    x, theta = draws(peak, 200, seed=2)
+    x, _ = draws(peak, 200, seed=2)
     t = torch.tensor([[91.0, 2.0]], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(nle.log_likelihood(x, t).sum(), t)
     step = torch.tensor([[0.05, 0.0]], dtype=torch.float64)
@@ -101,7 +101,7 @@ def test_samples_follow_the_density(nle: NLE) -> None:
     assert torch.equal(x, nle.sample(20_000, theta, seed=1))
 
 
-def test_two_features(peak: Any) -> None:
+def test_two_features() -> None:
     """y | x ~ N(θ x, 1) and x ~ N(0, 1): the entropy is 1 + log 2π = 2.838 nats."""
     parameters = ParameterSet([Parameter("slope", 0.0, prior=Normal(0.0, 1.0))])
     generator = torch.Generator().manual_seed(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_width_and_mean_follow_the_exact_posterior(npe: NPE, gaussian: Any, n: i
 
 def test_neighbours_and_order_change_nothing(npe: NPE, gaussian: Any) -> None:
     x, offsets, _ = gaussian_sets(gaussian, 5, 3)
-    sets = [x[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    sets = [x[a:b] for a, b in pairwise(offsets.tolist())]
     together = npe.condition(sets, [None] * 5)
     alone = torch.cat([npe.condition([one.flip(0)], [None]) for one in sets])
     assert torch.equal(npe.condition(sets[:2], [None] * 2), together[:2])
@@ -92,7 +93,7 @@ def test_seed_fixes_the_draws_and_spares_the_global_generator(npe: NPE, gaussian
     assert not torch.equal(a, c)
 
 
-def test_sizes_outside_the_training_are_refused(npe: NPE, gaussian: Any) -> None:
+def test_sizes_outside_the_training_are_refused(npe: NPE) -> None:
     with pytest.raises(DataError, match="a data set of 5 events; this posterior was trained on 20"):
         npe.posterior().sample((3,), torch.zeros(5, 1))
 

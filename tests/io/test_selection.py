@@ -1,4 +1,4 @@
-"""What is made of a chunk: validity, cut, derived columns, one row per event."""
+"""What is made of a chunk: validity, cut, derived columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hepgen.errors import DataError
-from hepgen.io.selection import CutFlow, Distinct, Selection, is_missing, not_finite
+from hepgen.io.cutflow import CutFlow
+from hepgen.io.selection import Selection
 
 NAN, INF = float("nan"), float("inf")
 CHUNK = {
@@ -97,32 +98,3 @@ def test_a_record_column_names_its_fields() -> None:
 def test_no_columns_at_all() -> None:
     with pytest.raises(DataError, match="no columns"):
         Selection({})
-
-
-def test_not_finite_and_missing_look_into_every_depth() -> None:
-    deep = ak.Array([[[1.0], [NAN]], [], [[2.0]]])
-    assert not_finite(deep).tolist() == [True, False, False]
-    assert is_missing(ak.Array([[1, None], [], None, [2]])).tolist() == [True, False, True, False]
-    assert not not_finite(ak.Array(["nan"])).any()
-
-
-@pytest.mark.parametrize("limit", [1, 7, 1_000_000])
-def test_one_row_per_key_is_the_best_wherever_it_is(limit: int) -> None:
-    """Against a dictionary, for keys in any order and chunks of any size."""
-    rng = np.random.default_rng(3)
-    run, event = rng.integers(0, 3, 200), rng.integers(0, 20, 200)
-    merit = rng.integers(0, 5, 200).astype(float)
-    best: dict[tuple[int, int], int] = {}
-    for row, key in enumerate(zip(run.tolist(), event.tolist(), strict=True)):
-        if key not in best or merit[row] > merit[best[key]]:
-            best[key] = row
-    distinct = Distinct()
-    distinct._limit = limit
-    for low in range(0, 200, 11):
-        part = slice(low, low + 11)
-        distinct.add((run[part], event[part]), merit[part])
-    assert distinct.rows().tolist() == sorted(best.values())
-
-
-def test_distinct_of_nothing() -> None:
-    assert Distinct().rows().tolist() == []

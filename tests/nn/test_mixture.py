@@ -56,7 +56,7 @@ def test_samples_of_the_second_feature_follow_the_density() -> None:
         torch.manual_seed(1)
         x = distribution.sample((500,))
     axis = torch.linspace(-60, 60, 1201, dtype=torch.float64)
-    pairs = torch.stack(torch.broadcast_tensors(x[:, :1], axis), dim=-1)
+    pairs = torch.stack([x[:, :1].expand(-1, len(axis)), axis.expand(len(x), -1)], dim=-1)
     cdf = torch.cumulative_trapezoid(distribution.log_prob(pairs).exp(), axis)
     cdf = cdf / cdf[:, -1:]
     below = torch.searchsorted(axis, x[:, 1].contiguous()).clamp(1, len(axis) - 1) - 1

@@ -178,7 +178,7 @@ def test_signed_weights_give_the_weighted_mean() -> None:
     line.weight.requires_grad_(False)
     train(
         line,
-        lambda batch: (line(batch[0]) - batch[0]).square().sum(-1),  # type: ignore[no-any-return]
+        lambda batch: (line(batch[0]) - batch[0]).square().sum(-1),
         Table(x), weight=weight, batch_size=20_000, epochs=300, max_learning_rate=0.1,
         weight_decay=0.0, patience=None, validation_fraction=0.5,
     )  # fmt: skip
@@ -191,7 +191,7 @@ def test_scale_of_the_weights_does_not_matter() -> None:
         module = network()
         curve = train(
             module,
-            lambda b: (module(b[0]) - b[1]).square().sum(-1),  # type: ignore[no-any-return]
+            lambda b: (module(b[0]) - b[1]).square().sum(-1),
             rows(), weight=torch.full((600,), scale), batch_size=32, epochs=2,
         )  # fmt: skip
         return list(curve.validation)
@@ -225,7 +225,7 @@ def test_time_budget_completes_the_cycle() -> None:
     curve_module = network()
     curve = train(
         curve_module,
-        lambda b: (curve_module(b[0]) - b[1]).square().sum(-1),  # type: ignore[no-any-return]
+        lambda b: (curve_module(b[0]) - b[1]).square().sum(-1),
         rows(), batch_size=32, epochs=10**6, time_budget=0.5, patience=None,
     )  # fmt: skip
     assert curve.stopped == "time budget used"
@@ -268,7 +268,7 @@ def test_progress_reports_every_epoch() -> None:
 def test_bad_weights_are_refused(weight: Tensor, message: str) -> None:
     module = network()
     with pytest.raises(DataError, match=message):
-        train(module, lambda b: module(b[0])[:, 0], rows(), weight=weight)  # type: ignore[no-any-return]
+        train(module, lambda b: module(b[0])[:, 0], rows(), weight=weight)
 
 
 def test_bad_settings_are_refused() -> None:
@@ -279,7 +279,7 @@ def test_bad_settings_are_refused() -> None:
 def test_too_few_rows_are_refused() -> None:
     module = network()
     with pytest.raises(DataError, match="1 rows"):
-        train(module, lambda b: module(b[0])[:, 0], Table(torch.ones(1, 2)))  # type: ignore[no-any-return]
+        train(module, lambda b: module(b[0])[:, 0], Table(torch.ones(1, 2)))
 
 
 def test_columns_of_one_length() -> None:
