@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_flat_is_a_matrix_in_the_order_asked_for() -> None:
 def test_a_column_that_is_no_number_an_event_is_refused() -> None:
     with pytest.raises(DataError, match=r"'Muon_pt' is jagged.*Muon_pt\[0\]"):
         EVENTS.flat(["Muon_pt"])
-    with pytest.raises(DataError, match="'Type'.*expected numbers"):
+    with pytest.raises(DataError, match=r"'Type'.*expected numbers"):
         EVENTS.flat(["Type"])
 
 
@@ -100,7 +102,7 @@ def test_parts_that_are_put_together_are_the_whole(lengths: list[int]) -> None:
         {"x": np.arange(n), "y": ak.unflatten(np.arange(2.0 * n), np.full(n, 2))}, {"seed": 1}
     )
     edges = np.cumsum([0, *lengths])
-    parts = [whole.select(slice(*pair)) for pair in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [whole.select(slice(*pair)) for pair in itertools.pairwise(edges)]
     again = Events.concatenate(parts)
     assert ak.array_equal(again.columns, whole.columns)
     assert again.provenance == {"seed": 1}

@@ -113,8 +113,8 @@ def main(simulations: int) -> None:
     for name, build in builders.items():
         fast = build()
         curve = train_with_hepgen(
-            fast, sample, batch_size=500, epochs=60, max_learning_rate=5e-3,
-            time_budget=budget / 6,
+            fast, sample, batch_size=500, epochs=110, max_learning_rate=5e-3,
+            time_budget=0.19 * budget,
         )  # fmt: skip
         line(
             f"{name}, hepgen's training, time over sbi's at no higher a loss",

@@ -38,7 +38,7 @@ def npe(gaussian: Any) -> NPE:
     return NPE.fit(
         x, offsets, theta, features=gaussian.features, parameters=gaussian.parameters,
         smallest=20, subset=60, embedding=6, event_hidden=(16, 16), hidden=(32, 32),
-        embedding_epochs=8, density_epochs=40,
+        embedding_epochs=8,
     )  # fmt: skip
 
 

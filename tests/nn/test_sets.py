@@ -135,6 +135,15 @@ def test_runs_of_blocks_cover_small_and_whole_sets() -> None:
     assert torch.allclose(start % 10, torch.zeros(500), atol=1e-4)
 
 
+def test_half_of_the_runs_are_whole_sets() -> None:
+    """Out of 4000, against a binomial of one half or little more; false alarm 6e-5."""
+    counts, starts = block_offsets(torch.tensor([0, 10_000]), 10)
+    rows = BlockRows(torch.zeros(1000, 1), counts, starts, torch.zeros(1, 1), smallest=10)
+    _, number, _ = rows.take(torch.zeros(4000, dtype=torch.long), generator())
+    whole = (number == 10_000).double().mean().item()
+    assert abs(whole - 0.5) < 4 * 0.5 / math.sqrt(4000) + 0.001
+
+
 @pytest.mark.parametrize(
     ("offsets", "message"),
     [([0, 3], "from 0 to the number"), ([1, 4], "from 0"), ([0, 2, 2, 4], "1 of 3 sets are empty")],

@@ -1,0 +1,245 @@
+"""Blocks on disk: what is read is what was written, and nothing is ever half there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hepgen.errors import FileError
+from hepgen.events import Events
+from hepgen.io.blocks import IDENTITY, BlockStore, write_atomically
+
+IDENTITIES: dict[str, Any] = {"process": "zmumu", "seed": 7, "prior": True, "points": (64, 128)}
+DTYPES = ("bool", "int8", "int32", "int64", "uint8", "uint64", "float32", "float64")
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond ``size`` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def events(n: int = 10) -> Events:
+    return Events.from_columns({"x": np.arange(n), "y": np.linspace(0, 1, n)})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlockStore:
+    return BlockStore(tmp_path / "blocks", IDENTITIES)
+
+
+# --- identity -------------------------------------------------------------------------
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> Events:
+    lengths = np.array(draw(st.lists(st.integers(0, 4), max_size=6)), dtype=np.int64)
+    table: dict[str, Any] = {}
+    for i, kind in enumerate(draw(st.lists(st.sampled_from(DTYPES), min_size=1, max_size=4))):
+        jagged = draw(st.booleans())
+        total = int(lengths.sum()) if jagged else len(lengths)
+        numbers = draw(st.lists(st.integers(0, 100), min_size=total, max_size=total))
+        flat = np.array(numbers).astype(kind)
+        table[f"c{i}"] = ak.unflatten(flat, lengths) if jagged else flat
+    return Events.from_columns(table)
+
+
+@settings(deadline=None, derandomize=True)
+@given(columns(), st.integers(0, 10**6), st.integers(0, 100), st.integers(0, 100))
+def test_what_is_read_is_what_was_written(
+    written: Events, number: int, generated: int, selected: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = BlockStore(Path(folder), IDENTITIES)
+        store.write(number, written, generated, selected)
+        block = BlockStore(Path(folder), IDENTITIES).read(number)
+    assert ak.array_equal(block.events.columns, written.columns)
+    assert block.events.columns.type == written.columns.type
+    assert (block.generated, block.selected) == (generated, selected)
+
+
+def test_special_numbers_keep_every_bit(store: BlockStore) -> None:
+    numbers = np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324, np.nextafter(1, 2)])
+    store.write(0, Events.from_columns({"x": numbers}), 6, 6)
+    again = np.asarray(store.read(0).events["x"])
+    assert again.tobytes() == numbers.tobytes()
+
+
+def test_a_selection_is_written_without_what_was_left_out(store: BlockStore) -> None:
+    jagged = ak.unflatten(np.arange(200_000.0), np.full(100_000, 2))
+    few = Events.from_columns({"x": jagged}).select(slice(500, 502))
+    store.write(0, few, 100_000, 2)
+    assert store.read(0).events["x"].to_list() == [[1000.0, 1001.0], [1002.0, 1003.0]]
+    assert (store.folder / "block-0000000.safetensors").stat().st_size < 10_000
+
+
+def test_blocks_are_found_by_number_and_read_in_order(store: BlockStore) -> None:
+    for number in (4, 2, 0):
+        store.write(number, events(number), 10, number)
+    assert [number in store for number in range(5)] == [True, False, True, False, True]
+    assert [block.selected for block in store.read_all(range(0, 5, 2))] == [0, 2, 4]
+    assert [store.generated(number) for number in (2, 3)] == [10, 0]
+
+
+def test_a_block_that_is_written_again_is_replaced(store: BlockStore) -> None:
+    store.write(1, events(3), 3, 3)
+    store.write(1, events(5), 6, 5)
+    assert (len(store.read(1).events), store.generated(1)) == (5, 6)
+
+
+# --- another campaign -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"seed": 8}, "seed: 7 there, 8 here"),
+        ({"process": "dijet", "prior": False}, 'prior: true there, false here; process: "zmumu"'),
+        ({"new": [1.0]}, r"new: null there, \[1.0\] here"),
+        ({"points": (64, 256)}, "points"),
+    ],
+)
+def test_a_folder_of_another_campaign_is_refused_with_what_differs(
+    store: BlockStore, changed: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(FileError, match=f"another campaign .*{words}"):
+        BlockStore(store.folder, IDENTITIES | changed)
+
+
+def test_the_order_of_an_identity_does_not_matter(store: BlockStore) -> None:
+    store.write(0, events(), 10, 10)
+    assert 0 in BlockStore(store.folder, dict(reversed(IDENTITIES.items())))
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff"])
+def test_a_damaged_identity_is_refused(store: BlockStore, damage: bytes) -> None:
+    (store.folder / IDENTITY).write_bytes(damage)
+    with pytest.raises(FileError, match="cannot be read"):
+        BlockStore(store.folder, IDENTITIES)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot make the folder"):
+        BlockStore(tmp_path / "file" / "blocks", IDENTITIES)
+
+
+# --- damage ---------------------------------------------------------------------------
+
+
+def test_a_missing_block_is_said_so(store: BlockStore) -> None:
+    with pytest.raises(FileError, match=r"block-0000003.*cannot be read"):
+        store.read(3)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 40, 0.5, 0.99])
+def test_a_truncated_block_is_said_so(store: BlockStore, kept: float) -> None:
+    store.write(0, events(1000), 1000, 1000)
+    path = store.folder / "block-0000000.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+    for ask in (store.read, store.generated):
+        with pytest.raises(FileError, match="remove it and run again"):
+            ask(0)
+
+
+@pytest.mark.parametrize("content", [b"not a block " * 20, b"\x02\0\0\0\0\0\0\0{}"])
+def test_another_file_is_said_to_be_no_block(store: BlockStore, content: bytes) -> None:
+    (store.folder / "block-0000000.safetensors").write_bytes(content)
+    with pytest.raises(FileError, match="cannot be read"):
+        store.read(0)
+
+
+# --- nothing half-written -------------------------------------------------------------
+
+
+def test_a_block_that_does_not_fit_leaves_nothing_behind(store: BlockStore) -> None:
+    store.write(0, events(), 10, 10)
+    before = names(store.folder)
+    with small_files(4096), pytest.raises(FileError, match="nothing was left half-written"):
+        store.write(1, events(10_000), 10_000, 10_000)
+    assert names(store.folder) == before
+    store.write(1, events(10_000), 10_000, 10_000)
+    assert len(store.read(1).events) == 10_000
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod"])
+def test_a_full_disk_leaves_the_file_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(FileError, match=r"No space left on device.*free some space"):
+            write_atomically(path, b"new")
+    assert names(tmp_path) == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_ctrl_c_leaves_the_file_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(path, b"new")
+    assert names(tmp_path) == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot write"):
+        write_atomically(tmp_path / "missing" / "file", b"")
+
+
+def test_colleagues_may_read_what_is_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", b"")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) & 0o444 == 0o444
+
+
+# --- removal --------------------------------------------------------------------------
+
+
+def test_removing_takes_the_blocks_and_what_a_killed_process_left(store: BlockStore) -> None:
+    store.write(0, events(), 10, 10)
+    (store.folder / ".block-0000001.safetensors.x7f").write_bytes(b"half")
+    store.remove()
+    assert not store.folder.exists()
+
+
+def test_removing_leaves_what_is_not_its_own(store: BlockStore) -> None:
+    store.write(0, events(), 10, 10)
+    (store.folder / "notes.txt").write_text("mine")
+    store.remove()
+    assert names(store.folder) == ["notes.txt"]
