@@ -74,6 +74,8 @@ def prepare_work() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+BARS = re.compile(r"(?<![\\|`])\|(Δ?[ηyφ]|d\w+/d\w+)\|")
+
 # --- hooks ------------------------------------------------------------------------------
 
 
@@ -84,7 +86,7 @@ def tutorial_first(app: Any, env: Any, docnames: list[str]) -> None:  # noqa: AR
 
 def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:  # noqa: ARG001
     """``|η|`` is a modulus in a docstring, and a substitution in reStructuredText."""
-    lines[:] = [re.sub(r"(?<![\\|`])\|(Δ?[ηyφ])\|", r"\\|\1\\|", line) for line in lines]
+    lines[:] = [BARS.sub(r"\\|\1\\|", line) for line in lines]
 
 
 def public_reference(app: Any, env: Any, node: Any, contnode: Any) -> Any:

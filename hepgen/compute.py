@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from hepgen.errors import InputError, SimulationError
@@ -47,6 +48,23 @@ def executor(jobs: int) -> Executor:
         return InProcess()
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread inside, and as it was outside.
+
+    The networks are small: a second thread gains little, and on a machine that others use
+    too it waits for the first most of the time.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _start_worker() -> None:

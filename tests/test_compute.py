@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepgen.compute import InProcess, cores, executor, in_order
+from hepgen.compute import InProcess, cores, executor, in_order, one_thread
 from hepgen.errors import InputError, SimulationError
 
 
@@ -131,6 +131,20 @@ def test_more_workers_are_other_processes_of_one_thread_that_ctrl_c_leaves(pool:
     assert pool.submit(os.getpid).result() != os.getpid()
     assert pool.submit(torch.get_num_threads).result() == 1
     assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+
+
+def test_one_thread_is_for_the_inside_only() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="inside"), one_thread():
+            raise ValueError("inside")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_cores_are_those_of_this_process() -> None:

@@ -83,8 +83,9 @@ class NLE:
             weight: Signed event weights, shape ``(N,)``.
             components: Logistics a feature; see :class:`hepgen.nn.mixture.LogisticMixture`.
             hidden: The widths of the networks.
-            validation_fraction, batch_size, epochs, max_learning_rate, patience, seed,
-                checkpoint, progress, time_budget: See :func:`hepgen.nn.train.train`.
+            validation_fraction, batch_size, epochs, max_learning_rate, patience: See
+                :func:`hepgen.nn.train.train`.
+            seed, checkpoint, progress, time_budget: See there, too.
 
         Raises:
             DataError: Events that cannot be used.

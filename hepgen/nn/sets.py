@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from hepgen.errors import DataError
 from hepgen.nn.mlp import mlp
 
-
 _WHOLE = 0.5
 """How often a set of blocks is taken whole."""
 

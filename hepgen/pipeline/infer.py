@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgen.compute import one_thread
 from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.events import WEIGHT, Events
@@ -53,6 +54,7 @@ class Inference:
     observed: Observed
 
 
+@one_thread()
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
     """The posterior of the free parameters given a data file.
 

@@ -53,7 +53,9 @@ def run_campaign(
         executor(jobs) as engine,
     ):
         update(done)
-        results = in_order(engine, _NumberedBlock(campaign), missing, ahead=2 * jobs)
+        # Looking ahead alone would only lose what is computed when it is stopped.
+        ahead = 2 * jobs if jobs > 1 else 1
+        results = in_order(engine, _NumberedBlock(campaign), missing, ahead)
         for number, block in zip(missing, results, strict=True):
             store.write(number, block.events, block.generated, block.selected)
             done += campaign.block_size

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen import __version__
+from hepgen.compute import one_thread
 from hepgen.errors import TrainingError
 from hepgen.events import Events
 from hepgen.inference.nle import NLE
@@ -115,6 +116,7 @@ def training_key(session: Session, method: str) -> str:
     return digest(method, campaign.identity(), campaign.events, entry.model_dump(), features)
 
 
+@one_thread()
 def trained(session: Session, method: str) -> NLE | NPE:
     """The estimator in the run folder, trained first where it is missing or out of date."""
     if method not in METHODS:

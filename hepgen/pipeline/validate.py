@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgen.compute import one_thread
 from hepgen.diagnostics.calibration import calibration, calibration_checks
 from hepgen.errors import SimulationError
 from hepgen.events import Events
@@ -83,6 +84,7 @@ def posterior_of(session: Session, method: str) -> Posterior:
     return LikelihoodPosterior(model, method="importance", chains=chains)
 
 
+@one_thread()
 def calibrated(session: Session, method: str) -> Calibration:
     """The calibration of one estimator, done first where it is missing or out of date."""
     entry = session.workflow.calibration

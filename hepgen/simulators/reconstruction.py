@@ -84,6 +84,7 @@ class DimuonReconstruction(Stage):
     def reconstruct(self, events: Events) -> Events:
         """Events with jagged ``Muon_*`` columns, with the observables and the flag added."""
         padded = [torch.from_numpy(_padded(events, name)) for name in MUON_COLUMNS]
+        _check_lengths(events)
         columns = {name: events[name] for name in events.fields}
         new = self.observables(*padded)
         return Events.from_columns(
@@ -135,6 +136,18 @@ def pair_observables(
         "Dimuon_eta_negative": eta1,
         "Dimuon_eta_positive": eta2,
     }
+
+
+def _check_lengths(events: Events) -> None:
+    """Refuse columns that do not speak of the same muons."""
+    first, *others = MUON_COLUMNS
+    for name in others:
+        differing = int(ak.sum(ak.num(events[name]) != ak.num(events[first])))
+        if differing:
+            raise DataError(
+                f"columns {first!r} and {name!r} have different numbers of muons in {differing} "
+                f"of {len(events)} events; map them from the same collection"
+            )
 
 
 def _padded(events: Events, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

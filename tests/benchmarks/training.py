@@ -3,6 +3,8 @@
     python tests/benchmarks/training.py [--simulations 10000] [--threads 1]
 
 prints one line a number. Losses are nats an event on 20,000 events that nobody trained on.
+The short schedule of hepgen's loop was chosen by its validation loss on a sample of another
+seed, among nine.
 """
 
 from __future__ import annotations
@@ -113,15 +115,13 @@ def main(simulations: int) -> None:
     for name, build in builders.items():
         fast = build()
         curve = train_with_hepgen(
-            fast, sample, batch_size=500, epochs=110, max_learning_rate=5e-3,
-            time_budget=0.19 * budget,
+            fast, sample, batch_size=500, epochs=40, max_learning_rate=1e-2,
         )  # fmt: skip
-        line(
-            f"{name}, hepgen's training, time over sbi's at no higher a loss",
-            "<= 0.2",
-            f"{curve.seconds / budget:.3f} ({loss(fast, test):.4f} nats, "
-            f"{loss(fast, test) - reference:+.4f})",
-        )
+        end = loss(fast, test)
+        line(f"{name}, hepgen's short training, time over sbi's", "<= 0.2",
+             f"{curve.seconds / budget:.3f}")  # fmt: skip
+        line(f"{name}, hepgen's short training, loss minus sbi's", "<= 0",
+             f"{end - reference:+.4f} nats ({end:.4f})")  # fmt: skip
     for name, build in builders.items():
         long = build()
         train_with_hepgen(
