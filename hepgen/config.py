@@ -24,21 +24,23 @@ from hepgen.parameters import prior_from_dict
 class Section(BaseModel):
     """A table of the file: no key that is not known, nothing changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class ParameterEntry(Section):
     """``[parameters.NAME]``: what a workflow says of one parameter of the chain."""
 
     default: float | None = Field(default=None, description="value where none is asked for")
-    role: Literal["interest", "nuisance"] | None = None
+    role: Literal["interest", "nuisance"] | None = Field(
+        default=None, description="what is measured, or integrated out (by default)"
+    )
     prior: dict[str, list[float]] | None = Field(
         default=None,
         description="{ uniform = [low, high] } or { normal = [mean, std] }; absent: fixed",
     )
     label: str | None = Field(default=None, description="how plots write it (LaTeX)")
     reference: float | None = Field(default=None, description="a value to mark in plots")
-    reference_error: float | None = None
+    reference_error: float | None = Field(default=None, description="its uncertainty")
 
     @field_validator("prior")
     @classmethod
@@ -53,7 +55,7 @@ class ParameterEntry(Section):
 class FeatureEntry(Section):
     """``[[features]]``: a column that enters the likelihood."""
 
-    name: str
+    name: str = Field(description="an observable of the process")
     low: float | None = Field(default=None, description="physical bound below")
     high: float | None = Field(default=None, description="physical bound above")
 
@@ -61,13 +63,13 @@ class FeatureEntry(Section):
 class LayoutEntry(Section):
     """``[[data.layouts]]``: how the branches of a file map onto hepgen's columns."""
 
-    name: str
+    name: str = Field(description="for --layout and the report")
     tree: str | None = Field(default=None, description="the tree; by default the only one")
     columns: dict[str, str | list[str]] = Field(
         default_factory=dict, description="column = expression, or a list of them: one per object"
     )
     cut: str | None = Field(default=None, description="an expression over the file's branches")
-    weight: str | None = None
+    weight: str | None = Field(default=None, description="an expression for signed event weights")
     one_per: list[str] = Field(default_factory=list, description="at most one row for each key")
     keep: str | None = Field(default=None, description="of those, the row where this is largest")
 
@@ -76,13 +78,15 @@ class DataEntry(Section):
     """``[data]``: the file to infer from, and the layouts it may have."""
 
     file: str | None = Field(default=None, description="relative to the workflow file")
-    layouts: list[LayoutEntry] = Field(default_factory=list)
+    layouts: list[LayoutEntry] = Field(
+        default_factory=list, description="the first whose branches a file has is taken"
+    )
 
 
 class SimulationEntry(Section):
     """``[simulation]``: the training data."""
 
-    seed: int = 1
+    seed: int = Field(default=1, description="of the training data; that of the sets is one more")
     events: int = Field(
         default=16_000_000, gt=0, description="generated for the event density (NLE)"
     )
@@ -91,7 +95,7 @@ class SimulationEntry(Section):
     set_sizes: tuple[int, int] = Field(
         default=(512, 32_768), description="events generated for a set: smallest and largest"
     )
-    block_size: int = Field(default=32_768, gt=0)
+    block_size: int = Field(default=32_768, gt=0, description="events in a unit of work")
 
     @field_validator("set_sizes")
     @classmethod
@@ -104,10 +108,10 @@ class SimulationEntry(Section):
 class LikelihoodEntry(Section):
     """``[nle]``: the training of the event density p(x | θ); absent keys are its defaults."""
 
-    seed: int = 1
-    epochs: int | None = Field(default=None, gt=0)
-    batch_size: int | None = Field(default=None, gt=0)
-    max_learning_rate: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=1, description="of the training")
+    epochs: int | None = Field(default=None, gt=0, description="passes over the events")
+    batch_size: int | None = Field(default=None, gt=0, description="events in a step")
+    max_learning_rate: float | None = Field(default=None, gt=0, description="top of the cycle")
     components: int | None = Field(
         default=None, gt=0, description="of the mixture, for each feature"
     )
@@ -116,9 +120,13 @@ class LikelihoodEntry(Section):
 class PosteriorEntry(Section):
     """``[npe]``: the training of the amortised posterior; absent keys are its defaults."""
 
-    seed: int = 1
-    embedding_epochs: int | None = Field(default=None, gt=0)
-    density_epochs: int | None = Field(default=None, gt=0)
+    seed: int = Field(default=1, description="of the training")
+    embedding_epochs: int | None = Field(
+        default=None, gt=0, description="passes over the sets for the embedding of an event"
+    )
+    density_epochs: int | None = Field(
+        default=None, gt=0, description="passes over the sets for the density of the parameters"
+    )
     smallest: int | None = Field(default=None, gt=0, description="fewest events of a data set")
     components: int | None = Field(
         default=None, gt=0, description="of the mixture, for each parameter"
@@ -129,8 +137,8 @@ class InferenceEntry(Section):
     """``[inference]``: how the posterior is sampled."""
 
     method: Literal["nle", "npe"] = Field(default="nle", description="which result is the headline")
-    seed: int = 1
-    chains: int = Field(default=4, gt=1)
+    seed: int = Field(default=1, description="of the sampler")
+    chains: int = Field(default=4, gt=1, description="Markov chains")
     draws: int = Field(default=500, gt=10, description="for each chain")
     predictive_events: int = Field(
         default=1_000_000, gt=0, description="generated for the comparison"
@@ -140,8 +148,8 @@ class InferenceEntry(Section):
 class CalibrationEntry(Section):
     """``[calibration]``: pseudo-data whose truth is known."""
 
-    seed: int = 2
-    sets: int = Field(default=200, gt=20)
+    seed: int = Field(default=2, description="of the pseudo-data; not that of the training data")
+    sets: int = Field(default=200, gt=20, description="pseudo-data sets")
     events: int = Field(default=500, gt=10, description="selected events in each")
 
 
@@ -165,9 +173,9 @@ class ChecksEntry(Section):
 class Workflow(Section):
     """A whole workflow file, with its defaults filled in."""
 
-    name: str
-    title: str = ""
-    process: str
+    name: str = Field(description="of the run folder; by default that of the file")
+    title: str = Field(default="", description="of the report")
+    process: str = Field(description="the chain, by name")
     chain: dict[str, Any] = Field(default_factory=dict, description="options of the process")
     parameters: dict[str, ParameterEntry] = Field(default_factory=dict)
     features: Annotated[list[FeatureEntry], Field(min_length=1)]

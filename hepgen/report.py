@@ -292,7 +292,7 @@ def _signed(value_and_error: tuple[float, float]) -> str:
     return f"{_number(value, '.2f')} ± {_number(error, '.2f')}"
 
 
-def _count(value: float | None) -> str:
+def _count(value: float | np.integer[Any] | None) -> str:
     """A whole number with narrow spaces between the thousands."""
     return (
         "—" if value is None or not math.isfinite(value) else f"{value:,.0f}".replace(",", "\u202f")

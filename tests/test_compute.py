@@ -107,7 +107,7 @@ def test_ctrl_c_is_not_kept_in_a_future() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(in_order(InProcess(), interrupted, [1], ahead=4))
+        InProcess().submit(interrupted, 1)
 
 
 def test_a_killed_worker_is_a_simulation_error() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class EventSets:
         return EventSets(self.events[part], self.weight[part], self.constant[part])
 
 
+@runtime_checkable
 class SetLikelihood(Protocol):
     """log p(data set | θ), for many data sets and parameter points at once."""
 

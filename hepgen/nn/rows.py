@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from hepgen.errors import DataError
 
 
+@runtime_checkable
 class Rows(Protocol):
     """What the training loop draws batches from."""
 

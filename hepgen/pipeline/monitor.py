@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Update(Protocol):
     """Report how much of a task is done, and a few words on how it goes."""
 
@@ -13,6 +14,7 @@ class Update(Protocol):
         """Report."""
 
 
+@runtime_checkable
 class Monitor(Protocol):
     """Shows the progress of tasks."""
 

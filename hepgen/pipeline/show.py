@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hepgen.config import load, to_toml
+from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.io.root import FileDescription, describe
 from hepgen.io.sources import resolve
 from hepgen.pipeline.data import find
+from hepgen.pipeline.session import Session
 from hepgen.results import Check, InferenceResult, ParameterEstimate, rounded
 
 
@@ -23,7 +24,7 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
     """
     path = Path(target)
     if path.suffix == ".toml":
-        workflow = load(path, overrides)
+        workflow = Session.open(path, overrides).workflow
         return workflow.model_dump(mode="json", exclude_none=True), to_toml(workflow).rstrip()
     if (path / "model.json").exists():
         return _model(path / "model.json")

@@ -64,7 +64,7 @@ def process(name: str, **options: Any) -> Chain:
             raise WorkflowError(f"process {name!r}: no option {option!r}; {nearest(option, known)}")
         if expected := _fault(value, known[option].default):
             raise WorkflowError(f"process {name!r}: {option} = {value!r}; expected {expected}")
-    chain = PROCESSES[name](**options)
+    chain = PROCESSES[name](**{option: _plain(value) for option, value in options.items()})
     chain.options = options
     return chain
 
@@ -77,6 +77,13 @@ def _fault(value: Any, default: Any) -> str:
         pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_number, value))
         return "" if pair and value[0] < value[1] else "two numbers, the smaller first"
     return "" if _number(value) else "a number"
+
+
+def _plain(value: Any) -> Any:
+    """As annotated: a file has lists for tuples, and whole numbers where any will do."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(float, value))
+    return value if isinstance(value, bool) else float(value)
 
 
 def _number(value: Any) -> bool:

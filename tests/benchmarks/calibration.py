@@ -81,7 +81,7 @@ def pythia_sets(session: Session, number: int) -> list[Tensor]:
         state = chain.simulate(values, BLOCK, SEED, block).state
         masses.append(state["Dimuon_mass"][state["selected"]])
         block += 1
-    return list(torch.cat(masses)[: number * EVENTS, None].split(EVENTS))
+    return list(torch.cat(masses)[: number * EVENTS].reshape(number, EVENTS, 1))
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def test_data_outside_of_the_prior_are_unlike_it(shift: float) -> None:
     assert prior_predictive_p_value(mass(rng, 200, shift), groups, reference) == 1 / 100
 
 
-@pytest.mark.parametrize("n", [50, 400])
+@pytest.mark.parametrize("n", [10, 50, 400])
 def test_more_or_fewer_events_than_in_the_sets_are_no_difference(n: int) -> None:
     rng = np.random.default_rng(13)
     groups, reference = prior_sets(rng, 99, 100)

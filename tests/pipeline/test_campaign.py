@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -51,13 +52,15 @@ def test_simulation_leaves_the_global_generators_alone() -> None:
     assert str(np.random.get_state()) == numpy_state
 
 
-def test_blocks_and_seeds_differ() -> None:
-    masses = [
-        campaign.simulate(block).events["Dimuon_mass"].to_list()
-        for campaign in (CAMPAIGN, replace(CAMPAIGN, seed=8))
+@pytest.mark.parametrize(("prior", "name"), [(True, "theta_m_z"), (False, "Dimuon_mass")])
+def test_blocks_and_seeds_have_nothing_in_common(prior: bool, name: str) -> None:
+    values = [
+        set(replace(CAMPAIGN, seed=seed, prior=prior).simulate(block).events[name].to_list())
+        for seed in (7, 8)
         for block in (0, 1)
     ]
-    assert len({tuple(m) for m in masses}) == 4
+    for one, other in itertools.combinations(values, 2):
+        assert one & other <= {0.0}, "zero where there is no pair"
 
 
 @pytest.mark.parametrize("block", [-1, 3])

@@ -69,7 +69,7 @@ def test_features_have_the_unit_and_label_of_the_chain_and_the_bounds_of_the_wor
         (["chain.sqrts=1"], WorkflowError, "no option 'sqrts'; did you mean 'sqrt_s'"),
         (['chain.sqrt_s="7 TeV"'], WorkflowError, "sqrt_s = '7 TeV'; expected a number"),
         (["chain.sqrt_s=true"], WorkflowError, "sqrt_s = True; expected a number"),
-        (["chain.sqrt_s=-1"], WorkflowError, "√s = -1 GeV: expected"),
+        (["chain.sqrt_s=-1"], WorkflowError, r"√s = -1\.0 GeV: expected"),
         (["chain.sqrt_s=inf"], WorkflowError, "expected a number"),
         (["chain.mass=90"], WorkflowError, "mass = 90; expected two numbers"),
         (["chain.mass=[120, 60]"], WorkflowError, "expected two numbers, the smaller first"),

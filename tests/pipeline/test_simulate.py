@@ -370,10 +370,14 @@ def test_only_selected_events_are_written_and_all_are_counted(tmp_path: Path) ->
     assert facts["events"] < facts["genEventCount"] == CAMPAIGN.events
 
 
-def test_shards_are_files_whose_sums_are_the_whole(tmp_path: Path) -> None:
+def test_shards_are_files_whose_sums_are_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole_facts = to_root(tmp_path / "whole.root")
     parts = [tmp_path / f"part{i}.root" for i in (1, 2)]
+    made = _count_calls(monkeypatch)
     facts = [to_root(p, shard=f"{i}/2") for i, p in enumerate(parts, start=1)]
+    assert made == [0, 2, 4, 1, 3, 5], "each its own, and no other"
     for name in ("genEventCount", "genEventSumw", "selectedEventCount", "events"):
         assert sum(f[name] for f in facts) == whole_facts[name]
     together, whole = read(parts).read(), read(tmp_path / "whole.root").read()
