@@ -63,6 +63,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="override an entry of the workflow"),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="worker processes (0: one for each core)")]
+Device = Annotated[str, typer.Option(help="where to train: auto, cpu, cuda or cuda:N")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
@@ -86,13 +87,14 @@ def run(
     workflow: WorkflowArgument,
     output: Output = Path("results"),
     jobs: Jobs = 0,
+    device: Device = "auto",
     overrides: Overrides = None,
     method: Method = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
-    session = _session(workflow, overrides, jobs, quiet)
+    session = _session(workflow, overrides, jobs, quiet, device)
     _infer(session, _request([]), method, output, as_json)
 
 
@@ -112,6 +114,7 @@ def infer(
     entry_stop: EntryStop = None,
     method: Method = None,
     jobs: Jobs = 0,
+    device: Device = "auto",
     overrides: Overrides = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -119,7 +122,7 @@ def infer(
     """Infer the parameters from a data file, training first where that is needed."""
     from hepgen.pipeline.data import DataRequest
 
-    session = _session(workflow, overrides, jobs, quiet)
+    session = _session(workflow, overrides, jobs, quiet, device)
     request = DataRequest(
         files or [], tree, layout, branches or [], cut, weights, drop_invalid, entry_stop
     )
@@ -182,6 +185,7 @@ def train(
         Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
     ] = None,
     jobs: Jobs = 0,
+    device: Device = "auto",
     overrides: Overrides = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -189,7 +193,7 @@ def train(
     """Train the estimators of a workflow."""
     from hepgen.pipeline.train import METHODS, trained
 
-    session = _session(workflow, overrides, jobs, quiet)
+    session = _session(workflow, overrides, jobs, quiet, device)
     if method is not None and method not in METHODS:
         raise InputError(f"--method {method!r}: expected one of {', '.join(METHODS)}")
     if output is not None and method is None:
@@ -212,6 +216,7 @@ def train(
 def validate(
     workflow: WorkflowArgument,
     jobs: Jobs = 0,
+    device: Device = "auto",
     overrides: Overrides = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -219,7 +224,7 @@ def validate(
     """Calibrate the trained estimators on pseudo-data whose truth is known."""
     from hepgen.pipeline.validate import validate as calibrate
 
-    session = _session(workflow, overrides, jobs, quiet)
+    session = _session(workflow, overrides, jobs, quiet, device)
     _, checks = calibrate(session)
     _print({"checks": checks}, "\n".join(map(_check_line, checks)), as_json)
     if not all(check.passed for check in checks):
@@ -249,14 +254,16 @@ def version(
         raise typer.Exit
 
 
-def _session(workflow: Path, overrides: list[str] | None, jobs: int, quiet: bool) -> Session:
+def _session(
+    workflow: Path, overrides: list[str] | None, jobs: int, quiet: bool, device: str = "auto"
+) -> Session:
     from hepgen.compute import cores
     from hepgen.pipeline.progress import monitor
     from hepgen.pipeline.session import Session
 
     if jobs < 0:
         raise InputError(f"--jobs {jobs}: expected 0 (one for each core) or more")
-    return Session.open(workflow, overrides or [], jobs or cores(), monitor(quiet))
+    return Session.open(workflow, overrides or [], jobs or cores(), monitor(quiet), device)
 
 
 def _request(files: list[str]) -> Any:

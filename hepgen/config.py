@@ -233,9 +233,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
 def parse(content: Mapping[str, Any], source: str = "workflow") -> Workflow:
     """Validate the content of a workflow file.
 
-    >>> parse({"name": "a", "process": "zmumu", "features": [{"name": "M"}], "colour": 1})
+    >>> parse({"name": "a", "process": "zmumu", "features": [{"name": "M"}], "controls": []})
     Traceback (most recent call last):
-    hepgen.errors.WorkflowError: workflow: unknown key 'colour'; did you mean 'control'?
+    hepgen.errors.WorkflowError: workflow: unknown key 'controls'; did you mean 'control'?
     """
     try:
         return Workflow.model_validate(content)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from hepgen import __version__
-from hepgen.errors import FileError
+from hepgen.files import write_atomically
 from hepgen.results import (
     Calibration,
     Check,
@@ -76,7 +75,7 @@ def write_report(
         remarks=remarks,
         labels=labels,
     )
-    _write(target, page.encode("utf-8"))
+    write_atomically(target, page.encode("utf-8"))
     return target
 
 
@@ -315,20 +314,3 @@ def _required(check: Check) -> str:
 
 def _minus(number: str) -> str:
     return number.replace("-", "−")
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that no reader meets half a file."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(target)
-    except OSError as error:
-        raise FileError(
-            f"cannot write the report {target}: {error.strerror}; "
-            "expected a folder that can be written to, with space left"
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)

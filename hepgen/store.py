@@ -13,7 +13,7 @@ from typing import Any
 
 from hepgen import __version__
 from hepgen.errors import FileError
-from hepgen.io.blocks import write_atomically
+from hepgen.files import write_atomically
 
 MANIFEST = "manifest.json"
 
@@ -77,7 +77,7 @@ def digest(*parts: Any) -> str:
             with part.open("rb") as content:
                 sha.update(hashlib.file_digest(content, "sha256").digest())
         else:
-            sha.update(json.dumps(part, sort_keys=True, default=str).encode())
+            sha.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
     return sha.hexdigest()[:20]
 
 

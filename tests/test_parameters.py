@@ -29,7 +29,12 @@ from hepgen.parameters import (
 )
 
 FALSE_ALARM = 1e-4
-PRIORS: list[Prior] = [Uniform(88.0, 94.0), Uniform(-0.3, 0.1), Normal(0.0, 0.002), Normal(3.0, 5.0)]
+PRIORS: list[Prior] = [
+    Uniform(88.0, 94.0),
+    Uniform(-0.3, 0.1),
+    Normal(0.0, 0.002),
+    Normal(3.0, 5.0),
+]
 law = settings(deadline=None, derandomize=True)
 every_prior = pytest.mark.parametrize("prior", PRIORS, ids=str)
 

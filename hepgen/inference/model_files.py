@@ -14,7 +14,7 @@ from torch import nn
 
 import hepgen
 from hepgen.errors import FileError
-from hepgen.nn.tensor_files import read_tensors, write_bytes
+from hepgen.nn.tensor_files import read_tensors, write_atomically
 from hepgen.results import TrainingCurve, to_json
 
 SCHEMA = 1
@@ -39,9 +39,9 @@ def write_model(folder: Path, kind: str, description: Mapping[str, Any], module:
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         **description,
     }
-    write_bytes(folder / _WEIGHTS, weights)
+    write_atomically(folder / _WEIGHTS, weights)
     signed = {**entries, "sha256": _digest(entries)}
-    write_bytes(folder / _DESCRIPTION, to_json(signed).encode())
+    write_atomically(folder / _DESCRIPTION, to_json(signed).encode())
 
 
 def model_kind(folder: Path) -> str:

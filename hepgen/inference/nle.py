@@ -72,6 +72,7 @@ class NLE:
         checkpoint: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
         time_budget: float | None = None,
+        device: str = "auto",
     ) -> NLE:
         """Learn p(x | θ) from simulated events, each with its own θ.
 
@@ -86,6 +87,7 @@ class NLE:
             validation_fraction, batch_size, epochs, max_learning_rate, patience: See
                 :func:`hepgen.nn.train.train`.
             seed, checkpoint, progress, time_budget: See there, too.
+            device: Where to train, see :func:`hepgen.nn.device.choose`.
 
         Raises:
             DataError: Events that cannot be used.
@@ -99,21 +101,22 @@ class NLE:
             torch.manual_seed(seed)
             estimator = _estimator(len(space), len(parameters.free), architecture)
         rows = Table(space.forward(x).float(), ((theta.double() - location) / scale).float())
-        curve = train(
-            estimator,
-            lambda batch: estimator.loss(*batch),
-            rows,
-            weight=weight,
-            validation_fraction=validation_fraction,
-            batch_size=batch_size,
-            epochs=epochs,
-            max_learning_rate=max_learning_rate,
-            patience=patience,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=progress,
-            time_budget=time_budget,
-        )
+        with trained_on(estimator, choose(device)):
+            curve = train(
+                estimator,
+                lambda batch: estimator.loss(*batch),
+                rows,
+                weight=weight,
+                validation_fraction=validation_fraction,
+                batch_size=batch_size,
+                epochs=epochs,
+                max_learning_rate=max_learning_rate,
+                patience=patience,
+                seed=seed,
+                checkpoint=checkpoint,
+                progress=progress,
+                time_budget=time_budget,
+            )
         return cls(
             estimator, space, parameters,
             location=location, scale=scale, architecture=architecture, curve=curve,

@@ -33,6 +33,7 @@ from hepgen.inference.model_files import curve_from_dict, load_weights, read_mod
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.inference.unbounded import UnboundedPrior
+from hepgen.nn.device import choose, trained_on
 from hepgen.nn.mixture import LogisticMixture
 from hepgen.nn.sets import (
     BlockRows,
@@ -99,6 +100,7 @@ class NPE:
         checkpoint: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
         time_budget: float | None = None,
+        device: str = "auto",
     ) -> NPE:
         """Learn p(θ | {x}) from simulated event sets, each with its own θ.
 
@@ -117,6 +119,7 @@ class NPE:
             seed, validation_fraction, progress: See :func:`hepgen.nn.train.train`.
             checkpoint: As there; the second part has a file of its own beside it.
             time_budget: Seconds for both parts.
+            device: Where to train, see :func:`hepgen.nn.device.choose`.
 
         Raises:
             DataError: Events or offsets that cannot be used.
@@ -142,40 +145,42 @@ class NPE:
         subsets = SetRows(events, offsets, target, smallest=smallest, largest=subset)
         first.embedding.whiten(_some_means(first.embedding, subsets, seed), floor=_FLOORS[0])
         share = 1 / (1 + _DENSITY_SHARE)
-        embedding_curve = train(
-            first,
-            lambda batch: first.density.loss(batch[2], first.embedding(batch[0], batch[1])),
-            subsets,
-            batch_size=_batch(len(target), 40, 64),
-            epochs=embedding_epochs,
-            max_learning_rate=4e-3,
-            patience=None,
-            validation_fraction=validation_fraction,
-            seed=seed,
-            checkpoint=checkpoint and checkpoint.with_name(f"embedding_{checkpoint.name}"),
-            progress=_both_parts(progress),
-            time_budget=time_budget and time_budget * share,
-        )
+        with trained_on(first, choose(device)):
+            embedding_curve = train(
+                first,
+                lambda batch: first.density.loss(batch[2], first.embedding(batch[0], batch[1])),
+                subsets,
+                batch_size=_batch(len(target), 40, 64),
+                epochs=embedding_epochs,
+                max_learning_rate=4e-3,
+                patience=None,
+                validation_fraction=validation_fraction,
+                seed=seed,
+                checkpoint=checkpoint and checkpoint.with_name(f"embedding_{checkpoint.name}"),
+                progress=_both_parts(progress),
+                time_budget=time_budget and time_budget * share,
+            )
         network.embedding.event.load_state_dict(first.embedding.event.state_dict())
         rows = block_rows(network.embedding, events, offsets, target, smallest)
         network.embedding.whiten(rows.full()[0], floor=_FLOORS[1])
-        curve = train(
-            network.density,
-            lambda batch: network.density.loss(
-                batch[2], network.embedding.standardise(batch[0], batch[1])
-            ),
-            rows,
-            batch_size=_batch(len(target), 30, 256),
-            epochs=density_epochs,
-            max_learning_rate=3e-3,
-            weight_decay=0.1,
-            patience=None,
-            validation_fraction=validation_fraction,
-            seed=seed,
-            checkpoint=checkpoint,
-            progress=progress and _named(progress, "density"),
-            time_budget=time_budget and time_budget * (1 - share),
-        )
+        with trained_on(network, choose(device)):
+            curve = train(
+                network.density,
+                lambda batch: network.density.loss(
+                    batch[2], network.embedding.standardise(batch[0], batch[1])
+                ),
+                rows,
+                batch_size=_batch(len(target), 30, 256),
+                epochs=density_epochs,
+                max_learning_rate=3e-3,
+                weight_decay=0.1,
+                patience=None,
+                validation_fraction=validation_fraction,
+                seed=seed,
+                checkpoint=checkpoint,
+                progress=progress and _named(progress, "density"),
+                time_budget=time_budget and time_budget * (1 - share),
+            )
         network.eval()
         return cls(
             network, space, parameters, sizes=sizes, curve=curve, embedding_curve=embedding_curve

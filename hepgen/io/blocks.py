@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from safetensors.numpy import save
 
 from hepgen.errors import FileError
 from hepgen.events import Events
+from hepgen.files import write_atomically
 
 IDENTITY = "campaign.json"
 
@@ -123,31 +122,6 @@ def _reading(path: Path) -> Iterator[None]:
             f"block {path} cannot be read ({type(error).__name__}: {error}); remove it and "
             "run again: it will be simulated anew, with the same events"
         ) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there.
-
-    Raises:
-        FileError: It cannot be written, e.g. the disk is full.
-    """
-    handle, temporary = -1, ""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fchmod(out.fileno(), 0o644)
-            os.fsync(out.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise FileError(
-            f"cannot write {path}: {error.strerror or error}; nothing was left half-written; "
-            "free some space or choose another folder, and run the same command again"
-        ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _difference(known: Path, identity: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hepgen.errors import FileError
+from hepgen.files import write_atomically
 
 _KEY = "hepgen"
 
@@ -22,18 +22,7 @@ def write_tensors(
 ) -> None:
     """Write tensors by name, and metadata that JSON can hold, replacing ``path`` at once."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(plain, {_KEY: json.dumps(dict(metadata or {}))}))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside ``path``, then rename it over."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, save(plain, {_KEY: json.dumps(dict(metadata or {}))}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -207,6 +207,8 @@ class _Loop:
         self.optimizer = torch.optim.AdamW(
             module.parameters(), lr=0.0, weight_decay=settings.weight_decay, foreach=True
         )
+        # Data stay where they are; a batch goes to the device of the network.
+        self.device = next(module.parameters()).device
         self.state = _State()
         self.best = _copy(module)
         self.steps = math.ceil(len(self.training) / settings.batch_size)
@@ -260,7 +262,8 @@ class _Loop:
 
     def _loss(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
         """Σ wᵢ lᵢ and Σ wᵢ over the rows ``index``."""
-        losses = self.loss(self.data.take(index, generator))
+        batch = self.data.take(index, generator)
+        losses = self.loss(tuple(tensor.to(self.device) for tensor in batch))
         if self.weight is None:
             return losses.sum(), float(len(index))
         weight = self.weight.index_select(0, index)

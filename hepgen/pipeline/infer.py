@@ -17,10 +17,10 @@ from hepgen.compute import one_thread
 from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.events import WEIGHT, Events
+from hepgen.files import write_atomically
 from hepgen.inference.grid import compare_with_grid, grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
-from hepgen.io.blocks import write_atomically
 from hepgen.io.root import RootWriter
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.predictive import compare, predict, support_checks

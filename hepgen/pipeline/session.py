@@ -12,6 +12,7 @@ from typing import Any
 from hepgen.config import Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature
+from hepgen.nn.device import choose
 from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.simulators.chain import Chain
@@ -29,12 +30,14 @@ class Session:
         source: Where it came from; relative paths in it start there.
         jobs: Worker processes for simulation.
         monitor: Shows progress.
+        device: Where networks are trained: ``auto``, ``cpu``, ``cuda``.
     """
 
     workflow: Workflow
     source: Path
     jobs: int = 1
     monitor: Monitor = field(default_factory=Silent)
+    device: str = "auto"
 
     @classmethod
     def open(
@@ -43,14 +46,16 @@ class Session:
         overrides: Sequence[str] = (),
         jobs: int = 1,
         monitor: Monitor | None = None,
+        device: str = "auto",
     ) -> Session:
         """Read a workflow file and check that it makes sense.
 
         Raises:
             WorkflowError: It does not.
         """
+        choose(device)
         path = Path(path)
-        session = cls(load(path, overrides), path, jobs, monitor or Silent())
+        session = cls(load(path, overrides), path, jobs, monitor or Silent(), device)
         _ = session.chain, session.parameters, session.features, session.control
         return session
 

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgen import __version__
 from hepgen.compute import one_thread
 from hepgen.errors import TrainingError
 from hepgen.events import Events
@@ -61,7 +60,7 @@ def set_campaign(session: Session) -> Campaign:
 
 def simulated(session: Session, campaign: Campaign, name: str, title: str) -> Iterator[Events]:
     """The blocks of a campaign in the run folder, simulated first where they are missing."""
-    key = digest(campaign.identity(), __version__)
+    key = digest(campaign.identity())
     store = BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
     run_campaign(campaign, store, jobs=session.jobs, monitor=session.monitor, title=title)
     for block in store.read_all(range(campaign.blocks)):
@@ -74,7 +73,7 @@ def training_events(session: Session) -> tuple[Tensor, Tensor]:
     x, theta = [], []
     for events in simulated(session, campaign, "events", "simulate events for the density"):
         x.append(_inside(session, events.flat(session.feature_names)))
-        theta.append(events.theta(session.parameters.free_names).astype(np.float32))
+        theta.append(events.theta(session.parameters.free_names))
     return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(theta))
 
 
@@ -142,7 +141,7 @@ def _fit(session: Session, method: str, checkpoint: Path) -> NLE | NPE:
     with session.monitor.task(f"train {method.upper()}", 1.0) as update:
         return fit(
             *data, features=session.features, parameters=session.parameters,
-            checkpoint=checkpoint, progress=_reporter(update),
+            checkpoint=checkpoint, progress=_reporter(update), device=session.device,
             **entry.model_dump(exclude_none=True),
         )  # fmt: skip
 

@@ -15,10 +15,10 @@ from hepgen.compute import one_thread
 from hepgen.diagnostics.calibration import calibration, calibration_checks
 from hepgen.errors import SimulationError
 from hepgen.events import Events
+from hepgen.files import write_atomically
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.npe import NPE
 from hepgen.inference.posterior import Posterior
-from hepgen.io.blocks import write_atomically
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import METHODS, simulated, trained, training_key
 from hepgen.results import Calibration, Check, to_json

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgen import __version__
 from hepgen.errors import InputError, SimulationError, nearest
 from hepgen.events import LATENT, THETA, Events
 from hepgen.parameters import ParameterSet
@@ -76,7 +77,8 @@ class Campaign:
         """What its events depend on, as plain values."""
         theta = None if self.theta is None else self.theta.tolist()
         return {
-            "process": self.chain.name, "chain": dict(self.chain.options), "seed": self.seed,
+            "hepgen": __version__, "seed": self.seed,
+            "process": self.chain.name, "chain": dict(self.chain.options),
             "parameters": self.parameters.to_dict(), "fixed": dict(self.fixed),
             "prior": self.prior, "theta": theta, "points": self.points,
             "block_size": self.block_size, "columns": list(self.columns),

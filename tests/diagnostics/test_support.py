@@ -1,7 +1,7 @@
 """Support: p-values that are uniform where two samples are alike, and small where not.
 
-Uniformity is held to p > 10⁻⁴ over a hundred repetitions at fixed seeds, three times: for
-other seeds the file would fail with a probability of 3 · 10⁻⁴.
+Uniformity is held to p > 10⁻⁴ over a hundred repetitions at fixed seeds, five times: for
+other seeds the file would fail with a probability of 5 · 10⁻⁴.
 """
 
 from __future__ import annotations
@@ -158,12 +158,14 @@ def prior_sets(rng: np.random.Generator, sets: int, n: int) -> tuple[list[Array]
     return groups, reference
 
 
-def test_p_values_of_data_from_the_prior_are_uniform() -> None:
+@pytest.mark.parametrize(("n", "size"), [(25, 25), (10, 40), (60, 25)])
+def test_p_values_of_data_from_the_prior_are_uniform_for_any_size(n: int, size: int) -> None:
     rng = np.random.default_rng(10)
     p_values = []
     for seed in range(REPETITIONS):
-        groups, reference = prior_sets(rng, 60, 25)
-        p_values.append(prior_predictive_p_value(groups[0], groups[1:], reference, seed=seed))
+        groups, reference = prior_sets(rng, 50, size)
+        observed = mass(rng, n, rng.uniform(-2, 2))
+        p_values.append(prior_predictive_p_value(observed, groups, reference, seed=seed))
     assert stats.kstest(p_values, "uniform").pvalue > FALSE_ALARM
 
 
@@ -181,13 +183,6 @@ def test_data_outside_of_the_prior_are_unlike_it(shift: float) -> None:
     rng = np.random.default_rng(12)
     groups, reference = prior_sets(rng, 99, 200)
     assert prior_predictive_p_value(mass(rng, 200, shift), groups, reference) == 1 / 100
-
-
-@pytest.mark.parametrize("n", [10, 50, 400])
-def test_more_or_fewer_events_than_in_the_sets_are_no_difference(n: int) -> None:
-    rng = np.random.default_rng(13)
-    groups, reference = prior_sets(rng, 99, 100)
-    assert prior_predictive_p_value(mass(rng, n), groups, reference) > 0.05
 
 
 @pytest.mark.parametrize(

@@ -113,11 +113,11 @@ def test_missing_tensor_file(tmp_path: Path) -> None:
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tensors(tmp_path / "t", {"a": torch.zeros(1)})
 
-    def full(*_: object) -> int:
-        raise OSError("No space left on device")
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match="No space"):
         write_tensors(tmp_path / "t", {"a": torch.ones(1)})
     assert read_tensors(tmp_path / "t")[0]["a"].item() == 0
     assert [p.name for p in tmp_path.iterdir()] == ["t"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import resource
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +17,7 @@ from hypothesis import strategies as st
 
 from hepgen.errors import FileError
 from hepgen.events import Events
-from hepgen.io.blocks import IDENTITY, BlockStore, write_atomically
+from hepgen.io.blocks import IDENTITY, BlockStore
 
 IDENTITIES: dict[str, Any] = {"process": "zmumu", "seed": 7, "prior": True, "points": (64, 128)}
 DTYPES = ("bool", "int8", "int32", "int64", "uint8", "uint64", "float32", "float64")
@@ -183,49 +180,6 @@ def test_a_block_that_does_not_fit_leaves_nothing_behind(store: BlockStore) -> N
     assert names(store.folder) == before
     store.write(1, events(10_000), 10_000, 10_000)
     assert len(store.read(1).events) == 10_000
-
-
-@pytest.mark.parametrize("call", ["fsync", "fchmod"])
-def test_a_full_disk_leaves_the_file_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, call, full)
-        with pytest.raises(FileError, match=r"No space left on device.*free some space"):
-            write_atomically(path, b"new")
-    assert names(tmp_path) == ["file"]
-    assert path.read_bytes() == b"old"
-
-
-def test_ctrl_c_leaves_the_file_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            write_atomically(path, b"new")
-    assert names(tmp_path) == ["file"]
-    assert path.read_bytes() == b"old"
-
-
-def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot write"):
-        write_atomically(tmp_path / "missing" / "file", b"")
-
-
-def test_colleagues_may_read_what_is_written(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "file", b"")
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) & 0o444 == 0o444
 
 
 # --- removal --------------------------------------------------------------------------

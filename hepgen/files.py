@@ -1,0 +1,36 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from hepgen.errors import FileError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under another name, flush it to disk, and rename it.
+
+    Raises:
+        FileError: It cannot be written, e.g. the disk is full. Nothing is left behind.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            # mkstemp makes it private; what hepgen writes is meant to be read.
+            os.fchmod(out.fileno(), 0o644)
+            os.fsync(out.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise FileError(
+            f"cannot write {path}: {error.strerror or error}; nothing was left half-written; "
+            "free some space or choose another folder, and run the same command again"
+        ) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
