@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser

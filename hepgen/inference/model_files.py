@@ -14,7 +14,8 @@ from torch import nn
 
 import hepgen
 from hepgen.errors import FileError
-from hepgen.nn.tensor_files import read_tensors, write_atomically
+from hepgen.files import write_atomically
+from hepgen.nn.tensor_files import read_tensors
 from hepgen.results import TrainingCurve, to_json
 
 SCHEMA = 1
