@@ -27,6 +27,7 @@ extensions = [
     "sphinx.ext.mathjax",
 ]
 html_theme = "furo"
+html_show_copyright = False
 html_title = "hepgen"
 html_static_path = ["_static"]
 html_theme_options = {"navigation_with_keys": True}
@@ -70,6 +71,8 @@ def prepare_work() -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "80",
         "NO_COLOR": "1",
+        # torch's progress bars would like a browser.
+        "PYTHONWARNINGS": "ignore:IProgress not found",
     }
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 
 import awkward as ak
@@ -27,13 +28,15 @@ from hepgen.store import digest
 
 DRAWS = 1000
 """Posterior draws for each pseudo-data set."""
+MOST_SETS = 1000
+"""Pseudo-data sets that a small threshold on p-values may ask for."""
 GROUP = 20
 """Data sets drawn at once: progress is shown in between."""
 
 
 def pseudo_data(session: Session) -> tuple[list[Tensor], NDArray[np.float64]]:
     """M data sets of n selected events, each of shape ``(n, d)``, and their θ, ``(M, D)``."""
-    entry = session.workflow.calibration
+    entry, number = session.workflow.calibration, _number_of_sets(session)
     sets: list[Tensor] = []
     truth: list[NDArray[np.float64]] = []
     for events in simulated(
@@ -41,15 +44,21 @@ def pseudo_data(session: Session) -> tuple[list[Tensor], NDArray[np.float64]]:
     ):
         theta = events.theta(session.parameters.free_names)
         for x, point in zip(_sets(session, events), theta, strict=True):
-            if len(x) >= entry.events and len(sets) < entry.sets:
+            if len(x) >= entry.events and len(sets) < number:
                 sets.append(x[: entry.events])
                 truth.append(point)
-    if len(sets) < entry.sets:
+    if len(sets) < number:
         raise SimulationError(
-            f"only {len(sets)} of {entry.sets} pseudo-data sets have {entry.events} selected "
+            f"only {len(sets)} of {number} pseudo-data sets have {entry.events} selected "
             "events: too few events pass the selection; loosen it, or ask for smaller sets"
         )
     return sets, np.stack(truth)
+
+
+def _number_of_sets(session: Session) -> int:
+    """Those of the calibration, and enough for a p-value well below its threshold."""
+    smallest = math.ceil(2 / session.workflow.checks.p_value)
+    return max(session.workflow.calibration.sets, min(smallest, MOST_SETS))
 
 
 def _pseudo_campaign(session: Session) -> Campaign:
@@ -59,7 +68,7 @@ def _pseudo_campaign(session: Session) -> Campaign:
     return Campaign(
         session.chain,
         session.parameters,
-        per_set * (entry.sets + 4),
+        per_set * (_number_of_sets(session) + 4),
         entry.seed,
         points=per_set,
         block_size=max(per_set, session.workflow.simulation.block_size),
@@ -93,6 +102,7 @@ def calibrated(session: Session, method: str) -> Calibration:
     if not session.folder.is_current(step, key):
         posterior = posterior_of(session, method)
         sets, truth = pseudo_data(session)
+        sets, truth = sets[: entry.sets], truth[: entry.sets]
         title = f"calibrate {method.upper()} on {len(sets)} pseudo-data sets"
         draws = draw_all(session, posterior, sets, title)
         result = calibration(
