@@ -275,14 +275,12 @@ def _request(files: list[str]) -> Any:
 def _infer(session: Session, request: Any, method: str | None, output: Path, as_json: bool) -> None:
     if method not in (None, "nle", "npe"):
         raise InputError(f"--method {method!r}: expected nle or npe")
-    from hepgen.pipeline.infer import infer as run_inference
-    from hepgen.pipeline.infer import write_results
+    from hepgen.pipeline.infer import infer_into
     from hepgen.pipeline.show import result_words
 
-    inference = run_inference(session, request, method)
-    report = write_results(session, inference, output)
-    _print(inference.result.to_dict(), result_words(inference.result, report), as_json)
-    if not inference.result.passed:
+    result, report = infer_into(session, request, output, method)
+    _print(result.to_dict(), result_words(result, report), as_json)
+    if not result.passed:
         raise typer.Exit(CHECKS_FAILED)
 
 

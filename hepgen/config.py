@@ -149,7 +149,7 @@ class CalibrationEntry(Section):
     """``[calibration]``: pseudo-data whose truth is known."""
 
     seed: int = Field(default=2, description="of the pseudo-data; not that of the training data")
-    sets: int = Field(default=200, gt=20, description="pseudo-data sets")
+    sets: int = Field(default=400, gt=20, description="pseudo-data sets")
     events: int = Field(default=500, gt=10, description="selected events in each")
 
 

@@ -222,6 +222,23 @@ class InferenceResult:
     selection: Mapping[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> InferenceResult:
+        """The inverse of :meth:`to_dict`, as it comes back from JSON."""
+        parameters = {
+            name: ParameterEstimate(**_with_pairs(estimate))
+            for name, estimate in entry["parameters"].items()
+        }
+        return cls(
+            method=entry["method"],
+            events=entry["events"],
+            parameters=parameters,
+            checks=[Check(**check) for check in entry["checks"]],
+            provenance=entry["provenance"],
+            selection=entry["selection"],
+            schema=entry["schema"],
+        )
+
     @property
     def passed(self) -> bool:
         """Whether every check passed."""
@@ -274,6 +291,11 @@ def rounded(value: float, error: float) -> str:
     places = decimals(error)
     number = round(Decimal(value), places)
     return f"{abs(number) if number == 0 else number:.{max(places, 0)}f}"
+
+
+def _with_pairs(estimate: Mapping[str, Any]) -> dict[str, Any]:
+    pairs = {name: tuple(estimate[name]) for name in ("interval68", "interval95")}
+    return {**estimate, **pairs}
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:

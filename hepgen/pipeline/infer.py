@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.config import to_toml
-from hepgen.errors import FileError
+from hepgen.errors import DataError, FileError
 from hepgen.events import WEIGHT, Events
 from hepgen.files import write_atomically
 from hepgen.inference.grid import compare_with_grid, grid_marginals
@@ -25,7 +27,7 @@ from hepgen.io.root import RootWriter
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.predictive import compare, predict, support_checks
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.train import METHODS, trained
+from hepgen.pipeline.train import METHODS, trained, training_key
 from hepgen.pipeline.validate import posterior_of, validate
 from hepgen.results import (
     Calibration,
@@ -36,6 +38,7 @@ from hepgen.results import (
     TrainingCurve,
     to_json,
 )
+from hepgen.store import digest, versions
 
 Array = NDArray[np.float64]
 GRID_PARAMETERS = 2
@@ -54,7 +57,6 @@ class Inference:
     observed: Observed
 
 
-@one_thread()
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
     """The posterior of the free parameters given a data file.
 
@@ -65,15 +67,65 @@ def infer(session: Session, request: DataRequest, method: str | None = None) -> 
         request: Which data.
         method: The headline estimator; by default the workflow's.
     """
-    started = time.monotonic()
+    return _inferred(session, request, method, read_observed(session, request))
+
+
+def infer_into(
+    session: Session, request: DataRequest, output: Path | str, method: str | None = None
+) -> tuple[InferenceResult, Path]:
+    """Infer and write the results, unless the folder has just these already.
+
+    Arguments:
+        session, request, method: See :func:`infer`.
+        output: The folder for ``result.json``, ``posterior.root`` and ``report.html``.
+
+    Returns:
+        The result and the path of its report.
+    """
     observed = read_observed(session, request)
     session.monitor.say(
         f"{len(observed.events)} events selected from {', '.join(observed.sources)}"
     )
+    known = _known_result(Path(output), _key(session, request, method, observed))
+    if known is not None:
+        session.monitor.say("all up to date")
+        return known, Path(output) / "report.html"
+    inference = _inferred(session, request, method, observed)
+    return inference.result, write_results(session, inference, output)
+
+
+def _key(session: Session, request: DataRequest, method: str | None, observed: Observed) -> str:
+    """What a result depends on, the data themselves included."""
+    events = observed.events
+    data = [events.flat([name]).tobytes().hex() for name in events.fields]
+    content = hashlib.sha256("".join(data).encode()).hexdigest()
+    keys = [training_key(session, name) for name in METHODS]
+    return digest(
+        content, keys, to_toml(session.workflow), method, list(observed.sources), request.cut,
+        versions(),
+    )  # fmt: skip
+
+
+def _known_result(output: Path, key: str) -> InferenceResult | None:
+    files = [output / name for name in ("result.json", "posterior.root", "report.html")]
+    if not all(file.exists() for file in files):
+        return None
+    try:
+        result = InferenceResult.from_dict(json.loads(files[0].read_text("utf-8")))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return result if result.provenance.get("key") == key else None
+
+
+@one_thread()
+def _inferred(
+    session: Session, request: DataRequest, method: str | None, observed: Observed
+) -> Inference:
+    started = time.monotonic()
     calibrations, checks = validate(session)
     x, weight = _tensors(session, observed.events)
     headline = method or session.workflow.inference.method
-    samples = _samples(session, x, weight)
+    samples = _samples(session, x, weight, headline)
     checks += sampler_checks(session, samples["nle"])
     checks += grid_checks(session, x, weight, samples["nle"])
     if "npe" in samples:
@@ -83,6 +135,7 @@ def infer(session: Session, request: DataRequest, method: str | None = None) -> 
     provenance = session.provenance(
         data={"files": list(observed.sources), "layout": observed.layout, "cut": request.cut},
         seconds=round(time.monotonic() - started, 1),
+        key=_key(session, request, method, observed),
     )
     result = InferenceResult(
         headline, len(observed.events), estimates(session, samples[headline]), checks,
@@ -99,8 +152,10 @@ def _tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
     return x, torch.from_numpy(events.weight) if WEIGHT in events else None
 
 
-def _samples(session: Session, x: Tensor, weight: Tensor | None) -> dict[str, PosteriorSample]:
-    """Draws by NUTS from the learned likelihood, and by NPE where weights allow it."""
+def _samples(
+    session: Session, x: Tensor, weight: Tensor | None, headline: str
+) -> dict[str, PosteriorSample]:
+    """Draws by NUTS from the learned likelihood, and by NPE where it is made for such data."""
     entry = session.workflow.inference
     draws = entry.chains * entry.draws
     samples = {}
@@ -110,10 +165,26 @@ def _samples(session: Session, x: Tensor, weight: Tensor | None) -> dict[str, Po
             posterior.method = "nuts"
         samples["nle"] = posterior.draw(draws, x, weight=weight, seed=entry.seed)
         update(1)
-        if weight is None:
-            samples["npe"] = posterior_of(session, "npe").draw(draws, x, seed=entry.seed)
+        samples |= _npe_samples(session, x, weight, headline)
         update(2)
     return samples
+
+
+def _npe_samples(
+    session: Session, x: Tensor, weight: Tensor | None, headline: str
+) -> dict[str, PosteriorSample]:
+    """Draws by NPE; none where it refuses the data and is not the headline."""
+    entry = session.workflow.inference
+    try:
+        if weight is not None:
+            raise DataError("NPE learns from events without weights; use --method nle for these")
+        posterior = posterior_of(session, "npe")
+        return {"npe": posterior.draw(entry.chains * entry.draws, x, seed=entry.seed)}
+    except DataError as error:
+        if headline == "npe":
+            raise
+        session.monitor.say(f"without NPE: {error}")
+        return {}
 
 
 def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterEstimate]:

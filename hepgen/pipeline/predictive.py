@@ -21,7 +21,7 @@ from hepgen.simulators.campaign import POINT, Campaign
 Array = NDArray[np.float64]
 POINTS = 32
 """Posterior draws that are simulated."""
-COMPARED = 2000
+COMPARED = 1000
 """Simulated events in a two-sample test."""
 
 

@@ -51,7 +51,7 @@ class Campaign:
         prior: Whether free parameters are drawn from their prior.
         theta: The parameter points themselves, shape ``(P, D)``, taken in turn, instead.
         points: Events generated at each parameter point. Two numbers give sizes in powers
-            of two between them, equally many points of each.
+            of two between them, the number of points of a size falling as 1/√size.
         block_size: Events generated in a block.
         columns: The observables to keep; all of the chain's by default.
         keep_all: Keep the events that fail the selection too.
@@ -128,9 +128,9 @@ class Campaign:
             return min(self.points, self.block_size)
         low, high = (min(size, self.block_size) for size in self.points)
         sizes = [low << k for k in range(int(math.log2(high / low)) + 1)]
-        # A block holds block_size/size points: for equally many points of every size the
-        # chance of a size is proportional to it.
-        chances = np.cumsum(sizes) / np.sum(sizes)
+        # A block holds block_size/size points: with a chance that grows as √size, points of
+        # a size are rarer by 1/√size. Large sets are costly, and contain smaller ones.
+        chances = np.cumsum(np.sqrt(sizes)) / np.sum(np.sqrt(sizes))
         u = np.random.default_rng(stream(self.seed, "points", block)).random()
         return sizes[int(np.searchsorted(chances, u))]
 
