@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sphinx.ext.napoleon.docstring import GoogleDocstring
+
 import hepgen
 
 project = "hepgen"
@@ -30,6 +32,7 @@ html_theme = "furo"
 html_show_copyright = False
 html_title = "hepgen"
 html_static_path = ["_static"]
+html_css_files = ["hepgen.css"]
 html_theme_options = {"navigation_with_keys": True}
 exclude_patterns = ["_build", "_code", "**/jupyter_execute"]
 
@@ -39,6 +42,7 @@ nb_execution_mode = "force"
 nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
@@ -92,6 +96,17 @@ def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
     lines[:] = [BARS.sub(r"\\|\1\\|", line) for line in lines]
 
 
+def whole_sentence(self: Any) -> tuple[str, list[str]]:
+    """The docstring of a property: napoleon takes what stands before a colon for its type."""
+    return "", self._dedent(self._consume_to_end())
+
+
+def whole_return(self: Any, preprocess_types: bool = False) -> list[tuple[str, str, list[str]]]:  # noqa: ARG001
+    """The same for ``Returns:``; types are in the signature."""
+    lines = self._dedent(self._consume_to_next_section())
+    return [("", "", lines)] if lines else []
+
+
 def public_reference(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     """A link to ``hepgen.simulators.chain.Chain`` leads to ``hepgen.Chain``."""
     from sphinx.util.nodes import make_refnode
@@ -128,6 +143,8 @@ def keep_report(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     prepare_work()
+    GoogleDocstring._consume_inline_attribute = whole_sentence
+    GoogleDocstring._consume_returns_section = whole_return
     app.connect("env-before-read-docs", tutorial_first)
     app.connect("autodoc-process-docstring", escape_bars)
     app.connect("missing-reference", public_reference)

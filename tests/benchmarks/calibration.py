@@ -9,6 +9,7 @@ shares no code with the chain: its events go through the chain's detector and re
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,9 @@ def main() -> None:
     chosen = arguments.parse_args()
     session = Session.open(WORKFLOW, jobs=chosen.jobs, monitor=monitor())
     for method in METHODS:
-        report(method, calibrated(session, method))
+        result = calibrated(session, method)
+        report(method, first(result, 200))
+        report(method, result)
     sets = pythia_sets(session, chosen.pythia_sets)
     for method in METHODS:
         samples = posterior_of(session, method).draw_batched(1000, sets, seed=5)
@@ -50,6 +53,14 @@ def main() -> None:
             f"{method}: {len(sets)} Pythia sets of {EVENTS}: mean pull of m_z "
             f"{pulls.mean():+.3f} ± {error:.3f} (asked: within 0.5), width {pulls.std(ddof=1):.3f}"
         )
+
+
+def first(result: Calibration, sets: int) -> Calibration:
+    """The first data sets of a calibration."""
+    parts = {
+        name: getattr(result, name)[:sets] for name in ("events", "truth", "mean", "std", "rank")
+    }
+    return dataclasses.replace(result, **parts)
 
 
 def report(method: str, result: Calibration) -> None:
