@@ -6,6 +6,7 @@ and trains it, the other pages find it up to date.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -55,6 +56,7 @@ napoleon_numpy_docstring = False
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = Path(tempfile.mkdtemp(prefix="hepgen-docs-"))
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 TUTORIAL = "tutorial/measure-mz"
 
 
@@ -137,7 +139,6 @@ def keep_report(app: Any, error: Exception | None) -> None:
     report = WORK / "results" / "report.html"
     if error is None and report.exists() and app.builder.format == "html":
         shutil.copy(report, Path(app.outdir) / "_static" / "report.html")
-    shutil.rmtree(WORK, ignore_errors=True)
 
 
 def setup(app: Any) -> None:
