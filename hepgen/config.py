@@ -162,6 +162,9 @@ class ChecksEntry(Section):
     pull_mean: float = Field(default=0.15, description="largest |mean pull|")
     pull_width: float = Field(default=0.15, description="largest |pull width − 1|")
     r_hat: float = Field(default=1.02, description="largest R-hat")
+    divergences: float = Field(
+        default=0.005, description="largest share of divergent transitions of the sampler"
+    )
     effective_samples: float = Field(default=400, description="smallest effective sample size")
     p_value: float = Field(
         default=0.01, description="smallest p-value, after correction for many tests"

@@ -206,13 +206,14 @@ def sampler_checks(session: Session, sample: PosteriorSample) -> list[Check]:
     limits = session.workflow.checks
     r_hat = max(sample.r_hat or (1.0,))
     effective = min(sample.effective_samples)
+    divergent = sample.divergences / max(len(sample), 1)
     return [
         Check("sampler: R-hat", r_hat <= limits.r_hat, r_hat, limits.r_hat,
               "largest ratio of the variance between chains to that within; 1 if converged"),
         Check("sampler: effective samples", effective >= limits.effective_samples, effective,
               limits.effective_samples, "independent draws that the chains are worth, at least"),
-        Check("sampler: divergences", sample.divergences == 0, float(sample.divergences), 0.0,
-              "transitions of the sampler whose integration failed"),
+        Check("sampler: divergences", divergent <= limits.divergences, divergent,
+              limits.divergences, "share of the sampler's transitions whose integration failed"),
     ]  # fmt: skip
 
 
