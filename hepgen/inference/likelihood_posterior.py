@@ -44,7 +44,7 @@ class LikelihoodPosterior(Posterior):
         *,
         method: Method = "importance",
         chains: int = 4,
-        warmup: int = 50,
+        warmup: int = 40,
         proposals: float = 2.0,
     ) -> None:
         super().__init__(likelihood.parameters)

@@ -25,7 +25,7 @@ def run_nuts(
     *,
     draws: int,
     chains: int = 4,
-    warmup: int = 50,
+    warmup: int = 40,
     seed: int = 0,
 ) -> Chains:
     """``draws`` from each of several chains (Hoffman and Gelman, arXiv:1111.4246).
@@ -62,7 +62,7 @@ def _chain(potential: object, origin: Tensor, draws: int, warmup: int) -> tuple[
         step_size=0.8,
         adapt_mass_matrix=False,
         full_mass=False,
-        target_accept_prob=0.6,
+        target_accept_prob=0.55,
         max_tree_depth=7,
     )
     chain = MCMC(
