@@ -96,13 +96,13 @@ def infer_into(
 
 def _key(session: Session, request: DataRequest, method: str | None, observed: Observed) -> str:
     """What a result depends on, the data themselves included."""
-    events = observed.events
-    data = [events.flat([name]).tobytes().hex() for name in events.fields]
-    content = hashlib.sha256("".join(data).encode()).hexdigest()
+    content = hashlib.sha256()
+    for name in observed.events.fields:
+        content.update(observed.events.flat([name]).tobytes())
     keys = [training_key(session, name) for name in METHODS]
     return digest(
-        content, keys, to_toml(session.workflow), method, list(observed.sources), request.cut,
-        versions(),
+        content.hexdigest(), keys, to_toml(session.workflow), method, list(observed.sources),
+        request.cut, versions(),
     )  # fmt: skip
 
 

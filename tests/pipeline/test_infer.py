@@ -10,7 +10,7 @@ import pytest
 import uproot
 
 from hepgen.pipeline.data import DataRequest
-from hepgen.pipeline.infer import Inference, infer, write_results
+from hepgen.pipeline.infer import Inference, infer, infer_into, write_results
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
 
@@ -93,3 +93,17 @@ def test_data_unlike_the_simulation_fail_a_check(session: Session, pseudo_file: 
     failed = {check.name for check in result.checks if not check.passed}
     assert "support: Dimuon_mass" in failed
     assert not result.passed
+
+
+def test_a_result_that_is_up_to_date_is_not_made_again(
+    session: Session, pseudo_file: Path, tmp_path: Path
+) -> None:
+    request = DataRequest([str(pseudo_file)])
+    first, report = infer_into(session, request, tmp_path)
+    made = report.stat().st_mtime_ns
+    again, _ = infer_into(session, request, tmp_path)
+    assert report.stat().st_mtime_ns == made
+    assert again.to_dict() == first.to_dict()
+    other, _ = infer_into(session, DataRequest([str(pseudo_file)], cut="Dimuon_pt > 5"), tmp_path)
+    assert report.stat().st_mtime_ns != made
+    assert other.events < first.events
