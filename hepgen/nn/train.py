@@ -37,6 +37,9 @@ Loss = Callable[[tuple[Tensor, ...]], Tensor]
 """A batch to the losses of its rows, shape ``(B,)``."""
 
 _SPLIT, _ORDER, _BATCH, _VALIDATION = range(4)
+# More momentum and a shorter memory of the gradients' size than Adam's default: a one-cycle
+# training has few steps, and (0.9, 0.999) ended higher on most of eight samples.
+_BETAS = (0.95, 0.99)
 _REPORT_SECONDS = 0.5
 _SAVE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -205,8 +208,9 @@ class _Loop:
         self.training, self.validation = _split(len(data), settings)
         self.weight = _normalised(weight, len(data), self.training)
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=0.0, weight_decay=settings.weight_decay, foreach=True
-        )
+            module.parameters(), lr=0.0, betas=_BETAS, weight_decay=settings.weight_decay,
+            fused=True,
+        )  # fmt: skip
         # Data stay where they are; a batch goes to the device of the network.
         self.device = next(module.parameters()).device
         self.state = _State()
