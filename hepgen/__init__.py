@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hepgen.results import Calibration, Check, InferenceResult
     from hepgen.simulators.campaign import Campaign
     from hepgen.simulators.chain import Chain, Trace
-    from hepgen.simulators.processes import process
+    from hepgen.simulators.processes.registry import process
     from hepgen.simulators.stage import Stage
 
 __version__ = "0.1.0"
@@ -54,7 +54,7 @@ _HOMES = {
     "Trace": "simulators.chain",
     "Uniform": "parameters",
     "infer": "pipeline.infer",
-    "process": "simulators.processes",
+    "process": "simulators.processes.registry",
     "read_observed": "pipeline.data",
     "trained": "pipeline.train",
     "validate": "pipeline.validate",

@@ -151,6 +151,9 @@ def simulate(
     keep_all: Annotated[
         bool, typer.Option("--all", help="keep events that fail the selection")
     ] = False,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="keep joint scores and log-ratios")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
     jobs: Jobs = 0,
     overrides: Overrides = None,
@@ -164,7 +167,7 @@ def simulate(
     session = _session(workflow, overrides, jobs, quiet)
     campaign = simulation_campaign(
         session, events=events, theta=theta or ["prior"], seed=seed, points=points,
-        latents=latents, keep_all=keep_all,
+        latents=latents, keep_all=keep_all, augment=augment,
     )  # fmt: skip
     facts = simulate_to_root(
         campaign, output, provenance=session.provenance(campaign=campaign.identity()),

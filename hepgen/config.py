@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import (
@@ -105,6 +105,19 @@ class SimulationEntry(Section):
         return value
 
 
+class AugmentEntry(Section):
+    """``[augment]``: what ``hepgen simulate --augment`` keeps of each event."""
+
+    parameters: list[str] | None = Field(
+        default=None, description="whose joint score is kept; by default all that have one"
+    )
+    points: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="other parameter points, as the values that change: name = { NAME = value }; "
+        "the joint log-ratio to each is kept",
+    )
+
+
 class LikelihoodEntry(Section):
     """``[nle]``: the training of the event density p(x | θ); absent keys are its defaults."""
 
@@ -181,11 +194,14 @@ class Workflow(Section):
     process: str = Field(description="the chain, by name")
     chain: dict[str, Any] = Field(default_factory=dict, description="options of the process")
     parameters: dict[str, ParameterEntry] = Field(default_factory=dict)
-    features: Annotated[list[FeatureEntry], Field(min_length=1)]
+    features: list[FeatureEntry] = Field(
+        default_factory=list, description="needed for inference, not for simulation"
+    )
     control: list[str] = Field(default_factory=list, description="columns to plot beside")
     folder: str | None = Field(default=None, description="run folder; by default runs/NAME")
     data: DataEntry = DataEntry()
     simulation: SimulationEntry = SimulationEntry()
+    augment: AugmentEntry = AugmentEntry()
     nle: LikelihoodEntry = LikelihoodEntry()
     npe: PosteriorEntry = PosteriorEntry()
     inference: InferenceEntry = InferenceEntry()
@@ -285,9 +301,9 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
     """The keys known in one table of the file."""
     tables: dict[str, type[Section]] = {
         "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
-        "data": DataEntry, "simulation": SimulationEntry, "nle": LikelihoodEntry,
-        "npe": PosteriorEntry, "inference": InferenceEntry, "calibration": CalibrationEntry,
-        "checks": ChecksEntry,
+        "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
+        "nle": LikelihoodEntry, "npe": PosteriorEntry, "inference": InferenceEntry,
+        "calibration": CalibrationEntry, "checks": ChecksEntry,
     }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]
     return list((tables[named[-1]] if named else Workflow).model_fields)

@@ -15,6 +15,8 @@ from hepgen.errors import DataError, nearest
 WEIGHT = "genWeight"
 THETA = "theta_"
 LATENT = "latent_"
+SCORE = "score_"
+LOG_RATIO = "logr_"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Events:
 
     Columns are flat, shape ``(N,)``, or jagged, shape ``(N, var)``. hepgen's own are
     prefixed: ``theta_*`` (the parameters an event was made with), ``latent_*`` (the
-    truth of a stage). ``genWeight`` is the signed event weight, 1 where it is absent.
+    truth of a stage), ``score_*`` and ``logr_*`` (its joint scores and log-ratios).
+    ``genWeight`` is the signed event weight, 1 where it is absent.
 
     Arguments:
         columns: A record array of length N.

@@ -141,6 +141,8 @@ class Parameter:
         label: How a plot writes it (LaTeX); the name where empty.
         reference, reference_error: A value to mark in plots, e.g. a world average.
         low, high: Where the physics of the stages makes sense.
+        moves_support: Which events are possible depends on it (a cutoff, a threshold), so the
+            joint density has no derivative with respect to it.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Parameter:
     reference_error: float = 0.0
     low: float = -math.inf
     high: float = math.inf
+    moves_support: bool = False
 
     def __post_init__(self) -> None:
         self.check(self.default)

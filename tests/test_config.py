@@ -38,6 +38,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "inference": config.InferenceEntry,
     "calibration": config.CalibrationEntry,
     "checks": config.ChecksEntry,
+    "augment": config.AugmentEntry,
 }
 
 
@@ -89,7 +90,7 @@ def test_a_value_of_another_type_is_refused_by_name(table: str, key: str) -> Non
         parse(changed(table, key, date))
 
 
-@pytest.mark.parametrize("key", ["process", "features", "name"])
+@pytest.mark.parametrize("key", ["process", "name"])
 def test_a_key_that_is_missing_is_named(key: str) -> None:
     with pytest.raises(WorkflowError, match=f"missing key '{key}'"):
         parse({k: v for k, v in LEAST.items() if k != key})
@@ -115,7 +116,6 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
         ("parameters.m_z", "reference", "PDG"),
         ("data.layouts.0", "columns", {"Muon_pt": 3}),
         ("data.layouts.0", "one_per", "Run"),
-        ("", "features", []),
         ("", "control", [1]),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ IDENTITY = "campaign.json"
 
 @dataclass(frozen=True)
 class StoredBlock:
-    """The kept events of one block, and what normalises them."""
+    """The kept events of one block, what normalises them, and what else was noted."""
 
     events: Events
     generated: int
     selected: int
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class BlockStore:
@@ -64,12 +65,14 @@ class BlockStore:
     def __contains__(self, number: int) -> bool:
         return self._path(number).exists()
 
-    def write(self, number: int, events: Events, generated: int, selected: int) -> None:
-        """Store one block, atomically."""
+    def write(
+        self, number: int, events: Events, generated: int, selected: int, **notes: Any
+    ) -> None:
+        """Store one block with plain ``notes``, atomically."""
         form, length, buffers = ak.to_buffers(ak.to_packed(events.columns))
         arrays = {name: np.ascontiguousarray(buffer) for name, buffer in buffers.items()}
         facts = {"form": form.to_json(), "length": length}
-        facts |= {"generated": generated, "selected": selected}
+        facts |= {"generated": generated, "selected": selected, "notes": notes}
         write_atomically(self._path(number), save(arrays, {"block": json.dumps(facts)}))
 
     def read(self, number: int) -> StoredBlock:
@@ -83,7 +86,9 @@ class BlockStore:
             facts = json.loads(stored.metadata()["block"])
             buffers = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             columns = ak.from_buffers(facts["form"], facts["length"], buffers)
-            return StoredBlock(Events(columns), facts["generated"], facts["selected"])
+            return StoredBlock(
+                Events(columns), facts["generated"], facts["selected"], facts.get("notes", {})
+            )
 
     def generated(self, number: int) -> int:
         """How many events were generated for one block; 0 where it is missing.

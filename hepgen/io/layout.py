@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 
 from hepgen.errors import DataError
-from hepgen.events import LATENT
+from hepgen.events import LATENT, LOG_RATIO, SCORE
 from hepgen.io.operations import content_dtype
 from hepgen.io.validity import dense, is_missing
 
@@ -18,7 +18,7 @@ Arrays = Mapping[str, ak.Array]
 TEXT = "string"
 _TYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
           "float32", "float64")  # fmt: skip
-_NAMESPACES = (LATENT, "score_")
+_NAMESPACES = (LATENT, SCORE, LOG_RATIO)
 
 
 def writable(name: str, array: ak.Array) -> ak.Array:

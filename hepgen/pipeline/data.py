@@ -18,7 +18,6 @@ from hepgen.io.expressions import Expression
 from hepgen.io.root import FileDescription, describe, read
 from hepgen.io.sources import Source, resolve
 from hepgen.pipeline.session import Session
-from hepgen.simulators.reconstruction import MUON_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,15 @@ def read_observed(session: Session, request: DataRequest) -> Observed:
 def _selected(session: Session, reader: Any) -> Any:
     wanted = [f.name for f in (*session.features, *session.control)]
     for events in reader:
-        if all(name in events for name in MUON_COLUMNS):
+        measured = session.chain.measured
+        if measured and all(name in events for name in measured):
             events = session.chain.reconstruct(events)
             events = events.select(np.asarray(events["selected"]))
         present = [name for name in wanted if name in events]
         missing = set(session.feature_names) - set(present)
         if missing:
             raise DataError(
-                f"the layout gives no column {sorted(missing)}; expected {', '.join(MUON_COLUMNS)} "
+                f"the layout gives no column {sorted(missing)}; expected {', '.join(measured)} "
                 "or the features themselves: map them with --branches or in the workflow"
             )
         extra = ["genWeight"] if "genWeight" in events else []
@@ -116,7 +116,9 @@ def choose_layout(session: Session, source: Source, request: DataRequest) -> Lay
     candidates = [layout.model_copy(update={"columns": layout.columns | own}) for layout in layouts]
     if own and request.layout is None:
         # Columns that are enough by themselves need no layout; others complete one.
-        enough = any(own.keys() >= set(n) for n in (MUON_COLUMNS, session.feature_names))
+        enough = any(
+            own.keys() >= set(n) for n in (session.chain.measured, session.feature_names) if n
+        )
         alone = LayoutEntry(name="--branches", columns=own)
         candidates.insert(0 if enough else len(candidates), alone)
     file = describe(source)

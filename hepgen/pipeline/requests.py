@@ -19,6 +19,7 @@ def simulation_campaign(
     points: int | None = None,
     latents: bool = False,
     keep_all: bool = False,
+    augment: bool = False,
 ) -> Campaign:
     """The campaign that ``hepgen simulate`` runs.
 
@@ -30,6 +31,7 @@ def simulation_campaign(
         seed: By default the workflow's.
         points: Events at each parameter point.
         latents, keep_all: See :class:`~hepgen.simulators.campaign.Campaign`.
+        augment: Keep the joint scores and log-ratios that the workflow's ``[augment]`` names.
     """
     words = [part.strip() for text in theta for part in text.split(",") if part.strip()]
     fixed = dict(_assignment(session, w) for w in words if w not in ("prior", "default"))
@@ -39,6 +41,8 @@ def simulation_campaign(
         entry.seed if seed is None else seed, fixed=fixed, prior="prior" in words,
         points=entry.events_per_point if points is None else points, block_size=entry.block_size,
         latents=latents, keep_all=keep_all,
+        scores=session.augmented if augment else (),
+        ratios=session.other_points if augment else {},
     )  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from hepgen.features import Feature
 from hepgen.nn.device import choose
 from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
 from hepgen.pipeline.monitor import Monitor, Silent
+from hepgen.simulators.augment import scored
 from hepgen.simulators.chain import Chain
-from hepgen.simulators.processes import process
-from hepgen.simulators.reconstruction import DIMUON_COLUMNS
+from hepgen.simulators.processes.registry import process
 from hepgen.store import RunFolder, versions
 
 
@@ -113,13 +113,49 @@ class Session:
                 f"feature {name!r} is no observable of {self.chain.name!r}; "
                 f"{nearest(name, self.chain.observables)}"
             )
-        unit, label = DIMUON_COLUMNS.get(name, ("", name))
+        unit, label = self.chain.observables[name]
         bounds = {k: v for k, v in (("low", low), ("high", high)) if v is not None}
         return Feature(name, unit, label, **bounds)
 
+    @cached_property
+    def augmented(self) -> tuple[str, ...]:
+        """The parameters whose joint score ``--augment`` keeps."""
+        possible = scored(self.chain)
+        for name in self.workflow.augment.parameters or ():
+            if self.parameters[name].name not in possible:
+                raise WorkflowError(
+                    f"augment.parameters: {name!r} decides which events are possible, so it has "
+                    f"no score; there are scores for {', '.join(possible)}"
+                )
+        return tuple(self.workflow.augment.parameters or possible)
+
+    @cached_property
+    def other_points(self) -> dict[str, dict[str, float]]:
+        """The parameter points to which ``--augment`` keeps the joint log-ratio."""
+        possible = scored(self.chain)
+        for point, values in self.workflow.augment.points.items():
+            for name, value in values.items():
+                self.parameters[name].check(value)
+                if name not in possible:
+                    raise WorkflowError(
+                        f"augment.points.{point}: {name!r} decides which events are possible, so "
+                        "there is no ratio between two of its values; simulate there"
+                    )
+        return {name: dict(values) for name, values in self.workflow.augment.points.items()}
+
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The names of the columns that enter the likelihood."""
+        """The names of the columns that enter the likelihood.
+
+        Raises:
+            WorkflowError: The workflow names none: it can be simulated only.
+        """
+        if not self.features:
+            raise WorkflowError(
+                f"workflow {self.workflow.name!r} has no [[features]], so there is nothing to "
+                "infer from; name columns that enter the likelihood, e.g. "
+                f"{', '.join(list(self.chain.observables)[:3])}; `hepgen simulate` needs none"
+            )
         return tuple(feature.name for feature in self.features)
 
     def near(self, path: str) -> str:

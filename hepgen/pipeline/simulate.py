@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,10 @@ def run_campaign(
         ahead = 2 * jobs if jobs > 1 else 1
         results = in_order(engine, _NumberedBlock(campaign), missing, ahead)
         for number, block in zip(missing, results, strict=True):
-            store.write(number, block.events, block.generated, block.selected)
+            store.write(
+                number, block.events, block.generated, block.selected,
+                sum_weights=block.sum_weights, failures=[asdict(f) for f in block.failures],
+            )  # fmt: skip
             done += campaign.block_size
             update(done)
 
@@ -127,16 +130,18 @@ def _write_root(
 
     generated = selected = kept = 0
     total_weight = 0.0
+    failures: list[dict[str, Any]] = []
     with (
         RootWriter(output, overwrite=overwrite) as writer,
         monitor.task(f"write {output.name}", len(blocks), "blocks") as update,
     ):
-        for done, block in enumerate(_blocks(store, blocks), start=1):
+        for done, (number, block) in enumerate(_blocks(store, blocks), start=1):
             writer.write(block.events)
             generated += block.generated
             selected += block.selected
             kept += len(block.events)
-            total_weight += float(block.generated)
+            total_weight += block.notes["sum_weights"]
+            failures += [{"block": number} | one for one in block.notes["failures"]]
             update(done)
         runs = {
             "genEventCount": generated,
@@ -145,14 +150,15 @@ def _write_root(
             "efficiency": selected / max(generated, 1),
             "crossSection_pb": _cross_section(campaign),
             "seed": campaign.seed,
+            "failedEventCount": len(failures),
         }
-        writer.metadata(runs | {"provenance": provenance})
+        writer.metadata(runs | {"provenance": provenance, "failures": failures})
     return runs | {"events": kept, "output": str(output)}
 
 
-def _blocks(store: BlockStore, blocks: range) -> Iterator[StoredBlock]:
+def _blocks(store: BlockStore, blocks: range) -> Iterator[tuple[int, StoredBlock]]:
     for number in blocks:
-        yield store.read(number)
+        yield number, store.read(number)
 
 
 def _cross_section(campaign: Campaign) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from hepgen import __version__
 from hepgen.errors import InputError, SimulationError, nearest
-from hepgen.events import LATENT, THETA, Events
+from hepgen.events import LATENT, LOG_RATIO, SCORE, THETA, WEIGHT, Events
 from hepgen.parameters import ParameterSet
+from hepgen.simulators.augment import joint_log_ratio, joint_score
 from hepgen.simulators.chain import Chain, Trace, stream
+from hepgen.simulators.stage import Failure
 
 #: The column that numbers the parameter point of each event.
 POINT = "hepgenPoint"
@@ -31,11 +33,15 @@ class Block:
         events: Those that are kept.
         generated: How many were generated.
         selected: How many passed the selection.
+        sum_weights: Σ of the signed weights of those generated.
+        failures: The events that a stage could not make.
     """
 
     events: Events
     generated: int
     selected: int
+    sum_weights: float
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ class Campaign:
         keep_all: Keep the events that fail the selection too.
         latents: Keep the truth of every stage, as ``latent_*``.
         as_sets: One row for each parameter point, with its events as jagged columns.
+        scores: Parameters whose joint score is kept, as ``score_*``.
+        ratios: Other parameter points by name, as the values that differ from the event's own
+            θ: the joint log-ratio log p(x, z | θ')/p(x, z | θ) is kept, as ``logr_*``.
     """
 
     chain: Chain
@@ -72,6 +81,8 @@ class Campaign:
     keep_all: bool = False
     latents: bool = False
     as_sets: bool = False
+    scores: Sequence[str] = ()
+    ratios: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def identity(self) -> dict[str, Any]:
         """What its events depend on, as plain values."""
@@ -83,6 +94,7 @@ class Campaign:
             "prior": self.prior, "theta": theta, "points": self.points,
             "block_size": self.block_size, "columns": list(self.columns),
             "keep_all": self.keep_all, "latents": self.latents, "as_sets": self.as_sets,
+            "scores": list(self.scores), "ratios": {n: dict(p) for n, p in self.ratios.items()},
         }  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -148,14 +160,21 @@ class Campaign:
         # the events of a shorter one; so is the last point where points do not fill a block.
         generated = self.generated(block)
         wanted = (torch.arange(trace.shape.numel()) < generated).reshape(trace.shape)
-        selected = trace.state["selected"] & wanted
+        # A chain without a selection selects everything.
+        passed = trace.state.get("selected", torch.ones_like(wanted))
+        weight = trace.state.get("weight", torch.ones(()))
+        selected = passed & wanted
+        sum_weights = float((weight.double() * wanted).sum())
         kept = wanted if self.keep_all else selected
         names = self.columns or self.chain.observables
         columns = {name: _column(trace.state, name, kept) for name in names}
         if self.latents:
             columns |= _latents(trace, kept)
+        columns |= {n: c[kept].numpy() for n, c in self._augmented(trace, values)}
         if self.keep_all:
-            columns["selected"] = trace.state["selected"][kept].numpy()
+            columns["selected"] = passed[kept].numpy()
+        if "weight" in trace.state:
+            columns[WEIGHT] = weight[kept].numpy()
         # Where few columns are asked for, only parameters that vary are worth one.
         shown = self.parameters.free_names if self.columns else tuple(values)
         theta = {THETA + name: values[name] for name in shown}
@@ -165,10 +184,23 @@ class Campaign:
             }
             # A set that the end of the campaign cuts short would be of another size.
             whole = Events.from_columns(columns).select(wanted.all(-1).numpy())
-            return Block(whole, int(wanted.sum()), int(selected.sum()))
+            return Block(whole, int(wanted.sum()), int(selected.sum()), sum_weights, trace.failures)
         columns |= {n: v.expand(trace.shape)[kept].numpy() for n, v in theta.items()}
         columns[POINT] = self._point_numbers(trace, kept, block)
-        return Block(Events.from_columns(columns), int(wanted.sum()), int(selected.sum()))
+        return Block(
+            Events.from_columns(columns), int(wanted.sum()), int(selected.sum()), sum_weights,
+            trace.failures,
+        )  # fmt: skip
+
+    def _augmented(
+        self, trace: Trace, values: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The joint scores and log-ratios of every event, by column."""
+        for name in self.scores:
+            yield SCORE + name, joint_score(self.chain, trace, values, name)
+        for name, changed in self.ratios.items():
+            there = {n: torch.tensor(v, dtype=torch.float64) for n, v in changed.items()}
+            yield LOG_RATIO + name, joint_log_ratio(self.chain, trace, {**values, **there}, values)
 
     def _point_numbers(self, trace: Trace, kept: Tensor, block: int) -> NDArray[np.int64]:
         groups = trace.shape[0]
@@ -183,7 +215,10 @@ def _column(state: Mapping[str, Tensor], name: str, kept: Tensor) -> Any:
     value = state[name]
     if value.dim() == 2:
         return value[kept].numpy()
-    count = state["n" + name.split("_")[0]]
+    counter = "n" + name.split("_")[0]
+    if counter not in state:
+        return value[kept].flatten(1).numpy()
+    count = state[counter]
     mask = torch.arange(value.shape[-1]) < count[..., None]
     return _jagged(value, mask, kept)
 

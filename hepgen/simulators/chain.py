@@ -17,7 +17,7 @@ from hepgen.errors import SimulationError
 from hepgen.events import Events
 from hepgen.parameters import Parameter, ParameterSet
 from hepgen.simulators.distributions import Padded
-from hepgen.simulators.stage import Stage, State
+from hepgen.simulators.stage import Failure, Stage, State
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Trace:
         sites: The latents z and what was measured, by site name, shape ``(G, E[, K])``.
         state: The columns after the last stage.
         masks: Which entries exist, for the sites that are jagged.
+        failures: The ledger of events that a stage could not make.
     """
 
     sites: Mapping[str, Tensor]
     state: State
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
 
     @property
     def shape(self) -> torch.Size:
@@ -45,7 +47,7 @@ class Chain:
 
     Arguments:
         stages: In order; each finds its columns among those provided before it.
-        observables: The columns that a detector would record.
+        observables: The columns that a detector would record, each with (unit, label).
         name: Of the process.
         options: What it was made with, as plain values, for provenance.
     """
@@ -53,12 +55,12 @@ class Chain:
     def __init__(
         self,
         stages: Sequence[Stage],
-        observables: Sequence[str] = (),
+        observables: Mapping[str, tuple[str, str]] | None = None,
         name: str = "chain",
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.stages = tuple(stages)
-        self.observables = tuple(observables)
+        self.observables = dict(observables or {})
         self.name = name
         self.options = dict(options or {})
         self._check_wiring()
@@ -85,6 +87,11 @@ class Chain:
             unique |= {p.name: p for p in stage.parameters}
         return ParameterSet(list(unique.values()))
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The columns from which :meth:`reconstruct` makes the observables of measured events."""
+        return tuple(dict.fromkeys(c for stage in self.stages for c in stage.measured))
+
     def simulate(
         self, parameters: Mapping[str, Tensor], n: int, seed: int, block: int = 0
     ) -> Trace:
@@ -100,17 +107,24 @@ class Chain:
             block: Which block of it.
 
         Raises:
-            SimulationError: A parameter without a value, or with another shape.
+            ParameterError: A parameter outside the range in which the model is valid.
+            SimulationError: A parameter without a value, or with another shape; a stage that
+                drew a value that is not finite, or did not return what it provides.
         """
+        for stage in self.stages:
+            stage.failures()
         with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder:
             state = self._model(parameters, n, lambda name: stream(seed, name, block))
         nodes = {name: node for name, node in recorder.trace.nodes.items() if _is_site(node)}
+        for name, node in nodes.items():
+            _refuse_non_finite(node["value"], f"drew {name!r} =", node)
         return Trace(
             sites={name: node["value"] for name, node in nodes.items()},
             state=state,
             masks={
                 n: node["fn"].mask for n, node in nodes.items() if isinstance(node["fn"], Padded)
             },
+            failures=tuple(failure for stage in self.stages for failure in stage.failures()),
         )
 
     def reconstruct(self, events: Events) -> Events:
@@ -120,7 +134,13 @@ class Chain:
         return events
 
     def log_prob(self, trace: Trace, parameters: Mapping[str, Tensor]) -> Tensor:
-        """log p(x, z | θ) of each event, shape ``(G, E)``; differentiable in θ."""
+        """log p(x, z | θ) of each event, shape ``(G, E)``; differentiable in θ.
+
+        It is −∞ where θ cannot make the event.
+
+        Raises:
+            SimulationError: A stage's density is NaN or +∞.
+        """
         return torch.stack(list(self.log_prob_terms(trace, parameters).values())).sum(0)
 
     def log_prob_terms(self, trace: Trace, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -131,7 +151,9 @@ class Chain:
         terms = {}
         for name, node in nodes.items():
             if _is_site(node):
-                terms[name] = node["fn"].log_prob(node["value"]).expand(trace.shape)
+                term = node["fn"].log_prob(node["value"]).expand(trace.shape)
+                _refuse_non_finite(term, f"has log p({name}) =", node, minus_infinity=True)
+                terms[name] = term
         return terms
 
     def _model(self, parameters: Mapping[str, Tensor], n: int, seed_of: Any) -> State:
@@ -142,7 +164,9 @@ class Chain:
             for stage in self.stages:
                 if seed_of is not None:
                     torch.manual_seed(seed_of(stage.name))
-                state = self._run(stage, state, parameters)
+                # So that an error can say which stage a site is of.
+                with poutine.infer_config(config_fn=lambda _, name=stage.name: {"stage": name}):
+                    state = self._run(stage, state, parameters)
         del state["event"]
         return state
 
@@ -159,6 +183,9 @@ class Chain:
                     f"parameter {name!r} has the shape {tuple(value.shape)}; expected () or "
                     "(G, 1), a value for each of G parameter points"
                 )
+        for parameter in self.parameters:
+            for value in (parameters[parameter.name].min(), parameters[parameter.name].max()):
+                parameter.check(float(value.detach()))
 
     @staticmethod
     def _run(stage: Stage, state: State, parameters: Mapping[str, Tensor]) -> State:
@@ -175,6 +202,26 @@ class Chain:
 def _is_site(node: Mapping[str, Any]) -> bool:
     is_plate = type(node.get("fn")).__name__ == "_Subsample"
     return node["type"] == "sample" and not is_plate
+
+
+def _refuse_non_finite(
+    value: Tensor, what: str, node: Mapping[str, Any], minus_infinity: bool = False
+) -> None:
+    """Name the stage, the event and the value where one is NaN or infinite."""
+    if bool(value.isfinite().all()):
+        return
+    wrong = value.isnan() | (value == torch.inf)
+    if not minus_infinity:
+        wrong = wrong | (value == -torch.inf)
+    if not bool(wrong.any()):
+        return
+    first = wrong.nonzero()[0].tolist()
+    raise SimulationError(
+        f"stage {node['infer'].get('stage', '?')!r} {what} {value[tuple(first)].item()} for event "
+        f"{first[1] if len(first) > 1 else first[0]} of parameter point {first[0]} "
+        f"({int(wrong.sum())} of {value.numel()} values); expected finite ones: check the stage, "
+        "and the parameters it is run with"
+    )
 
 
 def stream(seed: int, stage: str, block: int) -> int:

@@ -15,8 +15,13 @@ from hepgen.errors import DataError
 from hepgen.events import Events
 from hepgen.simulators.stage import Stage, State
 
-#: What it needs of an event: jagged columns in NanoAOD style.
-MUON_COLUMNS = ("Muon_pt", "Muon_eta", "Muon_phi", "Muon_charge")
+#: What it needs of an event: jagged columns in NanoAOD style, with unit and label.
+MUON_COLUMNS = {
+    "Muon_pt": ("GeV", r"muon $p_\mathrm{T}$"),
+    "Muon_eta": ("", r"muon $\eta$"),
+    "Muon_phi": ("", r"muon $\phi$"),
+    "Muon_charge": ("", "muon charge"),
+}
 #: What it adds, with unit and label.
 DIMUON_COLUMNS = {
     "Dimuon_mass": ("GeV", r"$m_{\mu\mu}$"),
@@ -50,6 +55,7 @@ class DimuonReconstruction(Stage):
     name = "reconstruction"
     requires = ("found", "measured_pt", "measured_charge", "muon_eta", "muon_phi")
     provides = (*MUON_COLUMNS, *DIMUON_COLUMNS, "nMuon", "selected")
+    measured = tuple(MUON_COLUMNS)
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
         """Add the observables of every event, and whether it is selected."""

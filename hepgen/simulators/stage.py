@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,6 +12,23 @@ from hepgen.events import Events
 from hepgen.parameters import Parameter
 
 State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An event that a stage could not make.
+
+    Arguments:
+        stage: Which one.
+        event: The index of the event in its block.
+        reason: In words.
+        retried: Whether another event took its place; else it is in the output, not selected.
+    """
+
+    stage: str
+    event: int
+    reason: str
+    retried: bool = True
 
 
 class Stage(ABC):
@@ -31,6 +49,8 @@ class Stage(ABC):
     #: The columns it reads and the ones it adds.
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
+    #: The columns of measured events that :meth:`reconstruct` needs.
+    measured: tuple[str, ...] = ()
 
     @abstractmethod
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
@@ -43,3 +63,7 @@ class Stage(ABC):
     def cross_section(self, parameters: Mapping[str, Tensor]) -> Tensor | None:  # noqa: ARG002
         """The cross-section in pb of what the stage generates; ``None`` where it has none."""
         return None
+
+    def failures(self) -> list[Failure]:
+        """The events that failed since the last call: the ledger is handed over, and empty."""
+        return []

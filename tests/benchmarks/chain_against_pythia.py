@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.parton import DrellYan
-from hepgen.simulators.processes import process
+from hepgen.simulators.processes.registry import process
 from hepgen.simulators.pythia import PythiaDimuons
 from hepgen.simulators.reconstruction import DimuonReconstruction
 

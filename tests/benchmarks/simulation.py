@@ -24,7 +24,7 @@ def chain_rate(blocks: int = 20) -> float:
     """Events per processor second of the chain, all stages, at one parameter point."""
     import torch
 
-    from hepgen.simulators.processes import process
+    from hepgen.simulators.processes.registry import process
 
     torch.set_num_threads(1)
     chain = process("zmumu")

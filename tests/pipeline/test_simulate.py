@@ -50,11 +50,11 @@ class Interrupted:
     def __init__(self, call: Callable[..., Any], at: int) -> None:
         self.call, self.left = call, at
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         self.left -= 1
         if self.left == 0:
             raise KeyboardInterrupt
-        return self.call(*arguments)
+        return self.call(*arguments, **options)
 
 
 class Recording(Silent):
@@ -108,7 +108,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Contents:
 def one_import(jobs: int) -> Executor:
     """A process pool whose workers share the time that it takes to import torch."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hepgen.simulators.processes", "hepgen.pipeline.simulate"])
+    context.set_forkserver_preload(
+        ["hepgen.simulators.processes.registry", "hepgen.pipeline.simulate"]
+    )
     return ProcessPoolExecutor(jobs, mp_context=context)
 
 
@@ -166,7 +168,7 @@ def test_after_ctrl_c_finished_blocks_stay_and_are_used(
 
 def _interrupted_method(method: Callable[..., Any], at: int) -> Callable[..., Any]:
     interrupted = Interrupted(method, at)
-    return lambda *arguments: interrupted(*arguments)
+    return lambda *arguments, **notes: interrupted(*arguments, **notes)
 
 
 def _count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -15,7 +15,7 @@ from hepgen.errors import SimulationError
 from hepgen.events import Events
 from hepgen.parameters import Normal, ParameterSet, Uniform
 from hepgen.simulators.campaign import POINT, Campaign
-from hepgen.simulators.processes import process
+from hepgen.simulators.processes.registry import process
 
 CHAIN = process("zmumu")
 PRIORS = {"m_z": Uniform(88.0, 94.0), "muon_scale": Normal(0.0, 0.01)}

@@ -7,7 +7,7 @@ import torch
 
 from hepgen.simulators.chain import Chain, stream
 from hepgen.simulators.parton import DrellYan
-from hepgen.simulators.processes import process
+from hepgen.simulators.processes.registry import process
 
 
 def test_streams_are_distinct_and_fixed() -> None:

@@ -16,7 +16,7 @@ import torch
 from hepgen.errors import WorkflowError
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.parton import DrellYan
-from hepgen.simulators.processes import process
+from hepgen.simulators.processes.registry import process
 from hepgen.simulators.shower import FinalStateRadiation
 from hepgen.simulators.stage import State
 

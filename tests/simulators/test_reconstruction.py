@@ -16,7 +16,7 @@ from hepgen.errors import DataError
 from hepgen.events import Events
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.parton import DrellYan
-from hepgen.simulators.processes import process
+from hepgen.simulators.processes.registry import process
 from hepgen.simulators.reconstruction import (
     DIMUON_COLUMNS,
     MUON_COLUMNS,

@@ -1,0 +1,139 @@
+r"""Augmented data: what only a chain whose every stage knows its density can give.
+
+For an event drawn at θ with its whole history z, the joint score and the joint log-ratio
+
+.. math:: t(x, z | \theta) = \nabla_\theta \log p(x, z | \theta), \qquad
+          \log r(x, z | \theta_1, \theta_0) = \log\frac{p(x, z | \theta_1)}{p(x, z | \theta_0)}
+
+are exact, detector and shower nuisances included. Their means over z at fixed x are the score
+and the ratio of the intractable p(x | θ) (Brehmer, Louppe, Pavez, Cranmer, PNAS 117 (2020) 5242).
+Over all generated events E[t] = 0 and E[r] = 1 at θ₀; over selected events E[t] = ∇ log ε(θ),
+with ε the efficiency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.errors import DataError, ParameterError
+from hepgen.simulators.chain import Chain, Trace
+
+
+def scored(chain: Chain) -> tuple[str, ...]:
+    """The parameters with respect to which the joint density has a derivative.
+
+    >>> from hepgen.simulators.processes.registry import process
+    >>> "m_z" in scored(process("zmumu"))
+    True
+    """
+    return tuple(p.name for p in chain.parameters if not p.moves_support)
+
+
+def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], name: str) -> Tensor:
+    """∂ log p(x, z | θ)/∂θ of each event for one parameter, shape ``(G, E)``.
+
+    Forward-mode differentiation: one pass through the chain gives every event's derivative.
+
+    Arguments:
+        chain: The simulator.
+        trace: What it drew.
+        parameters: θ, shape ``(G, 1)`` or ``()`` each.
+        name: With respect to which.
+
+    Raises:
+        ParameterError: The parameter moves the support, so there is no score.
+
+    >>> from hepgen.simulators.processes.registry import process
+    >>> chain = process("zmumu")
+    >>> theta = chain.parameters.values()
+    >>> joint_score(chain, chain.simulate(theta, 100, seed=1), theta, "m_z").shape
+    torch.Size([1, 100])
+    """
+    if chain.parameters[name].moves_support:
+        raise ParameterError(
+            f"parameter {name!r} decides which events are possible: it has no score; there are "
+            f"scores for {', '.join(scored(chain))}"
+        )
+
+    def log_prob(value: Tensor) -> Tensor:
+        return chain.log_prob(trace, {**parameters, name: value})
+
+    at = parameters[name]
+    score: Tensor = torch.func.jvp(log_prob, (at,), (torch.ones_like(at),))[1]
+    return score.detach()
+
+
+@torch.no_grad()
+def joint_log_ratio(
+    chain: Chain,
+    trace: Trace,
+    numerator: Mapping[str, Tensor],
+    denominator: Mapping[str, Tensor],
+) -> Tensor:
+    """log p(x, z | θ₁) − log p(x, z | θ₀) of each event, shape ``(G, E)``.
+
+    For events drawn at θ₀ its exponential is the weight that turns them into events of θ₁.
+
+    Arguments:
+        chain: The simulator.
+        trace: What it drew at θ₀.
+        numerator, denominator: θ₁ and θ₀.
+
+    Raises:
+        ParameterError: θ₁ and θ₀ differ in a parameter that moves the support.
+    """
+    for parameter in chain.parameters:
+        one, other = numerator[parameter.name], denominator[parameter.name]
+        if parameter.moves_support and not bool((one == other).all()):
+            raise ParameterError(
+                f"parameter {parameter.name!r} decides which events are possible: events cannot "
+                "be reweighted to another value; simulate them there"
+            )
+    ratio: Tensor = chain.log_prob(trace, numerator) - chain.log_prob(trace, denominator)
+    return ratio
+
+
+@dataclass(frozen=True)
+class Fisher:
+    r"""The Fisher information of one event, :math:`I_{ij} = E[t_i t_j]`.
+
+    Arguments:
+        names: The parameters.
+        matrix: Shape ``(D, D)``, in inverse units of the parameters.
+        error: The standard error of each entry.
+    """
+
+    names: tuple[str, ...]
+    matrix: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+def fisher_information(
+    scores: Mapping[str, NDArray[np.float64]], weight: NDArray[np.float64] | None = None
+) -> Fisher:
+    """The information in the truth record, from the joint score: an upper limit for any x.
+
+    Arguments:
+        scores: t of each event by parameter, shape ``(N,)``: the columns ``score_*`` of all
+            generated events (``--all``), at one θ.
+        weight: Signed event weights.
+
+    >>> t = np.array([1.0, -1.0, 2.0, -2.0])
+    >>> fisher_information({"a": t}).matrix
+    array([[2.5]])
+    """
+    names: Sequence[str] = tuple(scores)
+    if not names or len(scores[names[0]]) < 2:
+        raise DataError("the scores of fewer than two events; expected a sample")
+    t = np.stack([np.asarray(scores[name], dtype=np.float64) for name in names], axis=-1)
+    w = np.ones(len(t)) if weight is None else np.asarray(weight, dtype=np.float64)
+    products = t[:, :, None] * t[:, None, :]
+    matrix = np.einsum("n,nij->ij", w, products) / w.sum()
+    spread = np.einsum("n,nij->ij", w**2, (products - matrix) ** 2)
+    return Fisher(tuple(names), matrix, np.sqrt(spread) / abs(w.sum()))
