@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from pyro.distributions import Bernoulli
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
-from hepgen.simulators.distributions import Padded, RelativeLogNormal
+from hepgen.simulators.distributions import Chance, Padded, RelativeLogNormal
 from hepgen.simulators.stage import Stage, State
 
 MUON_SCALE = Parameter("muon_scale", 0.0, label=r"$\delta_\mathrm{scale}$", low=-0.2, high=0.2)
@@ -52,14 +51,14 @@ class MuonDetector(Stage):
         """Draw what is measured of each muon; slot 0 is the μ⁻, slot 1 the μ⁺."""
         pt, eta = state["muon_pt"], state["muon_eta"].abs()
         probability = efficiency(pt, eta) * parameters["muon_efficiency"][..., None]
-        found_as = Bernoulli(probability.clamp(max=1.0), validate_args=False).to_event(1)
+        found_as = Chance(probability.clamp(max=1.0), validate_args=False).to_event(1)
         found = pyro.sample("muon_found", found_as) > 0.5
         width = parameters["muon_resolution"][..., None] * relative_resolution(pt, eta)
         mean = pt * (1 + parameters["muon_scale"][..., None])
         smearing = RelativeLogNormal(mean[found], width[found])
         measured = pyro.sample("muon_measured_pt", Padded(smearing, found))
         wrong = torch.full((int(found.sum()),), self.charge_flip, dtype=pt.dtype)
-        flip = Padded(Bernoulli(wrong, validate_args=False), found)
+        flip = Padded(Chance(wrong, validate_args=False), found)
         sign = 1 - 2 * pyro.sample("muon_charge_flip", flip)
         charge = torch.tensor([-1.0, 1.0], dtype=pt.dtype) * sign
         return state | {"found": found, "measured_pt": measured, "measured_charge": charge}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Bernoulli, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -170,6 +170,18 @@ class TruncatedExponential(StageDistribution):
         norm = -torch.expm1(-self.rate * (self.high - self.low)) / self.rate
         inside = (value >= self.low) & (value <= self.high)
         return torch.where(inside, -self.rate * (value - self.low), -math.inf) - norm.log()
+
+
+class Chance(Bernoulli):  # type: ignore[misc]
+    """Yes (1) with probability p, with the exact derivative of log p also where p is 0 or 1.
+
+    torch's own clamps p there, and its derivative is then 0: the score of a fraction at the
+    edge of its range would be wrong.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """ln p or ln(1 − p); −∞ for what cannot happen."""
+        return torch.where(value > 0.5, self.probs, 1 - self.probs).log()
 
 
 class HelicityAngle(StageDistribution):

@@ -9,12 +9,13 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.distributions import Bernoulli, Categorical, Uniform
+from pyro.distributions import Categorical, Uniform
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
 from hepgen.simulators.distributions import (
+    Chance,
     HelicityAngle,
     Select,
     StageDistribution,
@@ -92,7 +93,7 @@ class DrellYan(Stage):
         """Draw mass, flavour, rapidity, direction and angles of each pair."""
         shape = state["event"].shape
         fraction = parameters["background_fraction"].expand(shape)
-        background = pyro.sample("background", Bernoulli(fraction, validate_args=False)) > 0.5
+        background = pyro.sample("background", Chance(fraction, validate_args=False)) > 0.5
         mass = pyro.sample("mass", self._mass(background, parameters))
         weights, amplitudes = self._flavours(mass, parameters)
         flavour = pyro.sample("flavour", Categorical(weights, validate_args=False))
@@ -177,7 +178,7 @@ class DrellYan(Stage):
             )
         )
         probability = (ahead / (ahead + behind)).nan_to_num(0.5)
-        forward = pyro.sample("quark_forward", Bernoulli(probability, validate_args=False)) > 0.5
+        forward = pyro.sample("quark_forward", Chance(probability, validate_args=False)) > 0.5
         up, down = (a.like / (a.like + a.unlike) for a in amplitudes)
         return pyro.sample("cos_theta", HelicityAngle(torch.where(flavour == 0, up, down))), forward
 
