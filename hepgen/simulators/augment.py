@@ -13,13 +13,14 @@ with ε the efficiency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from hepgen.errors import DataError, ParameterError
 from hepgen.simulators.chain import Chain, Trace
@@ -61,12 +62,14 @@ def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], na
             f"scores for {', '.join(scored(chain))}"
         )
 
-    def log_prob(value: Tensor) -> Tensor:
-        return chain.log_prob(trace, {**parameters, name: value})
-
-    at = parameters[name]
-    score: Tensor = torch.func.jvp(log_prob, (at,), (torch.ones_like(at),))[1]
-    return score.detach()
+    start = parameters[name]
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(  # type: ignore[no-untyped-call]
+            start, torch.ones_like(start)
+        )
+        terms = _moving(chain, trace, {**parameters, name: dual}, {name}, _has_tangent)
+        zero = torch.zeros(trace.shape, dtype=torch.float64)
+        return sum((_tangent(term) for term in terms), zero)
 
 
 @torch.no_grad()
@@ -95,8 +98,59 @@ def joint_log_ratio(
                 f"parameter {parameter.name!r} decides which events are possible: events cannot "
                 "be reweighted to another value; simulate them there"
             )
-    ratio: Tensor = chain.log_prob(trace, numerator) - chain.log_prob(trace, denominator)
+    names = {n for n in chain.parameters.names if not torch.equal(numerator[n], denominator[n])}
+
+    def differs(name: str, column: Tensor) -> bool:
+        return not torch.equal(column, trace.state[name])
+
+    # Where the numerator moves nothing, the terms of both cancel.
+    ratio = torch.zeros(trace.shape, dtype=torch.float64)
+    for sign, point in ((1, numerator), (-1, denominator)):
+        for term in _moving(chain, trace, point, names, differs):
+            ratio = ratio + sign * term
     return ratio
+
+
+def _moving(
+    chain: Chain,
+    trace: Trace,
+    parameters: Mapping[str, Tensor],
+    names: set[str],
+    moves: Callable[[str, Tensor], bool],
+) -> Iterator[Tensor]:
+    """The terms of log p(x, z | θ) that can depend on some parameters, site by site.
+
+    A stage that neither reads one of them, nor a column that moves with them, is not run again.
+
+    Arguments:
+        chain, trace, parameters: The simulator, what it drew, θ.
+        names: The parameters.
+        moves: Whether a column, given with its name, moves with them.
+    """
+    state, moved = dict(trace.state), set[str]()
+    for stage in chain.stages:
+        if not (names & {p.name for p in stage.parameters} or moved & set(stage.requires)):
+            continue
+        terms, after = chain.replay(stage, state, trace, parameters)
+        yield from terms.values()
+        new = {name: after[name] for name in stage.provides if moves(name, after[name])}
+        moved |= set(new)
+        state |= new
+
+
+def _has_tangent(_: str, column: Tensor) -> bool:
+    return _derivative(column) is not None
+
+
+def _tangent(term: Tensor) -> Tensor:
+    derivative = _derivative(term)
+    return torch.zeros_like(term) if derivative is None else derivative
+
+
+def _derivative(tensor: Tensor) -> Tensor | None:
+    unpacked = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+    derivative: Tensor | None = unpacked.tangent
+    return derivative
 
 
 @dataclass(frozen=True)

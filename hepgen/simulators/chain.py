@@ -4,7 +4,8 @@ and whose joint density is known."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,12 @@ class Chain:
                     f"stage {stage.name!r} needs {sorted(missing)}, which no stage before it "
                     f"provides; there are {sorted(known)}"
                 )
+            twice = known & set(stage.provides)
+            if twice:
+                raise SimulationError(
+                    f"stage {stage.name!r} provides {sorted(twice)}, which a stage before it "
+                    "provides already; expected new columns"
+                )
             known |= set(stage.provides)
 
     @property
@@ -145,28 +152,47 @@ class Chain:
 
     def log_prob_terms(self, trace: Trace, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The term of each site in log p(x, z | θ), shape ``(G, E)`` each."""
-        replayed = poutine.condition(self._model, data=dict(trace.sites))
-        with torch.random.fork_rng(devices=[]):
-            nodes = poutine.trace(replayed).get_trace(parameters, trace.shape[1], None).nodes
+        self._check_parameters(parameters)
+        state: State = {}
+        terms: dict[str, Tensor] = {}
+        for stage in self.stages:
+            own, state = self.replay(stage, state, trace, parameters)
+            terms |= own
+        return terms
+
+    def replay(
+        self, stage: Stage, state: State, trace: Trace, parameters: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], State]:
+        """One stage with its sites fixed: their terms in log p(x, z | θ), and the state after it.
+
+        Arguments:
+            stage: One of the chain's.
+            state: The columns that it requires.
+            trace: Has the values of its sites.
+            parameters: θ.
+        """
+        run = poutine.trace(poutine.condition(self._run, data=dict(trace.sites)))
+        start: State = {"event": torch.zeros(trace.shape), **state}
+        with torch.random.fork_rng(devices=[]), _plates(*trace.shape):
+            nodes = run.get_trace(stage, start, parameters).nodes
         terms = {}
         for name, node in nodes.items():
             if _is_site(node):
                 term = node["fn"].log_prob(node["value"]).expand(trace.shape)
                 _refuse_non_finite(term, f"has log p({name}) =", node, minus_infinity=True)
                 terms[name] = term
-        return terms
+        return terms, nodes["_RETURN"]["value"]
 
-    def _model(self, parameters: Mapping[str, Tensor], n: int, seed_of: Any) -> State:
+    def _model(
+        self, parameters: Mapping[str, Tensor], n: int, seed_of: Callable[[str], int]
+    ) -> State:
         self._check_parameters(parameters)
         groups = max((p.shape[0] for p in parameters.values() if p.dim() > 0), default=1)
         state: State = {"event": torch.zeros(groups, n)}
-        with pyro.plate("points", groups, dim=-2), pyro.plate("events", n, dim=-1):
+        with _plates(groups, n):
             for stage in self.stages:
-                if seed_of is not None:
-                    torch.manual_seed(seed_of(stage.name))
-                # So that an error can say which stage a site is of.
-                with poutine.infer_config(config_fn=lambda _, name=stage.name: {"stage": name}):
-                    state = self._run(stage, state, parameters)
+                torch.manual_seed(seed_of(stage.name))
+                state = self._run(stage, state, parameters)
         del state["event"]
         return state
 
@@ -189,7 +215,9 @@ class Chain:
 
     @staticmethod
     def _run(stage: Stage, state: State, parameters: Mapping[str, Tensor]) -> State:
-        new = stage(state, parameters)
+        # So that an error can say which stage a site is of.
+        with poutine.infer_config(config_fn=lambda _: {"stage": stage.name}):
+            new = stage(state, parameters)
         missing = set(stage.provides) - set(new)
         if missing:
             raise SimulationError(
@@ -197,6 +225,12 @@ class Chain:
                 f"which it says it provides; it returned {sorted(set(new) - set(state))}"
             )
         return new
+
+
+@contextmanager
+def _plates(groups: int, n: int) -> Iterator[None]:
+    with pyro.plate("points", groups, dim=-2), pyro.plate("events", n, dim=-1):
+        yield
 
 
 def _is_site(node: Mapping[str, Any]) -> bool:
