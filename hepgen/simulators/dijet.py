@@ -31,9 +31,7 @@ GAMMA_X = Parameter("gamma_x", 60.0, "GeV", "interest", label=r"$\Gamma_X$", low
 BACKGROUND_P1 = Parameter("background_p1", 9.0, label="$p_1$", low=0.0, high=40.0)
 BACKGROUND_P2 = Parameter("background_p2", 5.0, label="$p_2$", low=0.0, high=12.0)
 BACKGROUND_P3 = Parameter("background_p3", 0.1, label="$p_3$", low=-1.0, high=1.0)
-LUMINOSITY = Parameter(
-    "luminosity", 1.0, label=r"$\mathcal{L}/\mathcal{L}_0$", low=0.1, high=10.0
-)
+LUMINOSITY = Parameter("luminosity", 1.0, label=r"$\mathcal{L}/\mathcal{L}_0$", low=0.1, high=10.0)
 
 
 class DijetParton(Stage):
@@ -91,9 +89,9 @@ class DijetParton(Stage):
             raise WorkflowError(f"largest |cos θ*| {cos_theta_max}: expected between 0 and 1")
         self.sqrt_s, self.window = sqrt_s, window
         self.signal, self.background = signal, background
-        self.nodes = torch.linspace(
-            math.log(window[0]), math.log(window[1]), 801, dtype=torch.float64
-        ).exp().clamp(*window)[None]  # fmt: skip
+        inner = torch.linspace(*map(math.log, window), 801, dtype=torch.float64)[1:-1].exp()
+        ends = torch.tensor(window, dtype=torch.float64)
+        self.nodes = torch.cat([ends[:1], inner, ends[1:]])[None]
         #: p_b(c) and p_s(c).
         self.angles = (ExchangeAngle(cos_theta_max), DecayAngle(cos_theta_max, spin))
 
@@ -104,7 +102,7 @@ class DijetParton(Stage):
         falling, line = self.spectra(parameters)
         rate = parameters["signal_strength"] * self.signal
         share = rate / (rate + self.background)
-        mass = pyro.sample("mass", SignedMixture(share, falling, line))
+        mass = pyro.sample("mass", SignedMixture(share, falling, line).expand(shape))
         background, signal = self.rates(mass, parameters)
         here = signal / (signal + background)
         c = pyro.sample("cos_theta", SignedMixture(here, *self.angles))

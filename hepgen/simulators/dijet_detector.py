@@ -30,9 +30,9 @@ class OutOfCone(Stage):
     .. math:: P(\ell < x) = x^{\kappa}, \qquad \kappa = \frac{2\alpha_s C_R}{\pi}\ln\frac1R
 
     is the leading-log probability that nothing is radiated with an energy fraction above x at
-    an angle between R and 1 (rate α_s C_R/π · dz/z · dθ²/θ²): with α_s = 0.09 and R = 0.8, 0.017 for
-    a quark and 0.038 for a gluon. Direction and the sum of softer losses are not changed by it.
-    The pair has no transverse momentum.
+    an angle between R and 1 (rate α_s C_R/π · dz/z · dθ²/θ²): with α_s = 0.09 and R = 0.8, κ is
+    0.017 for a quark and 0.038 for a gluon. Only the hardest emission is lost; it does not turn
+    the jet, and the pair has no transverse momentum.
 
     Site: ``jet_loss``, t = −ln ℓ of both jets, exponential with rate κ.
     """
@@ -89,9 +89,7 @@ class JetResponse(Stage):
     requires = ("jet_pt",)
     provides = ("measured_pt",)
 
-    def __init__(
-        self, noise: float = 5.0, stochastic: float = 1.0, constant: float = 0.04
-    ) -> None:
+    def __init__(self, noise: float = 5.0, stochastic: float = 1.0, constant: float = 0.04) -> None:
         if min(noise, stochastic) < 0 or constant <= 0:
             raise WorkflowError(
                 f"jet resolution of noise {noise}, stochastic {stochastic} and constant {constant} "

@@ -25,8 +25,8 @@ class SignedMixture(StageDistribution):
     >>> from torch.distributions import Uniform
     >>> wide, narrow = Uniform(0.0, 4.0), Uniform(1.0, 2.0)
     >>> deficit = SignedMixture(torch.tensor(-0.25), wide, narrow)
-    >>> deficit.log_prob(torch.tensor(3.0)).exp()
-    tensor(0.3125)
+    >>> deficit.log_prob(torch.tensor(1.5)).exp()
+    tensor(0.0625)
     """
 
     def __init__(self, weight: Tensor, first: Any, second: Any) -> None:
@@ -47,7 +47,8 @@ class SignedMixture(StageDistribution):
             while refused.any():
                 drawn = torch.where(refused, first.sample(sample_shape), drawn)
                 refused &= self._uniform(sample_shape) >= self._acceptance(drawn)
-            return drawn
+            result: Tensor = drawn
+            return result
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log p(x); NaN where the combination is negative."""
@@ -89,7 +90,7 @@ class BreitWigner(StageDistribution):
 
     def quantile(self, share: Tensor) -> Tensor:
         """The mass below which a share of the line lies."""
-        u = torch.lerp(*self.ends, share)
+        u = self.ends[0] + (self.ends[1] - self.ends[0]) * share
         # Rounding at the ends must not leave the window.
         return resonance_mass(u, self.mass, self.width).clamp(self.low, self.high)
 
