@@ -5,7 +5,9 @@ Tests of samples are refused at p < 10⁻⁴ or beyond 4 standard errors, at fix
 
 from __future__ import annotations
 
+import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -18,6 +20,8 @@ from torch import Tensor
 
 from hepgen.errors import DataError, SimulationError, WorkflowError
 from hepgen.events import Events
+from hepgen.parameters import Normal
+from hepgen.pipeline.session import Session
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.dijet_detector import JetResponse
 from hepgen.simulators.dijet_reconstruction import (
@@ -153,6 +157,29 @@ def test_columns_that_cannot_be_jets_are_refused() -> None:
     uneven["Jet_phi"] = ak.Array([[0.1]])
     with pytest.raises(DataError, match="'Jet_phi' and 'Jet_pt' have different numbers .* 1 of 1"):
         CHAIN.reconstruct(Events.from_columns(uneven))
+
+
+# --- The workflow ---------------------------------------------------------------------------
+
+
+def test_the_density_is_positive_at_every_corner_of_the_workflow() -> None:
+    """All ends of the uniform priors, and three standard deviations of the slopes."""
+    session = Session.open(Path(__file__).parents[2] / "workflows" / "dijet_bump.toml")
+    names = ("signal_strength", "m_x", "gamma_x", "background_p1", "background_p2", "background_p3")
+    priors = [session.parameters[name].prior for name in names]
+    ends = [
+        (p.mean - 3 * p.std, p.mean + 3 * p.std) if isinstance(p, Normal) else p.reach
+        for p in priors if p is not None
+    ]  # fmt: skip
+    corners = torch.tensor(list(itertools.product(*ends)), dtype=torch.float64)
+    given = session.parameters.values()
+    given |= {name: corners[:, i : i + 1] for i, name in enumerate(names)}
+
+    trace = session.chain.simulate(given, 100, seed=16)
+
+    assert trace.shape == (64, 100)
+    assert session.chain.log_prob(trace, given).isfinite().all()
+    assert {p.name for p in session.parameters.free} == set(session.chain.parameters.names)
 
 
 # --- The spectrum without Monte Carlo -------------------------------------------------------
