@@ -56,6 +56,10 @@ class DijetParton(Stage):
         background: B in pb.
         spin: Of the resonance, 0 or 1.
         cos_theta_max: Largest \|cos θ*\| that is generated.
+
+    >>> one = torch.tensor(1.0)
+    >>> DijetParton().cross_section({"signal_strength": -2 * one, "luminosity": one})
+    tensor([998.])
     """
 
     name = "parton"
@@ -89,9 +93,10 @@ class DijetParton(Stage):
             raise WorkflowError(f"largest |cos θ*| {cos_theta_max}: expected between 0 and 1")
         self.sqrt_s, self.window = sqrt_s, window
         self.signal, self.background = signal, background
-        inner = torch.linspace(*map(math.log, window), 801, dtype=torch.float64)[1:-1].exp()
+        inner = torch.linspace(0.0, 1.0, 801, dtype=torch.float64)[1:-1]
         ends = torch.tensor(window, dtype=torch.float64)
-        self.nodes = torch.cat([ends[:1], inner, ends[1:]])[None]
+        between = window[0] * (inner * math.log(window[1] / window[0])).exp()
+        self.nodes = torch.cat([ends[:1], between, ends[1:]])[None]
         #: p_b(c) and p_s(c).
         self.angles = (ExchangeAngle(cos_theta_max), DecayAngle(cos_theta_max, spin))
 

@@ -56,7 +56,8 @@ class SignedMixture(StageDistribution):
 
     def _combined(self, weight: Tensor, value: Tensor) -> Tensor:
         first, second = (d.log_prob(value).exp() for d in (self.first, self.second))
-        return first * (1 - weight) + second * weight
+        combined: Tensor = first * (1 - weight) + second * weight
+        return combined
 
     def _acceptance(self, value: Tensor) -> Tensor:
         """The density over that of the proposal, which is the mixture or (1 − w)·p₀."""

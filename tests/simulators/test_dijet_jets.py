@@ -39,8 +39,8 @@ CHAIN = process("dijet_bump", signal_cross_section=4.0)
 EDGES = torch.linspace(math.sqrt(1200), math.sqrt(4500), 41, dtype=torch.float64).square()
 
 
-def values(chain: Chain = CHAIN, **changed: float) -> dict[str, Tensor]:
-    return chain.parameters.values(None, **changed)
+def values(**changed: float) -> dict[str, Tensor]:
+    return CHAIN.parameters.values(None, **changed)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_columns_that_cannot_be_jets_are_refused() -> None:
         CHAIN.reconstruct(Events.from_columns(flat))
     uneven = {name: ak.Array([[100.0, 90.0]]) for name in JET_COLUMNS}
     uneven["Jet_phi"] = ak.Array([[0.1]])
-    with pytest.raises(DataError, match="'Jet_phi' and 'Jet_pt' have different numbers .* 1 of 1"):
+    with pytest.raises(DataError, match=r"'Jet_phi' and 'Jet_pt' have different numbers .* 1 of 1"):
         CHAIN.reconstruct(Events.from_columns(uneven))
 
 
@@ -195,7 +195,8 @@ def counts(n: int, **changed: float) -> Array:
 def shares(**changed: float) -> Array:
     """The expected share of each of :func:`counts`."""
     given = values(**changed)
-    inside = DijetSpectrum.of(CHAIN)(given, EDGES) / CHAIN.stages[0].cross_section(given)
+    spectrum = DijetSpectrum.of(CHAIN)
+    inside = spectrum(given, EDGES) / spectrum.parton.cross_section(given)
     return np.append(inside.numpy(), 1 - inside.sum().item())
 
 
@@ -274,7 +275,7 @@ def test_rate_and_density_of_the_spectrum() -> None:
 
 
 def test_the_spectrum_of_another_chain_is_refused() -> None:
-    with pytest.raises(SimulationError, match="'zmumu' of the stages .*expected that of .*dijet"):
+    with pytest.raises(SimulationError, match=r"'zmumu' of the stages .*expected that of .*dijet"):
         DijetSpectrum.of(process("zmumu"))
 
 
