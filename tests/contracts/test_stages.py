@@ -27,7 +27,7 @@ from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.shower import FinalStateRadiation
 from hepgen.simulators.stage import Stage, State
-from tests.contracts import zmumu
+from tests.contracts import dijet_bump, zmumu
 from tests.contracts.case import Case
 
 # Torch's own forward-mode differentiation calls something that it has deprecated.
@@ -35,9 +35,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:Deprecatio
 
 FALSE_ALARM = 1e-4
 
-CASES: dict[str, Case] = {**zmumu.CASES}
-STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {**zmumu.STAGES}
-LAWS = [(n, p) for n, case in CASES.items() if case.scored for p in scored(case.chain)]
+CASES: dict[str, Case] = {**zmumu.CASES, **dijet_bump.CASES}
+STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {**zmumu.STAGES, **dijet_bump.STAGES}
+LAWS = [
+    (n, p)
+    for n, case in CASES.items() if case.scored
+    for p in scored(case.chain) if p not in case.rate_only
+]  # fmt: skip
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 stages = pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())
@@ -342,6 +346,21 @@ def test_forward_and_reverse_mode_agree(name: str, parameter: str) -> None:
 
     total = joint_score(case.chain, trace, at, parameter).sum()
     torch.testing.assert_close(gradient, total, rtol=1e-8, atol=1e-7)
+
+
+@cases
+def test_a_parameter_of_the_rate_alone_has_a_score_of_zero_and_moves_the_rate(case: Case) -> None:
+    trace = simulate(case, 100)
+    for name in case.rate_only:
+        assert (joint_score(case.chain, trace, values(case), name) == 0).all()
+        sigma, other = (
+            [stage.cross_section(given) for stage in case.chain.stages]
+            for given in (values(case), values(case, **{name: case.moved[name]}))
+        )
+        assert any(
+            a is not None and b is not None and not torch.equal(a, b)
+            for a, b in zip(sigma, other, strict=True)
+        )
 
 
 @cases
