@@ -136,9 +136,15 @@ def particles(state: State, prefix: str) -> tuple[Any, Tensor]:
         prefix: ``Flow``, ``Particle``, ``Parton``; neutrinos and padding are left out.
     """
     mask = visible(state[f"{prefix}_id"])
-    flat = [column[mask].numpy() for column in momenta(state, prefix)]
+    flat = [_plain(column[mask]) for column in momenta(state, prefix)]
     records = ak.zip(dict(zip(("px", "py", "pz", "E"), flat, strict=True)), with_name="Momentum4D")
-    return ak.unflatten(records, mask.sum(-1).flatten().numpy()), mask
+    return ak.unflatten(records, _plain(mask.sum(-1).flatten()).astype(np.int64)), mask
+
+
+def _plain(column: Tensor) -> Any:
+    """A column as an array. It depends on no parameter, so a derivative may pass it by."""
+    # Inside a forward-mode derivative torch gives no array of any tensor, but its values.
+    return np.array(column.tolist())
 
 
 class JetFinder(Stage):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 #: Largest number of doubles in a working array.
-WORKSPACE = 1_000_000
+WORKSPACE = 300_000
 
 
 def thrust(momentum: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,21 +40,41 @@ def thrust(momentum: Tensor) -> tuple[Tensor, Tensor]:
 
 def _largest(p: Tensor) -> Tensor:
     """The longest Σ s_k p_k of each event, shape ``(B, 3)``."""
+    beside, own = _own_side(p)
+    # Components come first: torch is slow in sums over a last dimension of three.
+    sums, own = _beside(p, *beside), own.permute(2, 0, 1)
+    # |s ± w|² at its larger sign.
+    along = torch.zeros_like(sums[0])
+    square = own.square().sum(0)[..., None].expand(along.shape).clone()
+    for component, w in zip(sums, own, strict=True):
+        along.addcmul_(component, w[..., None])
+        square.addcmul_(component, component)
+    best = square.add_(along.abs(), alpha=2).flatten(1).argmax(-1)
+    event, turned = torch.arange(len(p)), best // p.shape[1]
+    sign = torch.where(along.flatten(1)[event, best] < 0, -1.0, 1.0).to(p.dtype)
+    return (sums.flatten(2)[:, event, best] + sign * own[:, event, turned]).T
+
+
+def _own_side(p: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Around each p_i: azimuth and whether it has one, ``(B, N, N)``; p_i and what is along it."""
     first, second, unit = _frames(p)
     u, v, w = (torch.einsum("bkc,bic->bik", p, axis) for axis in (first, second, unit))
-    # What is parallel to p_i goes with it to one side.
-    beside = torch.hypot(u, v) <= 1e-12 * p.norm(dim=-1)[:, None, :]
-    with_it = torch.einsum("bik,bkc->bic", (beside * w.sign()).to(p.dtype), p)
-    azimuth = torch.atan2(v, u)
-    above = torch.where(azimuth > 0, 1.0, -1.0).to(p.dtype) * ~beside
+    parallel = torch.hypot(u, v) <= 1e-12 * p.norm(dim=-1)[:, None, :]
+    own = torch.einsum("bik,bkc->bic", parallel * w.sign(), p)
+    return (torch.atan2(v, u), ~parallel), own
+
+
+def _beside(p: Tensor, azimuth: Tensor, exists: Tensor) -> Tensor:
+    """Σ s_k p_k of what is beside each p_i, for every plane that holds it, ``(3, B, N, N)``."""
+    above = torch.where(azimuth > 0, 1.0, -1.0).to(p.dtype).mul_(exists)
     order = torch.where(azimuth > 0, azimuth, azimuth + torch.pi).argsort(-1)
-    start = torch.einsum("bik,bkc->bic", above, p)[:, :, None, :]
-    flips = -2 * above[..., None] * p[:, None, :, :]
-    turned = flips.gather(2, order[..., None].expand(flips.shape)).cumsum(2)
-    sums = torch.cat([start, start + turned], dim=2)
-    both = torch.cat([sums + with_it[:, :, None], sums - with_it[:, :, None]], dim=2).flatten(1, 2)
-    best = both.square().sum(-1).argmax(-1)
-    return both[torch.arange(len(p)), best]
+    weight = -2 * above.gather(-1, order)
+    sums = torch.empty(3, *order.shape, dtype=p.dtype)
+    for component, total in zip(p.unbind(-1), sums, strict=True):
+        flips = component[:, None].expand(order.shape).gather(-1, order).mul_(weight)
+        flips[..., 0] += torch.einsum("bik,bk->bi", above, component)
+        torch.cumsum(flips, -1, out=total)
+    return sums
 
 
 def _frames(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -51,18 +51,18 @@ LEPTON_COLLIDER: tuple[Stage, ...] = (
 )
 
 
-def case(gun: Stage, stages: tuple[Stage, ...], observed: str) -> Case:
+def case(gun: Stage, stages: tuple[Stage, ...], scored: bool) -> Case:
     chain = Chain([gun, *stages])
     own = {name: POINT[name] for name in chain.parameters.names}
     return Case(
-        chain, own, {n: MOVED[n] for n in own}, "spray_phi", observed,
-        VARIED, scored=True, events=20_000,
+        chain, own, {n: MOVED[n] for n in own}, "spray_phi", "MET_pt",
+        VARIED, scored, events=6_000,
     )  # fmt: skip
 
 
 CASES: dict[str, Case] = {
-    "detector and jets": case(Sprayer(), HADRON_COLLIDER, "MET_pt"),
-    "detector and event shapes": case(Sprayer(width=1.0), LEPTON_COLLIDER, "MET_pt"),
+    "detector and jets": case(Sprayer(), HADRON_COLLIDER, scored=True),
+    "detector and event shapes": case(Sprayer(width=1.0), LEPTON_COLLIDER, scored=False),
 }
 #: Each stage, and those that must come before it.
 STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {
