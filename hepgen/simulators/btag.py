@@ -58,9 +58,8 @@ class BTagging(Stage):
         exists = torch.arange(pt.shape[-1]) < state["nJet"][..., None]
         flavour = heaviest_parton(state, self.cone) if self.truth == "parton" else leading(state)
         flavour = torch.where(exists, flavour, 0)
-        factor = torch.where(
-            flavour > 0, parameters["btag_efficiency"][..., None], parameters["mistag_rate"][..., None]
-        )  # fmt: skip
+        heavy, light = (parameters[n][..., None] for n in ("btag_efficiency", "mistag_rate"))
+        factor = torch.where(flavour > 0, heavy, light)
         likely = (tag_probability(flavour, pt) * factor).clamp(max=1.0)[exists]
         tagged = Padded(Bernoulli(likely, validate_args=False), exists)
         tag = pyro.sample("jet_btag", tagged)[..., : pt.shape[-1]]

@@ -70,8 +70,9 @@ def _tensor(p: Tensor, power: int) -> Tensor:
     """Σ p^a p^b |p|^(power − 2) / Σ|p|^power, shape ``(B, 3, 3)``."""
     size = p.norm(dim=-1)
     weight = torch.where(size > 0, size.clamp_min(1e-300) ** (power - 2), 0.0)
-    total = (size**power).sum(-1).clamp_min(1e-300)
-    return torch.einsum("bk,bki,bkj->bij", weight, p, p) / total[:, None, None]
+    total: Tensor = (size**power).sum(-1).clamp_min(1e-300)
+    products: Tensor = torch.einsum("bk,bki,bkj->bij", weight, p, p)
+    return products / total[:, None, None]
 
 
 def sphericity(p: Tensor) -> Tensor:
@@ -81,7 +82,8 @@ def sphericity(p: Tensor) -> Tensor:
     tensor([1.])
     """
     values = torch.linalg.eigvalsh(_tensor(p, 2))
-    return 1.5 * (values[:, 0] + values[:, 1]).clamp_min(0)
+    spread: Tensor = 1.5 * (values[:, 0] + values[:, 1])
+    return spread.clamp_min(0)
 
 
 def c_parameter(p: Tensor) -> Tensor:

@@ -80,9 +80,8 @@ def durham(particles: Any, n_jets: int) -> tuple[Any, Any]:
     fastjet = library()
     enough = ak.num(particles) >= n_jets
     definition = fastjet.JetDefinition0Param(fastjet.ee_kt_algorithm)
-    empty = ak.Array([[]] * 0, with_name="Momentum4D")
     if not ak.any(enough):
-        return _restored(empty, enough), _restored(empty, enough)
+        return particles[:, :0], ak.local_index(particles, axis=1)[:, :0]
     with warnings.catch_warnings():
         # FastJet's interface does not know that Durham is exclusive.
         warnings.filterwarnings("ignore", "dcut and exclusive jets", UserWarning)

@@ -12,7 +12,8 @@ WORKSPACE = 300_000
 def thrust(momentum: Tensor) -> tuple[Tensor, Tensor]:
     r"""T = max_n Σ|p·n| / Σ|p| and its axis, for events of padded momenta.
 
-    .. math:: \sum_k |p_k \cdot n| = \Big|\sum_k s_k p_k\Big|, \quad s_k = \mathrm{sign}(p_k \cdot n)
+    .. math:: \sum_k |p_k \cdot n| = \Big|\sum_k s_k p_k\Big|, \quad
+              s_k = \mathrm{sign}(p_k \cdot n)
 
     at the maximum, and the signs are those of a plane through the origin. A plane can be turned,
     without passing a momentum, until it holds one of them, and then around that one until it
@@ -31,7 +32,7 @@ def thrust(momentum: Tensor) -> tuple[Tensor, Tensor]:
     tensor([1.])
     """
     step = max(1, WORKSPACE // (3 * momentum.shape[1] ** 2))
-    axis = torch.cat([_largest(part) for part in momentum.split(step)])
+    axis = torch.cat([_largest(part) for part in torch.split(momentum, step)])
     length = axis.norm(dim=-1)
     total = momentum.norm(dim=-1).sum(-1)
     unit = axis / length.clamp_min(1e-300)[:, None]

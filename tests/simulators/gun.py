@@ -51,8 +51,8 @@ class Gun(Stage):
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
         shape = (*state["event"].shape, len(self.ids))
-        columns = (c.expand(shape) for c in (self.pt, self.eta, self.phi))
-        return state | collection(*columns, self.ids, PARTICLE)
+        pt, eta, phi = (c.expand(shape) for c in (self.pt, self.eta, self.phi))
+        return state | collection(pt, eta, phi, self.ids, PARTICLE)
 
 
 class Sprayer(Stage):

@@ -6,6 +6,7 @@ Statistical tests are refused at 4 standard errors or p < 10⁻⁴, at fixed see
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def shoot(
     n: int = 10_000,
     phi: tuple[float, ...] | None = None,
     stages: int = 4,
-    **changed: float,
+    **changed: Any,
 ) -> Trace:
     """The same particles in every event, through the first stages of the detector."""
     gun = Gun(pt, eta, phi or tuple(0.4 * i for i in range(len(ids))), ids)
@@ -230,16 +231,17 @@ def test_cells_add_up_as_a_dense_histogram_does(objects: int, cells: int, seed: 
 
 
 @pytest.mark.parametrize(
-    ("pdg_id", "part", "sigma"), [(PHOTON, "ecal", ecal_resolution), (K_LONG, "hcal", hcal_resolution)]
+    ("pdg_id", "part", "sigma"),
+    [(PHOTON, "ecal", ecal_resolution), (K_LONG, "hcal", hcal_resolution)],
 )  # fmt: skip
-def test_measured_energy_has_the_scale_and_width_put_in(pdg_id: int, part: str, sigma: object) -> None:
-    changed = {f"{part}_scale": 0.05, f"{part}_resolution": 0.7}
+def test_measured_energy_has_the_scale_and_width_put_in(pdg_id: int, part: str, sigma: Any) -> None:
+    changed: dict[str, Any] = {f"{part}_scale": 0.05, f"{part}_resolution": 0.7}
     trace = shoot((pdg_id,), (40.0,), (0.7,), stages=2, **changed)
     measured = trace.sites[f"{part}_energy"][0, :, 0]
     truth = trace.state["Particle_e"][0, 0, 0]
     cells = grid.ECAL if part == "ecal" else grid.HCAL
     eta = cells.centre(cells.cell(real(0.7), real(0.0)))[0]
-    width = 0.7 * (sigma(truth, eta) / truth).item()  # type: ignore[operator]
+    width = 0.7 * (sigma(truth, eta) / truth).item()
     log_width = math.sqrt(math.log1p(width**2))
     expected = stats.lognorm(s=log_width, scale=1.05 * truth.item() * math.exp(-(log_width**2) / 2))
 
@@ -304,7 +306,7 @@ def test_photons_beside_hadrons_and_muons_are_left_alone() -> None:
 
 def test_flow_of_an_event_has_its_energy_when_all_is_measured_well() -> None:
     """Mean of the sum over the mean of the truth: within 2 % at the smallest widths."""
-    good = {f"{n}_resolution": 0.05 for n in ("track", "ecal", "hcal", "muon")}
+    good: dict[str, Any] = {f"{n}_resolution": 0.05 for n in ("track", "ecal", "hcal", "muon")}
     state = shoot((PION, PHOTON, K_LONG, MUON), (40.0, 30.0, 50.0, 20.0), (0.1, 0.5, -0.5, 1.0),
                   n=4000, track_efficiency=1.05, **good).state  # fmt: skip
     assert (state["Flow_e"].sum(-1).mean() / state["Particle_e"].sum(-1).mean()).item() == (
@@ -345,9 +347,10 @@ def test_isolation_is_a_sum_over_others() -> None:
     """Against a loop, with a candidate across φ = π."""
     pt, eta = real(10.0, 4.0, 0.4, 3.0).reshape(1, 1, 4), torch.zeros(1, 1, 4).double()
     phi = real(3.1, -3.1, 3.0, 2.0).reshape(1, 1, 4)
-    first = tuple(c[..., :1] for c in (pt, eta, phi)) + (torch.zeros(1, 1, 1).long(),)
+    itself = torch.zeros(1, 1, 1).long()
+    first = (pt[..., :1], eta[..., :1], phi[..., :1], itself)
 
-    assert isolation(first, (pt, eta, phi)).item() == pytest.approx(0.4)  # type: ignore[arg-type]
+    assert isolation(first, (pt, eta, phi)).item() == pytest.approx(0.4)
 
 
 def test_collections_come_hardest_first() -> None:

@@ -108,7 +108,5 @@ def _candidates(
     """pT, η, φ, number and charge of those that could be identified, and how probably."""
     probability = torch.where(flow_id.abs() == pdg_id, identification(pdg_id, *flow[:2]), 0.0)
     number = torch.arange(flow_id.shape[-1]).expand(flow_id.shape)
-    *columns, probability, _ = packed(
-        probability > 0, *flow, number, charge(flow_id), probability
-    )
+    *columns, probability, _ = packed(probability > 0, *flow, number, charge(flow_id), probability)
     return columns, probability

@@ -81,7 +81,8 @@ def _found(probability: Tensor, factor: Tensor) -> Tensor:
     possible = probability > 0
     scaled = (probability * factor).clamp(max=1.0)[possible]
     chosen = Padded(Bernoulli(scaled, validate_args=False), possible)
-    return pyro.sample("track_found", chosen)[..., : possible.shape[-1]] > 0.5
+    drawn: Tensor = pyro.sample("track_found", chosen)
+    return drawn[..., : possible.shape[-1]] > 0.5
 
 
 def _species(pdg_id: Tensor) -> Tensor:
