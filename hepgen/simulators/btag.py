@@ -16,6 +16,8 @@ from hepgen.simulators.distributions import Padded
 from hepgen.simulators.jet_energy import JETS
 from hepgen.simulators.stage import Stage, State
 
+#: What is an observable, with unit and label.
+BTAG_COLUMNS = {"Jet_btag": ("", "jet b tag")}
 TRUTH = {
     "parton": ("Parton_px", "Parton_py", "Parton_pz", "Parton_id"),
     "hard": ("hard_flavour",),

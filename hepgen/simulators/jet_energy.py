@@ -16,7 +16,14 @@ from hepgen.simulators.jagged import hardest_first, packed
 from hepgen.simulators.jets import RAW_JETS
 from hepgen.simulators.stage import Stage, State
 
-JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass", "Jet_rawFactor", "nJet")
+#: What of the jets is an observable, with unit and label.
+JET_COLUMNS = {
+    "Jet_pt": ("GeV", r"jet $p_\mathrm{T}$"),
+    "Jet_eta": ("", r"jet $\eta$"),
+    "Jet_phi": ("", r"jet $\phi$"),
+    "Jet_mass": ("GeV", "jet mass"),
+}
+JETS = (*JET_COLUMNS, "Jet_rawFactor", "nJet")
 
 
 def correction(pt: Tensor, eta: Tensor) -> Tensor:

@@ -11,6 +11,12 @@ from hepgen.simulators.coordinates import cartesian
 from hepgen.simulators.jet_energy import JETS
 from hepgen.simulators.stage import Stage, State
 
+#: What it adds, with unit and label.
+MET_COLUMNS = {
+    "MET_pt": ("GeV", r"$p_\mathrm{T}^\mathrm{miss}$"),
+    "MET_phi": ("", r"$\phi^\mathrm{miss}$"),
+}
+
 
 class MissingMomentum(Stage):
     r"""−Σ pT of the particle-flow objects: ``MET_pt`` (GeV) and ``MET_phi``. Deterministic.
@@ -21,7 +27,7 @@ class MissingMomentum(Stage):
     """
 
     name = "missing_momentum"
-    provides = ("MET_pt", "MET_phi")
+    provides = tuple(MET_COLUMNS)
 
     def __init__(self, corrected: bool = False) -> None:
         self.corrected = corrected

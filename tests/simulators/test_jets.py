@@ -20,11 +20,12 @@ from torch import Tensor
 
 from hepgen.errors import SimulationError, WorkflowError
 from hepgen.simulators import jets as jets_module
-from hepgen.simulators.btag import BTagging, tag_probability
+from hepgen.simulators.btag import BTAG_COLUMNS, BTagging, tag_probability
+from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.coordinates import cylindrical, momenta
 from hepgen.simulators.detectors.cms import cms_detector
-from hepgen.simulators.jet_energy import JetEnergy, correction
+from hepgen.simulators.jet_energy import JET_COLUMNS, JetEnergy, correction
 from hepgen.simulators.jets import JetFinder, antikt, durham, durham_y
 from hepgen.simulators.missing_momentum import MissingMomentum
 from hepgen.simulators.stage import State
@@ -254,6 +255,22 @@ def test_nonsense_truth_is_refused() -> None:
         BTagging("guess")
     with pytest.raises(WorkflowError, match="cone = 0"):
         BTagging(cone=0)
+
+
+def test_jets_are_recorded_as_jagged_columns() -> None:
+    """With as many entries as the event has jets, and the flags of their tags."""
+    stages = (JetFinder(pt_min=5.0, source="Particle"), JetEnergy(), BTagging())
+    observables = JET_COLUMNS | BTAG_COLUMNS
+    chain = Chain([Sprayer(width=0.6), *stages], observables=observables)
+    campaign = Campaign(
+        chain, chain.parameters, 200, prior=False, latents=True, scores=["mistag_rate"]
+    )
+    events = campaign.simulate(0).events
+
+    assert set(observables) <= set(events.fields)
+    np.testing.assert_array_equal(ak.num(events["Jet_pt"]), ak.num(events["Jet_btag"]))
+    assert ak.min(events["Jet_pt"]) > 0
+    assert set(np.unique(ak.flatten(events["Jet_btag"]))) == {0, 1}
 
 
 # --- Missing momentum -----------------------------------------------------------------------
