@@ -74,8 +74,8 @@ def tag_probability(flavour: Tensor, pt: Tensor) -> Tensor:
     b: 0.85 tanh(0.0025 pT)·25/(1 + 0.063 pT); c: 0.25 tanh(0.018 pT)/(1 + 0.0013 pT);
     others: 0.01 + 3.8·10⁻⁵ pT (arXiv:1211.4462, as in the card).
 
-    >>> tag_probability(torch.tensor([5, 4, 0]), torch.tensor([100.0]))
-    tensor([0.7130, 0.2095, 0.0138])
+    >>> tag_probability(torch.tensor([5, 4, 0]), torch.tensor([100.0])).round(decimals=2)
+    tensor([0.7100, 0.2100, 0.0100])
     """
     bottom = 0.85 * torch.tanh(0.0025 * pt) * 25 / (1 + 0.063 * pt)
     charm = 0.25 * torch.tanh(0.018 * pt) / (1 + 0.0013 * pt)

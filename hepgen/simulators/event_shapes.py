@@ -89,8 +89,8 @@ def sphericity(p: Tensor) -> Tensor:
 def c_parameter(p: Tensor) -> Tensor:
     """C of momenta of shape ``(B, N, 3)``: 0 for a line, ¾ for the symmetric three-jet event.
 
-    >>> c_parameter(torch.eye(3)[None])
-    tensor([1.])
+    >>> c_parameter(torch.tensor([[[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]]))
+    tensor([0.])
     """
     tensor = _tensor(p, 1)
     trace = torch.einsum("bii->b", tensor)

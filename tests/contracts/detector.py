@@ -34,6 +34,9 @@ MOVED = {name: 1.02 * value for name, value in POINT.items()} | {
 }  # fmt: skip
 VARIED = {"gun_scale": (15.0, 25.0, 60.0), "jet_energy_scale": (-0.05, 0.0, 0.1)}
 
+#: One of each kind.
+FEW = (211, 22, -13, 130, -211, 11)
+
 HADRON_COLLIDER: tuple[Stage, ...] = (
     *cms_detector(),
     JetFinder(pt_min=15.0),
@@ -61,7 +64,7 @@ def case(gun: Stage, stages: tuple[Stage, ...], scored: bool) -> Case:
 
 
 CASES: dict[str, Case] = {
-    "detector and jets": case(Sprayer(), HADRON_COLLIDER, scored=True),
+    "detector and jets": case(Sprayer(FEW), HADRON_COLLIDER, scored=True),
     "detector and event shapes": case(Sprayer(width=1.0), LEPTON_COLLIDER, scored=False),
 }
 #: Each stage, and those that must come before it.

@@ -263,8 +263,9 @@ def test_jets_are_recorded_as_jagged_columns() -> None:
     observables = JET_COLUMNS | BTAG_COLUMNS
     chain = Chain([Sprayer(width=0.6), *stages], observables=observables)
     campaign = Campaign(
-        chain, chain.parameters, 200, prior=False, latents=True, scores=["mistag_rate"]
-    )
+        chain, chain.parameters, 200, prior=False, block_size=200, latents=True,
+        scores=["mistag_rate"],
+    )  # fmt: skip
     events = campaign.simulate(0).events
 
     assert set(observables) <= set(events.fields)
