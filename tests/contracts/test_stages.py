@@ -27,7 +27,7 @@ from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.shower import FinalStateRadiation
 from hepgen.simulators.stage import Stage, State
-from tests.contracts import dijet_bump, zmumu
+from tests.contracts import detector, dijet_bump, zmumu
 from tests.contracts.case import Case
 
 # Torch's own forward-mode differentiation calls something that it has deprecated.
@@ -35,8 +35,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:Deprecatio
 
 FALSE_ALARM = 1e-4
 
-CASES: dict[str, Case] = {**zmumu.CASES, **dijet_bump.CASES}
-STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {**zmumu.STAGES, **dijet_bump.STAGES}
+TABLES = (zmumu, dijet_bump, detector)
+CASES: dict[str, Case] = {n: case for table in TABLES for n, case in table.CASES.items()}
+STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {
+    n: stage for table in TABLES for n, stage in table.STAGES.items()
+}
 LAWS = [
     (n, p)
     for n, case in CASES.items() if case.scored
