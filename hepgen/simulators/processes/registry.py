@@ -9,9 +9,13 @@ from typing import Any
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes.calo_shower import calo_shower
 from hepgen.simulators.processes.zmumu import zmumu
 
-PROCESSES: dict[str, Callable[..., Chain]] = {"zmumu": zmumu}
+PROCESSES: dict[str, Callable[..., Chain]] = {
+    "calo_shower": calo_shower,
+    "zmumu": zmumu,
+}
 
 
 def process(name: str, **options: Any) -> Chain:
