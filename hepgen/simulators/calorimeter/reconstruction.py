@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import awkward as ak
-import numpy as np
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError, WorkflowError
+from hepgen.errors import WorkflowError
 from hepgen.events import Events
+from hepgen.images import CELL_ENERGY, CELL_INDEX, dense_images
 from hepgen.simulators.calorimeter.digitisation import digitise
 from hepgen.simulators.calorimeter.material import Geometry
 from hepgen.simulators.stage import Stage, State
 
 #: The cells that are read, with unit and label; the index counts layer, η, φ, the last fastest.
 CELL_COLUMNS = {
-    "Cell_index": ("", "cell"),
-    "Cell_energy": ("GeV", "$E$ of a cell"),
+    CELL_INDEX: ("", "cell"),
+    CELL_ENERGY: ("GeV", "$E$ of a cell"),
 }
 #: What is made of them.
 CALO_COLUMNS = {
@@ -135,30 +134,4 @@ def sparse(reading: Tensor, kept: Tensor) -> State:
     cell = torch.zeros(*number.shape, width, dtype=torch.int64)
     energy[(*event, slot)] = reading[kept]
     cell[(*event, slot)] = index
-    return {"nCell": number, "Cell_index": cell, "Cell_energy": energy}
-
-
-def dense_images(events: Events, voxels: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """The images of events with sparse cells, shape ``(N, voxels)``, in GeV.
-
-    Raises:
-        DataError: The columns are not of the same cells, or a cell is not of this calorimeter.
-
-    >>> dense_images(Events.from_columns({
-    ...     "Cell_index": ak.Array([[1], []]), "Cell_energy": ak.Array([[0.5], []])}), 3)
-    array([[0. , 0.5, 0. ],
-           [0. , 0. , 0. ]])
-    """
-    index, energy = (events[name] for name in CELL_COLUMNS)
-    if index.ndim != 2 or energy.ndim != 2 or bool(ak.any(ak.num(index) != ak.num(energy))):
-        raise DataError("columns 'Cell_index' and 'Cell_energy' do not list the same cells")
-    row = np.repeat(np.arange(len(events)), ak.to_numpy(ak.num(index)))
-    cell = np.asarray(ak.to_numpy(ak.flatten(index))).astype(np.int64)
-    if len(cell) and not (cell.min() >= 0 and cell.max() < voxels):
-        raise DataError(
-            f"'Cell_index' goes from {cell.min()} to {cell.max()}; expected 0 to {voxels - 1}, the "
-            "cells of this calorimeter"
-        )
-    values = np.asarray(ak.to_numpy(ak.flatten(energy)), dtype=np.float64)
-    flat = np.bincount(row * voxels + cell, weights=values, minlength=len(events) * voxels)
-    return flat.reshape(len(events), voxels)
+    return {"nCell": number, CELL_INDEX: cell, CELL_ENERGY: energy}
