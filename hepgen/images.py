@@ -48,4 +48,4 @@ def dense_images(events: Events, voxels: int) -> NDArray[np.float64]:
     values = np.asarray(ak.to_numpy(ak.flatten(energy)), dtype=np.float64)
     place = row * voxels + cell.astype(np.int64)
     flat = np.bincount(place, weights=values, minlength=len(events) * voxels)
-    return np.asarray(flat.reshape(len(events), voxels))
+    return np.asarray(flat, dtype=np.float64).reshape(len(events), voxels)

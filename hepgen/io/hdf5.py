@@ -58,9 +58,7 @@ class ImageWriter:
     array([[   0., 9500.]], dtype=float32)
     """
 
-    def __init__(
-        self, path: str | Path, shape: Sequence[int], *, overwrite: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, shape: Sequence[int], *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.shape = tuple(shape)
         self.overwrite = overwrite
@@ -199,7 +197,9 @@ class Disk:
         """As many bytes as there are, up to a number."""
         start, stop = self._position, min(self._position + size, self._end())
         self.handle.seek(start)
-        content = bytearray(self.handle.read(max(stop - start, 0)).ljust(max(stop - start, 0), b"\0"))
+        content = bytearray(
+            self.handle.read(max(stop - start, 0)).ljust(max(stop - start, 0), b"\0")
+        )
         for offset, lost in self._lost:
             low, high = max(offset, start), min(offset + len(lost), stop)
             if low < high:
@@ -304,4 +304,4 @@ def _checked(file: Any, path: Path) -> tuple[int, int]:
             f"{path}: {ENERGIES} of shape {energies} and {SHOWERS} of shape {showers}; expected "
             "(N, 1) and (N, n_voxels)"
         )
-    return showers
+    return int(showers[0]), int(showers[1])

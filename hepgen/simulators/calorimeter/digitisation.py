@@ -90,8 +90,8 @@ def digitise(signal: Tensor, step: float, bits: int, pedestal: int, threshold: f
     not above the threshold are zero. A threshold of zero keeps all, negative ones too.
 
     >>> signal = torch.tensor([-0.004, 0.0112, 3.0, 99.0])
-    >>> digitise(signal, step=0.01, bits=10, pedestal=20, threshold=0.0)
-    tensor([-0.0000,  0.0100,  3.0000, 10.0300])
+    >>> digitise(signal, step=0.01, bits=8, pedestal=20, threshold=0.0)
+    tensor([-0.0000,  0.0100,  2.3500,  2.3500])
     """
     counts = (signal / step).round().clamp(-pedestal, 2**bits - 1 - pedestal)
     reading = counts * step

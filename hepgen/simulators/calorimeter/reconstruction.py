@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class CalorimeterReconstruction(Stage):
         threshold: Readings above it are kept, GeV; 0 keeps every cell.
     """
 
-    geometry: Geometry = Geometry()
+    geometry: Geometry = field(default_factory=Geometry)
     adc_step: float = 0.001
     adc_bits: int = 16
     pedestal: int = 100
@@ -85,7 +85,7 @@ class CalorimeterReconstruction(Stage):
         Arguments:
             reading: GeV, zero where nothing is read, shape ``(*, voxels)``.
         """
-        image = reading.unflatten(-1, self.geometry.shape)
+        image = reading.reshape(*reading.shape[:-1], *self.geometry.shape)
         total = image.sum((-3, -2, -1))
         depth, eta, phi = self.geometry.middles
         t, long = moments(image.sum((-2, -1)), depth)

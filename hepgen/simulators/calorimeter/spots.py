@@ -42,9 +42,7 @@ class RadialProfile:
     weight: Tensor
 
     @classmethod
-    def at(
-        cls, energy: Tensor, tau: Tensor, material: Material = LEAD_TUNGSTATE
-    ) -> RadialProfile:
+    def at(cls, energy: Tensor, tau: Tensor, material: Material = LEAD_TUNGSTATE) -> RadialProfile:
         r"""The profile at depth τ, in units of the shower's own mean depth.
 
         .. math::
@@ -142,7 +140,7 @@ class Spots(Stage):
         rates = self.rates(state, parameters).clamp_min(LEAST_RATE)
         drawn = pyro.sample("spots", Poisson(rates, validate_args=False).to_event(1))
         cells, beside = drawn.split((self.geometry.voxels, self.geometry.layers), dim=-1)
-        inside = cells.unflatten(-1, (self.geometry.layers, -1))
+        inside = cells.reshape(*beside.shape, -1)
         total = inside.sum(-1) + beside
         share = (inside / total.clamp_min(1)[..., None]).flatten(-2)
         # A layer without a spot is lost with its energy.
@@ -162,9 +160,9 @@ class Spots(Stage):
         layers, energy = self.geometry.layers, parameters["energy"]
         number = 93 * math.log(self.material.z) * energy**0.876
         share, radial = self._slices(state, energy)
-        weight = (number[..., None] * share).unflatten(-1, (layers, -1))
-        core, tail, p = (
-            v.unflatten(-1, (layers, -1)) for v in (radial.core, radial.tail, radial.weight)
+        weight, core, tail, p = (
+            value.reshape(*value.shape[:-1], layers, self.slices)
+            for value in (number[..., None] * share, radial.core, radial.tail, radial.weight)
         )
         x, y = self._edges(parameters)
         corners = torch.zeros((), dtype=torch.float64)
