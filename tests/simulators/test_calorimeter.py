@@ -285,7 +285,7 @@ def test_a_saturated_cell_stays_at_the_top() -> None:
 #: Nothing leaks, and every cell is kept: what is left is what was put in.
 WHOLE = {
     "layers": 4, "eta_cells": 2, "phi_cells": 2, "depth": 80.0, "cell_size": 5000.0, "slices": 1,
-    "light_yield": 1000.0, "threshold": 0.0, "adc_bits": 24,
+    "light_yield": 1000.0, "threshold": 0.0, "adc_bits": 24, "adc_step": 0.01,
 }  # fmt: skip
 INPUT = {"sampling_term": 0.1, "constant_term": 0.02, "noise": 0.05}
 

@@ -91,7 +91,7 @@ def digitise(signal: Tensor, step: float, bits: int, pedestal: int, threshold: f
 
     >>> signal = torch.tensor([-0.004, 0.0112, 3.0, 99.0])
     >>> digitise(signal, step=0.01, bits=8, pedestal=20, threshold=0.0)
-    tensor([-0.0000,  0.0100,  2.3500,  2.3500])
+    tensor([-0.0000, 0.0100, 2.3500, 2.3500])
     """
     counts = (signal / step).round().clamp(-pedestal, 2**bits - 1 - pedestal)
     reading = counts * step
