@@ -243,7 +243,7 @@ def show(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a ROOT file, a workflow (with its defaults) or a model folder."""
+    """Show what is in a ROOT or HDF5 file, a workflow (with its defaults) or a model folder."""
     from hepgen.pipeline.show import show as describe
 
     facts, words = describe(target, overrides or [])

@@ -15,6 +15,7 @@ from hepgen.io.hdf5 import ImageReader
 from hepgen.io.root import read
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
+from hepgen.pipeline.show import show
 from hepgen.pipeline.simulate import simulate_to_root
 from hepgen.simulators.campaign import Campaign
 
@@ -70,3 +71,10 @@ def test_what_images_cannot_hold_is_refused_before_anything_is_simulated(tmp_pat
         with pytest.raises(InputError, match="nothing but energies and showers"):
             simulate(tmp_path / "a.hdf5", dataclasses.replace(CAMPAIGN, **more))
     assert not list(tmp_path.iterdir())
+
+
+def test_show_says_what_is_in_it(tmp_path: Path) -> None:
+    simulate(tmp_path / "a.h5")
+    facts, words = show(str(tmp_path / "a.h5"))
+    assert (facts["images"], facts["shape"]) == (300, [10, 12, 12])
+    assert "300 images of 10 x 12 x 12 voxels\n  genEventCount = 300" in words

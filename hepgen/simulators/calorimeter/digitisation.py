@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
-from hepgen.simulators.calorimeter.spots import LEAST_RATE
+from hepgen.simulators.calorimeter.counts import LEAST_RATE
 from hepgen.simulators.distributions import Padded, RelativeLogNormal
 from hepgen.simulators.stage import Stage, State
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pyro
 import torch
-from pyro.distributions import Poisson
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
+from hepgen.simulators.calorimeter.counts import SpotCounts
 from hepgen.simulators.calorimeter.material import LEAD_TUNGSTATE, Geometry, Material
 from hepgen.simulators.calorimeter.profile import ENERGY, LongitudinalMoments, deposited
 from hepgen.simulators.stage import Stage, State
@@ -20,9 +20,6 @@ from hepgen.simulators.stage import Stage, State
 IMPACT_ETA = Parameter("impact_eta", 0.0, "cell", label=r"$\eta_0$", low=-2.0, high=2.0)
 IMPACT_PHI = Parameter("impact_phi", 0.0, "cell", label=r"$\phi_0$", low=-2.0, high=2.0)
 SHOWER_WIDTH = Parameter("shower_width", 1.0, label=r"$r_\mathrm{width}$", low=0.3, high=3.0)
-
-#: A cell with less than this mean number of spots gets none: the law stays smooth in θ.
-LEAST_RATE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -108,10 +105,10 @@ class Spots(Stage):
     out. The radial profile is that of the middle of a slice.
 
     A spot carries the energy of its layer over the number of spots in the layer, so that
-    spots move energy about in a layer and not between layers. What falls beside the cells is
-    lost, as is a layer without any spot.
+    spots move energy about in a layer and not between layers. So that no energy is lost, the
+    numbers are drawn given that a layer has a spot. What falls beside the cells is lost.
 
-    Site: ``spots``, the counts of the cells, then of what falls beside them in each layer,
+    Site: ``spots``, for each layer the counts of its cells and of what falls beside them,
     shape ``(G, E, voxels + layers)``.
 
     Arguments:
@@ -137,15 +134,11 @@ class Spots(Stage):
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Draw the number of spots in every cell, and share the energy of the layers."""
-        rates = self.rates(state, parameters).clamp_min(LEAST_RATE)
-        drawn = pyro.sample("spots", Poisson(rates, validate_args=False).to_event(1))
-        cells, beside = drawn.split((self.geometry.voxels, self.geometry.layers), dim=-1)
-        inside = cells.reshape(*beside.shape, -1)
-        total = inside.sum(-1) + beside
-        share = (inside / total.clamp_min(1)[..., None]).flatten(-2)
-        # A layer without a spot is lost with its energy.
-        energy = self._layer_energy(state, parameters) * (total > 0)
-        return state | {"layer_deposit": energy, "cell_share": share}
+        law = SpotCounts(self.rates(state, parameters))
+        drawn = pyro.sample("spots", law).reshape(law.rates.shape)
+        share = drawn / drawn.sum(-1, keepdim=True).clamp_min(1)
+        energy = self._layer_energy(state, parameters)
+        return state | {"layer_deposit": energy, "cell_share": share[..., :-1].flatten(-2)}
 
     def _layer_energy(self, state: State, parameters: Mapping[str, Tensor]) -> Tensor:
         depth = (self.geometry.edges() - state["shower_start"][..., None]).clamp_min(0)
@@ -153,9 +146,9 @@ class Spots(Stage):
         return parameters["energy"][..., None] * shares.clamp_min(0)
 
     def rates(self, state: State, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The mean number of spots in each cell, and beside them in each layer.
+        """The mean number of spots in each cell of each layer, and last beside them.
 
-        Shape ``(G, E, voxels + layers)``.
+        Shape ``(G, E, layers, cells + 1)``.
         """
         layers, energy = self.geometry.layers, parameters["energy"]
         number = 93 * math.log(self.material.z) * energy**0.876
@@ -172,7 +165,7 @@ class Spots(Stage):
                 corners = corners + scale * corner(x, y, radius[..., s, None, None])
         cells = corners.diff(dim=-1).diff(dim=-2)
         beside = weight.sum(-1) - cells.sum((-2, -1))
-        return torch.cat([cells.flatten(-3), beside], dim=-1)
+        return torch.cat([cells.flatten(-2), beside[..., None]], dim=-1)
 
     def _slices(self, state: State, energy: Tensor) -> tuple[Tensor, RadialProfile]:
         """The share of each slice in the spots, and its radial profile."""
