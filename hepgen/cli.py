@@ -132,7 +132,10 @@ def infer(
 @app.command()
 def simulate(
     workflow: WorkflowArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="the ROOT file to write")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="the file to write: .root, or .hdf5 for images"),
+    ],
     events: Annotated[
         str, typer.Option("-n", "--events", help="events to generate, e.g. 1e6")
     ] = "1e5",
@@ -160,7 +163,7 @@ def simulate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate events into a ROOT file."""
+    """Simulate events into a ROOT file, or calorimeter images into an HDF5 file."""
     from hepgen.pipeline.requests import simulation_campaign
     from hepgen.pipeline.simulate import simulate_to_root
 
@@ -240,7 +243,7 @@ def show(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a ROOT file, a workflow (with its defaults) or a model folder."""
+    """Show what is in a ROOT or HDF5 file, a workflow (with its defaults) or a model folder."""
     from hepgen.pipeline.show import show as describe
 
     facts, words = describe(target, overrides or [])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hepgen.config import to_toml
 from hepgen.errors import FileError
+from hepgen.io.hdf5 import ImageReader
 from hepgen.io.root import FileDescription, describe
 from hepgen.io.sources import resolve
 from hepgen.pipeline.data import find
 from hepgen.pipeline.session import Session
+from hepgen.pipeline.simulate import IMAGE_SUFFIXES
 from hepgen.results import Check, InferenceResult, ParameterEstimate, rounded
 
 
@@ -31,6 +33,8 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
     if path.is_dir() and not list(path.glob("*.root")):
         raise FileError(f"{target} is a folder without model.json or ROOT files; expected a "
                         "workflow (.toml), a ROOT file or a model folder")  # fmt: skip
+    if path.suffix in IMAGE_SUFFIXES:
+        return _images(ImageReader(find(target)))
     source = resolve([find(target)])[0]
     return _root(describe(source))
 
@@ -43,6 +47,18 @@ def _model(path: Path) -> tuple[Any, str]:
     return content, json.dumps(content, indent=1)
 
 
+def _images(file: ImageReader) -> tuple[Any, str]:
+    facts = {"path": str(file.path), "images": len(file), "shape": list(file.shape),
+             "metadata": file.metadata}  # fmt: skip
+    lines = [str(file.path), f"  {len(file)} images of {' x '.join(map(str, file.shape))} voxels"]
+    return facts, "\n".join(lines + _simple(file.metadata))
+
+
+def _simple(metadata: Mapping[str, Any]) -> list[str]:
+    simple = {k: v for k, v in metadata.items() if isinstance(v, (int, float, str))}
+    return [f"  {name} = {value}" for name, value in simple.items()]
+
+
 def _root(file: FileDescription) -> tuple[Any, str]:
     facts: dict[str, Any] = {"path": file.path, "trees": {}, "metadata": dict(file.metadata)}
     lines = [file.path]
@@ -53,8 +69,7 @@ def _root(file: FileDescription) -> tuple[Any, str]:
         lines.append(f"  {tree.kind} {tree.name}: {tree.entries} entries")
         width = max((len(name) for name in tree.branches), default=0)
         lines += [f"    {name:<{width}}  {kind}" for name, kind in tree.branches.items()]
-    simple = {k: v for k, v in file.metadata.items() if isinstance(v, (int, float, str))}
-    lines += [f"  {name} = {value}" for name, value in simple.items()]
+    lines += _simple(file.metadata)
     return facts, "\n".join(lines)
 
 

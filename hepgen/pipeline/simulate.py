@@ -1,4 +1,4 @@
-"""Simulate: the blocks of a campaign, through an engine, into a store or a ROOT file."""
+"""Simulate: the blocks of a campaign, through an engine, into a store or a file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from hepgen.simulators.campaign import Block, Campaign
 
 WORTH_A_WORKER = 1_000_000
 """Events for which it pays to start another process."""
+
+IMAGE_SUFFIXES = (".hdf5", ".h5")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ def simulate_to_root(
 ) -> dict[str, Any]:
     """Simulate a campaign, or one shard of it, into one ROOT file.
 
+    A name that ends in ``.hdf5`` or ``.h5`` asks for the images of a calorimeter instead, in the
+    layout of the CaloChallenge.
+
     Blocks are first stored beside the output, so that a stopped simulation goes on where it
     was, and are removed when the file is complete.
 
@@ -106,18 +111,46 @@ def simulate_to_root(
 
     Raises:
         FileError: The output exists, or cannot be written.
+        InputError: Images are asked for, and there are none, or more than images.
     """
+    if output.suffix in IMAGE_SUFFIXES:
+        _check_images(campaign, output)
     if output.exists() and not overwrite:
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     blocks = shard_blocks(campaign, shard)
     store = BlockStore(output.with_name(output.name + ".blocks"), campaign.identity())
     run_campaign(campaign, store, jobs=jobs, monitor=monitor, blocks=blocks)
-    runs = _write_root(campaign, store, output, blocks, provenance, monitor, overwrite)
+    runs = _write(campaign, store, output, blocks, provenance, monitor, overwrite)
     store.remove()
     return runs
 
 
-def _write_root(
+def _check_images(campaign: Campaign, output: Path) -> None:
+    """Refuse, before anything is simulated, what a file of images cannot hold."""
+    if campaign.chain.image is None:
+        raise InputError(
+            f"{output}: {output.suffix} is for calorimeter images, and the process "
+            f"{campaign.chain.name!r} makes none; give a name that ends in .root"
+        )
+    if campaign.latents or campaign.scores or campaign.ratios:
+        raise InputError(
+            f"{output}: a file of images holds nothing but energies and showers; write latents, "
+            "scores and ratios (--latents, --augment) to a name that ends in .root"
+        )
+
+
+def _writer(campaign: Campaign, output: Path, overwrite: bool) -> Any:
+    """What writes the file that the name asks for."""
+    if output.suffix in IMAGE_SUFFIXES and campaign.chain.image is not None:
+        from hepgen.io.hdf5 import ImageWriter
+
+        return ImageWriter(output, campaign.chain.image, overwrite=overwrite)
+    from hepgen.io.root import RootWriter
+
+    return RootWriter(output, overwrite=overwrite)
+
+
+def _write(
     campaign: Campaign,
     store: BlockStore,
     output: Path,
@@ -126,13 +159,11 @@ def _write_root(
     monitor: Monitor,
     overwrite: bool,
 ) -> dict[str, Any]:
-    from hepgen.io.root import RootWriter
-
     generated = selected = kept = 0
     total_weight = 0.0
     failures: list[dict[str, Any]] = []
     with (
-        RootWriter(output, overwrite=overwrite) as writer,
+        _writer(campaign, output, overwrite) as writer,
         monitor.task(f"write {output.name}", len(blocks), "blocks") as update,
     ):
         for done, (number, block) in enumerate(_blocks(store, blocks), start=1):

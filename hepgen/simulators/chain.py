@@ -51,6 +51,7 @@ class Chain:
         observables: The columns that a detector would record, each with (unit, label).
         name: Of the process.
         options: What it was made with, as plain values, for provenance.
+        image: The shape of the images that the columns ``Cell_*`` are of, if they are.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Chain:
         observables: Mapping[str, tuple[str, str]] | None = None,
         name: str = "chain",
         options: Mapping[str, Any] | None = None,
+        image: tuple[int, int, int] | None = None,
     ) -> None:
         self.stages = tuple(stages)
         self.observables = dict(observables or {})
         self.name = name
         self.options = dict(options or {})
+        self.image = image
         self._check_wiring()
 
     def _check_wiring(self) -> None:

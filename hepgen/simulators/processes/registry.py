@@ -9,10 +9,15 @@ from typing import Any
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes.calo_shower import calo_shower
 from hepgen.simulators.processes.dijet_bump import dijet_bump
 from hepgen.simulators.processes.zmumu import zmumu
 
-PROCESSES: dict[str, Callable[..., Chain]] = {"zmumu": zmumu, "dijet_bump": dijet_bump}
+PROCESSES: dict[str, Callable[..., Chain]] = {
+    "zmumu": zmumu,
+    "dijet_bump": dijet_bump,
+    "calo_shower": calo_shower,
+}
 
 
 def process(name: str, **options: Any) -> Chain:

@@ -1,0 +1,307 @@
+"""Calorimeter images in and out, in the layout of the CaloChallenge. Only here is h5py known.
+
+A file has the datasets ``incident_energies``, shape ``(N, 1)``, and ``showers``, shape
+``(N, n_voxels)``, both float32 in MeV (Krause et al., arXiv:2410.21611). Writing is atomic: a
+file appears under its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hepgen.errors import DataError, FileError, HepgenError, nearest
+from hepgen.events import THETA, Events
+from hepgen.images import dense_images
+from hepgen.io.root.failures import writing
+from hepgen.results import to_json
+
+ENERGIES, SHOWERS, PROVENANCE = "incident_energies", "showers", "hepgen_provenance"
+INCIDENT = THETA + "energy"
+MEV = 1000.0
+_CHUNK_BYTES = 2**18
+
+
+class ImageWriter:
+    """Writes the images of events to an HDF5 file, chunk by chunk, as a context manager.
+
+    Images are rebuilt from the cells that were read; an event without any is an image of zeros.
+    The file appears under its name when the context is left without an error, and not at
+    all otherwise.
+
+    Arguments:
+        path: The file to make, in a folder that exists.
+        shape: Of an image: layers, cells in η, cells in φ, the last fastest.
+        overwrite: Replace a file that is there.
+
+    Raises:
+        FileError: The file exists, its folder does not, or the disk is full.
+        DataError: A cell is not in the image, an energy is not finite, or nothing was written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "out.hdf5"
+    >>> with ImageWriter(path, (1, 1, 2)) as writer:
+    ...     writer.write(Events.from_columns({
+    ...         "theta_energy": [10.0], "Cell_index": [[1]], "Cell_energy": [[9.5]]}))
+    >>> ImageReader(path).read().showers
+    array([[   0., 9500.]], dtype=float32)
+    """
+
+    def __init__(self, path: str | Path, shape: Sequence[int], *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self.shape = tuple(shape)
+        self.overwrite = overwrite
+        self.entries = 0
+        self._metadata: dict[str, Any] = {}
+        self._check_path()
+
+    @property
+    def voxels(self) -> int:
+        """Of an image."""
+        return int(np.prod(self.shape))
+
+    def _check_path(self) -> None:
+        if not self.path.parent.is_dir():
+            raise FileError(f"{self.path}: there is no folder {str(self.path.parent)!r}; make it")
+        if self.path.is_dir():
+            raise FileError(f"{self.path} is a folder; expected the name of a file")
+        if self.path.exists() and not self.overwrite:
+            raise FileError(
+                f"{self.path} exists; remove it, or allow it to be replaced (overwrite=True)"
+            )
+
+    def __enter__(self) -> ImageWriter:
+        self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        with writing(self.path):
+            self._handle = self._part.open("x+b", buffering=0)
+        self._disk = Disk(self._handle)
+        self._file = h5py.File(self._disk, "w")
+        for name, width in ((ENERGIES, 1), (SHOWERS, self.voxels)):
+            self._file.create_dataset(
+                name, shape=(0, width), maxshape=(None, width), dtype=np.float32,
+                chunks=(max(1, _CHUNK_BYTES // (4 * width)), width), compression="gzip",
+                compression_opts=1, shuffle=True,
+            )  # fmt: skip
+        self._file[SHOWERS].attrs["shape"] = self.shape
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._handle.close()
+            self._part.unlink(missing_ok=True)
+
+    def write(self, events: Events) -> None:
+        """Write the images of events: any number.
+
+        Arguments:
+            events: With ``theta_energy``, ``Cell_index`` and ``Cell_energy``, in GeV.
+        """
+        energies = events.flat([INCIDENT]) * MEV
+        showers = dense_images(events, self.voxels) * MEV
+        for name, values in ((ENERGIES, energies), (SHOWERS, showers)):
+            if not np.isfinite(values).all():
+                raise DataError(f"{self.path}: {name} that are NaN or infinite; check the events")
+            data = self._file[name]
+            data.resize(self.entries + len(events), axis=0)
+            data[self.entries :] = values
+        self.entries += len(events)
+        self._check_disk()
+
+    def metadata(self, entries: Mapping[str, Any]) -> None:
+        """Note what the images need to be used, as JSON in the string ``hepgen_provenance``."""
+        self._metadata.update(entries)
+
+    def _finish(self) -> None:
+        if not self.entries:
+            raise DataError(f"{self.path}: no events were written to it")
+        self._file[PROVENANCE] = to_json(self._metadata, indent=None)
+        self._file.close()
+        self._check_disk()
+        with writing(self.path):
+            os.fsync(self._handle.fileno())
+            self._check_path()
+            self._part.replace(self.path)
+
+    def _check_disk(self) -> None:
+        if self._disk.error is not None:
+            with writing(self.path):
+                raise self._disk.error
+
+
+class Disk:
+    """A file as HDF5 sees it: one that never fails.
+
+    A write that fails makes HDF5 crash the process when the file is closed. So what does not
+    fit is kept in memory, enough to close, and the first error is there to be raised.
+
+    Arguments:
+        handle: An unbuffered binary file.
+    """
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self.handle = handle
+        self.error: OSError | None = None
+        self._position = 0
+        self._lost: list[tuple[int, bytes]] = []
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end()}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        """The byte it is at."""
+        return self._position
+
+    def _end(self) -> int:
+        return max([os.fstat(self.handle.fileno()).st_size, *(o + len(b) for o, b in self._lost)])
+
+    def write(self, data: Any) -> int:
+        """Write all of it, to the file or, from the first error on, to memory."""
+        content = bytes(data)
+        done = 0
+        if self.error is None:
+            try:
+                self.handle.seek(self._position)
+                while done < len(content):
+                    done += self.handle.write(content[done:])
+            except OSError as error:
+                self.error = error
+        if done < len(content):
+            self._lost.append((self._position + done, content[done:]))
+        self._position += len(content)
+        return len(content)
+
+    def read(self, size: int) -> bytes:
+        """As many bytes as there are, up to a number."""
+        start, stop = self._position, min(self._position + size, self._end())
+        self.handle.seek(start)
+        content = bytearray(
+            self.handle.read(max(stop - start, 0)).ljust(max(stop - start, 0), b"\0")
+        )
+        for offset, lost in self._lost:
+            low, high = max(offset, start), min(offset + len(lost), stop)
+            if low < high:
+                content[low - start : high - start] = lost[low - offset : high - offset]
+        self._position = start + len(content)
+        return bytes(content)
+
+    def truncate(self, size: int) -> int:
+        """Cut the file, or make it longer."""
+        if self.error is None:
+            try:
+                self.handle.truncate(size)
+            except OSError as error:
+                self.error = error
+        return size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Calorimeter images, in MeV.
+
+    Arguments:
+        incident_energies: Shape ``(N, 1)``.
+        showers: Shape ``(N, n_voxels)``.
+    """
+
+    incident_energies: NDArray[np.float32]
+    showers: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.showers)
+
+
+class ImageReader:
+    """The images of a file in the CaloChallenge layout, a chunk at a time; iterate as often as
+    needed.
+
+    Arguments:
+        path: The file.
+        step_size: Images in a chunk.
+
+    Raises:
+        FileError: It is missing, broken, or of another layout.
+        DataError: While reading, a value is NaN or infinite.
+    """
+
+    def __init__(self, path: str | Path, step_size: int = 4096) -> None:
+        self.path = Path(path)
+        self.step_size = step_size
+        with self._open() as file:
+            self.entries, self.voxels = _checked(file, self.path)
+            self.shape = tuple(int(n) for n in file[SHOWERS].attrs.get("shape", (self.voxels,)))
+            noted = file[PROVENANCE][()] if PROVENANCE in file else b"{}"
+            self.metadata: dict[str, Any] = json.loads(noted)
+
+    def __len__(self) -> int:
+        return self.entries
+
+    def __iter__(self) -> Iterator[Images]:
+        for start in range(0, self.entries, self.step_size):
+            yield self.read(start, min(start + self.step_size, self.entries))
+
+    def read(self, start: int = 0, stop: int | None = None) -> Images:
+        """The images of some rows; all by default."""
+        with self._open() as file:
+            parts = [np.asarray(file[n][start:stop], np.float32) for n in (ENERGIES, SHOWERS)]
+        for name, values in zip((ENERGIES, SHOWERS), parts, strict=True):
+            if wrong := int((~np.isfinite(values)).sum()):
+                raise DataError(f"{self.path}: {wrong} values of {name} are NaN or infinite")
+        return Images(*parts)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        """The file, with whatever h5py says about it as a FileError."""
+        try:
+            with h5py.File(self.path, "r") as file:
+                yield file
+        except HepgenError:
+            raise
+        except FileNotFoundError as error:
+            raise FileError(f"no file {str(self.path)!r}") from error
+        except PermissionError as error:
+            raise FileError(f"{self.path}: no permission to read it") from error
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise FileError(
+                f"{self.path}: cannot be read as an HDF5 file; it may be truncated or of another "
+                f"kind ({' '.join(str(error).split())[:160]})"
+            ) from error
+
+
+def _checked(file: Any, path: Path) -> tuple[int, int]:
+    """Images and voxels of a file, whose layout is that of the CaloChallenge."""
+    for name in (ENERGIES, SHOWERS):
+        if not isinstance(file.get(name), h5py.Dataset):
+            raise FileError(f"{path}: no dataset {name!r}; {nearest(name, file)}")
+    energies, showers = file[ENERGIES].shape, file[SHOWERS].shape
+    if len(showers) != 2 or energies != (showers[0], 1):
+        raise FileError(
+            f"{path}: {ENERGIES} of shape {energies} and {SHOWERS} of shape {showers}; expected "
+            "(N, 1) and (N, n_voxels)"
+        )
+    return int(showers[0]), int(showers[1])

@@ -1,0 +1,1 @@
+"""A segmented homogeneous calorimeter: shower profile, spots, digitisation, reconstruction."""
