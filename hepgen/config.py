@@ -212,9 +212,7 @@ class Workflow(Section):
 
     name: str = Field(description="of the run folder; by default that of the file")
     title: str = Field(default="", description="of the report")
-    process: str = Field(
-        description='the chain, by name; `"stages"`: only the stages of this file'
-    )
+    process: str = Field(description='the chain, by name; `"stages"`: only the stages of this file')
     chain: dict[str, Any] = Field(default_factory=dict, description="options of the process")
     stages: list[StageEntry] = Field(default_factory=list)
     parameters: dict[str, ParameterEntry] = Field(default_factory=dict)
@@ -326,8 +324,8 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, type[Section]] = {
         "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
         "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
-        "stages": StageEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry, "inference": InferenceEntry,
-        "calibration": CalibrationEntry, "checks": ChecksEntry,
+        "stages": StageEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
+        "inference": InferenceEntry, "calibration": CalibrationEntry, "checks": ChecksEntry,
     }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]
     fields = (tables[named[-1]] if named else Workflow).model_fields

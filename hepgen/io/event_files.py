@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest
@@ -75,7 +75,7 @@ class EventFile(ABC):
         if self._length == 0:
             raise FileError(f"{path}: no events in it; expected {self.kind}")
 
-    def count(self, file: IO[bytes]) -> int:
+    def count(self, file: Iterable[bytes]) -> int:
         """The number of events, from the lines alone."""
         return sum(line.lstrip().startswith(self.mark) for line in file)
 
@@ -184,7 +184,7 @@ def _brief(error: Exception) -> str:
     return words if known else f"{type(error).__name__}: {words}"
 
 
-def uncompressed(path: Path) -> IO[bytes]:
+def uncompressed(path: Path) -> IO[bytes] | gzip.GzipFile:
     """The content of a file, possibly compressed by gzip."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class HepMCFile(EventFile):
             if len(first.weights) > 1:
                 self.weights = {WEIGHTS: _names(first)}
 
-    def count(self, file: IO[bytes]) -> int:
+    def count(self, file: Iterable[bytes]) -> int:
         """The number of events, and whether their lines are whole.
 
         HepMC's own reader takes what is no number for 0, makes room for as many particles as a

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class LHEFile(EventFile):
             name: list(ids.values()) for name, ids in self._groups.items()
         }
 
-    def count(self, file: IO[bytes]) -> int:
+    def count(self, file: Iterable[bytes]) -> int:
         """The number of events, from the lines alone; the last line has to be there."""
         events, last = 0, b""
         for line in file:

@@ -99,8 +99,9 @@ class Session:
 
     def _no_parameter(self, name: str) -> str:
         if self._replaced(name):
+            generator = self.workflow.chain["generator"]
             return (
-                f"parameters.{name}: with generator = {self.workflow.chain['generator']!r} no stage of the chain "
+                f"parameters.{name}: with generator = {generator!r} no stage of the chain "
                 f"{self.chain.name!r} has this parameter: it is one of a built-in stage that the "
                 f"generator replaces; remove it (--set parameters.{name}={{}}), or use "
                 'generator = "builtin"'

@@ -57,7 +57,9 @@ def run_campaign(
     if not missing:
         return
     # A worker takes seconds to start, in which this process simulates a million events.
-    jobs = min(jobs, max(1, len(missing) * campaign.block_size // WORTH_A_WORKER))
+    own = [stage.worth_a_worker for stage in campaign.chain.stages]
+    worth = min([WORTH_A_WORKER, *(events for events in own if events is not None)])
+    jobs = min(jobs, max(1, len(missing) * campaign.block_size // worth))
     done = (len(wanted) - len(missing)) * campaign.block_size
     with (
         monitor.task(title, len(wanted) * campaign.block_size, "events") as update,
@@ -185,7 +187,9 @@ def _cross_section(campaign: Campaign, notes: Sequence[tuple[int, Mapping[str, A
     """
     if campaign.varies:
         return float("nan")
-    measured = [(n, note["cross_section_pb"]) for n, note in notes if "cross_section_pb" in note]
+    measured = [
+        (n, float(note["cross_section_pb"])) for n, note in notes if "cross_section_pb" in note
+    ]
     if measured:
         return sum(n * value for n, value in measured) / sum(n for n, _ in measured)
     values = campaign.parameters.values(None, **campaign.fixed)

@@ -18,7 +18,6 @@ from hepgen.errors import HepgenError, WorkflowError, nearest
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.stage import Stage
 
-
 #: The files of the modules that were imported for workflows, with their digests.
 _IMPORTED: dict[str, tuple[str, str]] = {}
 
@@ -43,7 +42,7 @@ def with_stages(chain: Chain, entries: Sequence[StageEntry], folder: Path) -> Ch
         cls = _imported(entry.where, folder)
         stage = _made(cls, entry)
         _place(stages, stage, entry)
-        observables |= stage.observables
+        observables |= stage.outputs
         source = {"import": entry.where, "options": entry.options, "sha256": _digest(cls)}
         notes.append(source)
     provided = {column for stage in stages for column in stage.provides}
@@ -153,8 +152,7 @@ def _place(stages: list[Stage], stage: Stage, entry: StageEntry) -> None:
         first, last = _index(stages, names[0]), _index(stages, names[-1])
         if [s.name for s in stages[first : last + 1]] != names:
             raise WorkflowError(
-                f"stages.replace = {names}: expected stages in a row, of "
-                f"{[s.name for s in stages]}"
+                f"stages.replace = {names}: expected stages in a row, of {[s.name for s in stages]}"
             )
         stages[first : last + 1] = [stage]
     elif entry.before is not None:

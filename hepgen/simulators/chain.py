@@ -138,9 +138,7 @@ class Chain:
             stage.failures()
             stage.notes()
         with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder:
-            state = self._model(
-                parameters, n, lambda name: stream(seed, name, block), block, first
-            )
+            state = self._model(parameters, n, lambda name: stream(seed, name, block), block, first)
         nodes = {name: node for name, node in recorder.trace.nodes.items() if _is_site(node)}
         for name, node in nodes.items():
             _refuse_non_finite(node["value"], f"drew {name!r} =", node)

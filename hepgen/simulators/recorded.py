@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,13 +14,19 @@ from hepgen.simulators.stage import Stage, State
 from hepgen.simulators.unknown import columns
 
 
+@runtime_checkable
 class EventSource(Protocol):
     """A file of events, as :func:`hepgen.io.event_files.open_events` opens it."""
 
-    #: ``Parton`` or ``Particle``: what the columns of its particles begin with.
-    prefix: str
-    #: Columns of weights beside the nominal one.
-    weights: Mapping[str, list[str]]
+    @property
+    def prefix(self) -> str:
+        """``Parton`` or ``Particle``: what the columns of its particles begin with."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, list[str]]:
+        """Columns of weights beside the nominal one, each with the names of its entries."""
+        ...
 
     def __len__(self) -> int:
         """How many events it has."""
@@ -54,7 +60,7 @@ class FileEvents(Stage):
         self.source = source
         self.available = len(source)
         p = source.prefix
-        self.observables = {name: ("", "event weight") for name in source.weights}
+        self.outputs = dict.fromkeys(source.weights, ("", "event weight"))
         self.provides = (
             f"{p}_px", f"{p}_py", f"{p}_pz", f"{p}_e", f"{p}_id", f"n{p}",
             "hard_flavour", "weight", *source.weights,

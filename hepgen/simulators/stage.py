@@ -54,7 +54,9 @@ class Stage(ABC):
     #: The columns of measured events that :meth:`reconstruct` needs.
     measured: tuple[str, ...] = ()
     #: Columns that a detector would record, as name → (unit, label), beside the process's own.
-    observables: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    outputs: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    #: Events for which it pays to start another process; ``None``: as for the built-in stages.
+    worth_a_worker: int | None = None
     #: Whether the density of what it draws is known; else its events can only be sampled.
     has_density: bool = True
     #: How many events it can give, where they come from a file; ``None``: any number.

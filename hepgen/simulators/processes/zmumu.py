@@ -67,6 +67,4 @@ def zmumu(
             f"generator = {generator!r}; expected builtin, pythia, lhe:FILE or hepmc:FILE"
         )
     stages = [*first, MuonDetector(charge_flip), DimuonReconstruction(pt_min, eta_max, mass)]
-    return Chain(
-        stages, MUON_COLUMNS | DIMUON_COLUMNS | dict(first[0].observables), name="zmumu"
-    )
+    return Chain(stages, MUON_COLUMNS | DIMUON_COLUMNS | dict(first[0].outputs), name="zmumu")

@@ -35,18 +35,19 @@ class PythiaStage(Stage):
 
     name = "pythia"
     has_density = False
+    worth_a_worker = 20_000
     #: The setting that each parameter is.
     meaning: ClassVar[Mapping[str, str]] = {}
     #: The columns that :meth:`read` makes.
     columns: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, settings: Mapping[str, Setting]) -> None:
-        self.settings: dict[str, Setting] = dict(settings)
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings: dict[str, Any] = dict(settings)
         self._failures: list[Failure] = []
         self._notes: dict[str, Any] = {}
         if self.settings.get("UncertaintyBands:doVariations") in (True, "on", "true", "yes"):
-            self.observables = {PS_WEIGHT: ("", "weight of a shower variation")}
-        self.provides = (*self.columns, "weight", *self.observables)
+            self.outputs = {PS_WEIGHT: ("", "weight of a shower variation")}
+        self.provides = (*self.columns, "weight", *self.outputs)
 
     @abstractmethod
     def read(self, events: ak.Array) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class PythiaStage(Stage):
         weights = ak.to_numpy(ak.to_regular(events["info"]["weights"]))
         nominal = weights[:, :1]
         found = {"weight": weights[:, 0]}
-        if PS_WEIGHT in self.observables:
+        if PS_WEIGHT in self.outputs:
             found[PS_WEIGHT] = weights[:, 1:] / (nominal + (nominal == 0))
         return found
 
@@ -96,7 +97,7 @@ class PythiaStage(Stage):
             log.info("Pythia gave up %d events beside %d", len(generator.failed), n)
         self._failures += [Failure(self.name, first + i, why) for i, why in generator.failed]
         self._notes["cross_section_pb"] = generator.cross_section
-        if PS_WEIGHT in self.observables:
+        if PS_WEIGHT in self.outputs:
             self._notes[PS_WEIGHT] = generator.weight_names
 
     def failures(self) -> list[Failure]:

@@ -63,7 +63,7 @@ class PythiaDimuons(PythiaStage):
         self,
         sqrt_s: float = 7000.0,
         window: tuple[float, float] = (50.0, 150.0),
-        settings: Mapping[str, Setting] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         beams: dict[str, Setting] = {
             "Beams:eCM": sqrt_s,

@@ -39,7 +39,7 @@ class Generator:
         WorkflowError: A setting that Pythia does not know, or a value it does not take.
     """
 
-    def __init__(self, settings: Mapping[str, Setting], seed: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], seed: int) -> None:
         self.pythia = _module().Pythia("", False)
         #: Events that Pythia gave up, with the reason: the index of the one that took its place.
         self.failed: list[tuple[int, str]] = []
@@ -52,12 +52,12 @@ class Generator:
                 f"Pythia cannot start with the settings {dict(settings)}: {self.complaints()}"
             )
 
-    def _read(self, settings: Mapping[str, Setting]) -> None:
+    def _read(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
             if not self.pythia.readString(f"{name} = {_text(name, value)}", False):
                 raise WorkflowError(self._refusal(name, value))
 
-    def _refusal(self, name: str, value: Setting) -> str:
+    def _refusal(self, name: str, value: Any) -> str:
         settings = self.pythia.settings
         maps = (settings.getFlagMap, settings.getModeMap, settings.getParmMap, settings.getWordMap)
         known = [entry.name for get in maps for entry in get("").values()]
@@ -111,7 +111,7 @@ class Generator:
         return float(self.pythia.infoPython().sigmaGen()) * 1e9
 
 
-def _text(name: str, value: Setting) -> str:
+def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if not isinstance(value, (int, float, str)):

@@ -54,9 +54,7 @@ class PythiaParticles(PythiaStage):
         "Particle_px", "Particle_py", "Particle_pz", "Particle_e", "Particle_id",
     )  # fmt: skip
 
-    def __init__(
-        self, sqrt_s: float = 91.2, settings: Mapping[str, Setting] | None = None
-    ) -> None:
+    def __init__(self, sqrt_s: float = 91.2, settings: Mapping[str, Any] | None = None) -> None:
         super().__init__({**DEFAULTS, "Beams:eCM": sqrt_s, **(settings or {})})
 
     def read(self, events: ak.Array) -> dict[str, Any]:
