@@ -87,6 +87,13 @@ class StageEntry(Section):
     )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the class")
 
+    @field_validator("replace")
+    @classmethod
+    def _names_a_stage(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value == []:
+            raise ValueError("expected at least one stage")
+        return value
+
     @model_validator(mode="after")
     def _has_one_place(self) -> StageEntry:
         places = [p for p in ("replace", "before", "after") if getattr(self, p) is not None]

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import awkward as ak
 import numpy as np
@@ -184,7 +185,7 @@ def _brief(error: Exception) -> str:
     return words if known else f"{type(error).__name__}: {words}"
 
 
-def uncompressed(path: Path) -> IO[bytes] | gzip.GzipFile:
+def uncompressed(path: Path) -> BufferedIOBase:
     """The content of a file, possibly compressed by gzip."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"

@@ -55,16 +55,23 @@ class HepMCFile(EventFile):
             letter = line[:2]
             if letter not in (b"E ", b"P ", b"V "):
                 continue
-            with self.reading(events + (letter == b"E ")):
+            if letter == b"E ":
+                self._complete(events, left)
+                events, left = events + 1, UNSAID
+            with self.reading(events):
                 if not NUMBERS.fullmatch(line):
                     raise ValueError(f"expected numbers in the line {line[:80]!r}")
-                if letter == b"E ":
-                    _complete(left)
-                    events, left = events + 1, _declared(line)
-                left -= letter == b"P "
-        with self.reading(events):
-            _complete(left)
+                left = _declared(line) if letter == b"E " else left - (letter == b"P ")
+        self._complete(events, left)
         return events
+
+    def _complete(self, event: int, left: int) -> None:
+        """Refuse an event with more or fewer particles than its first line announced."""
+        with self.reading(event):
+            if left and left > UNSAID // 2:
+                raise ValueError(
+                    f"{abs(left)} particles {'fewer' if left > 0 else 'more'} than it says"
+                )
 
     def events(self) -> Iterator[Event]:
         """All events from the first on."""
@@ -107,11 +114,6 @@ def _declared(line: bytes) -> int:
     if int(words[3]) > MOST_PARTICLES or int(words[2]) > MOST_PARTICLES:
         raise ValueError(f"{int(words[3])} particles; at most {MOST_PARTICLES} are read")
     return int(words[3])
-
-
-def _complete(left: int) -> None:
-    if left and left > UNSAID // 2:
-        raise ValueError(f"{abs(left)} particles {'fewer' if left > 0 else 'more'} than it says")
 
 
 def _gev(record: Any) -> float:

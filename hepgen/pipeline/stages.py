@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.machinery
 import inspect
 import pickle
 import sys
@@ -77,7 +78,7 @@ def _imported(where: str, folder: Path) -> type[Stage]:
         raise WorkflowError(f"stages.import = {where!r}: expected 'module:Class'")
     with importing(str(folder)):
         importlib.invalidate_caches()
-        _forget_others(module, folder)
+        _forget_others(module)
         try:
             loaded = importlib.import_module(module)
             _remember(module)
@@ -97,23 +98,23 @@ def _imported(where: str, folder: Path) -> type[Stage]:
     return found
 
 
-def _forget_others(module: str, folder: Path) -> None:
+def _forget_others(module: str) -> None:
     """Forget modules of this name of another workflow, or as they were before they were edited."""
-    mine = _package(module)
-    known = {name: _IMPORTED[name] for name in mine if name in _IMPORTED}
-    if any(not _is_current(*file, folder) for file in known.values()):
+    top = module.partition(".")[0]
+    known = {name: _IMPORTED[name] for name in _package(module) if name in _IMPORTED}
+    spec = importlib.machinery.PathFinder.find_spec(top)
+    here = spec and (spec.origin or next(iter(spec.submodule_search_locations or ()), None))
+    moved = top in known and known[top][0] != here
+    if moved or any(_file_digest(place) != digest for place, digest in known.values()):
         for name in known:
             del sys.modules[name], _IMPORTED[name]
 
 
-def _is_current(file: str, digest: str, folder: Path) -> bool:
-    return Path(file).is_relative_to(folder) and _file_digest(file) == digest
-
-
 def _remember(module: str) -> None:
     for name, loaded in _package(module).items():
-        if file := getattr(loaded, "__file__", None):
-            _IMPORTED[name] = (file, _file_digest(file))
+        # A package without __init__.py has a folder in the place of a file.
+        place = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), "")
+        _IMPORTED[name] = (place, _file_digest(place))
 
 
 def _package(module: str) -> dict[str, ModuleType]:

@@ -291,7 +291,7 @@ def test_particles_are_stable_and_of_integer_type(hadrons: Trace) -> None:
     known = {211, 321, 2212, 2112, 130, 310, 22, 11, 13, 12, 14, 16}
     # Long-lived hyperons are stable to Pythia, as other particles are to a detector.
     known |= {3122, 3222, 3112, 3312, 3322, 3334, 111}
-    assert set(identity.abs().unique().tolist()) <= known | {0}
+    assert set(identity.abs().flatten().tolist()) <= known | {0}
 
 
 def test_charged_multiplicity_at_the_z(hadrons: Trace) -> None:
@@ -309,7 +309,7 @@ def test_flavours_of_the_primary_quarks(hadrons: Trace) -> None:
     """R_b = 0.216 and R_c = 0.172 at the Z pole: within 4 binomial standard errors."""
     flavour = hadrons.state["hard_flavour"]
 
-    assert set(flavour.unique().tolist()) == {1, 2, 3, 4, 5}
+    assert set(flavour.flatten().tolist()) == {1, 2, 3, 4, 5}
     for pdg, share in ((5, 0.216), (4, 0.172)):
         found = (flavour == pdg).double().mean().item()
         assert abs(found - share) < 4 * (share * (1 - share) / 1000) ** 0.5

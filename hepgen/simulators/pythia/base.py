@@ -11,7 +11,7 @@ import awkward as ak
 import torch
 from torch import Tensor
 
-from hepgen.simulators.pythia.generator import LARGEST_SEED, Generator, Setting
+from hepgen.simulators.pythia.generator import LARGEST_SEED, Generator
 from hepgen.simulators.stage import Failure, Stage, State
 from hepgen.simulators.unknown import columns, given
 
