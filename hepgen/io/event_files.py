@@ -96,8 +96,9 @@ class EventFile(ABC):
         return {"file": self.path.name, "sha256": self.digest, "events": len(self)}
 
     def cross_section(self) -> float | None:
-        """σ in pb, as the file gives it at the event that was read last."""
-        return self._sigma
+        """σ in pb, as the file gives it at the event that was read last; ``None`` without one."""
+        # Generators that do not know it yet write 0.
+        return self._sigma or None
 
     def read(self, start: int, stop: int) -> dict[str, Any]:
         """The events of these numbers, by column.

@@ -70,6 +70,14 @@ def test_weights_and_cross_section_of_lhe(lhe_file: EventFile) -> None:
     assert lhe_file.cross_section() == 718.5
 
 
+def test_a_cross_section_of_zero_is_none(tmp_path: Path) -> None:
+    """As generators write it that do not know it before the end."""
+    text = lhe(2).replace(" 700.5 ", " 0.0 ").replace(" 18.0 ", " 0.0 ")
+    file = open_events("lhe", write_lhe(tmp_path / "a.lhe", text))
+    file.read(0, 2)
+    assert file.cross_section() is None
+
+
 def test_stable_particles_of_hepmc(hepmc_file: EventFile) -> None:
     found = hepmc_file.read(3, 5)
 
