@@ -115,7 +115,15 @@ def test_code_of_a_workflow_runs_only_when_it_is_allowed(tmp_path: Path) -> None
     )
     stages = '[[stages]]\nimport = "ideal:Ideal"\nreplace = "detector"\n'
     (tmp_path / "mine.toml").write_text(SMALL.read_text() + stages)
-    command = ["simulate", tmp_path / "mine.toml", "-n", "8192", "-o", tmp_path / "a.root", "-q"]
+    command: list[str | Path] = [
+        "simulate",
+        tmp_path / "mine.toml",
+        "-n",
+        "8192",
+        "-o",
+        tmp_path / "a.root",
+        "-q",
+    ]
     refused = hepgen(*command)
     assert refused.returncode == 2
     assert "'ideal:Ideal'; if you trust it, allow that with --allow-code" in refused.stderr
