@@ -22,7 +22,7 @@ import torch
 import hepgen
 from hepgen.events import Events
 from hepgen.io.root import RootWriter
-from hepgen.simulators.chain import Chain
+from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.pythia import PythiaDimuons
 from hepgen.simulators.reconstruction import MUON_COLUMNS, DimuonReconstruction
@@ -39,12 +39,12 @@ TRUTH = {
 }
 
 
-def simulate() -> tuple[State, PythiaDimuons]:
+def simulate() -> tuple[Trace, PythiaDimuons]:
     """The events, and the generator that made them."""
     generator = PythiaDimuons(sqrt_s=7000.0, window=(50.0, 150.0))
     chain = Chain([generator, MuonDetector(), DimuonReconstruction()])
     trace = chain.simulate(chain.parameters.values(None, **TRUTH), EVENTS, SEED)
-    return trace.state, generator
+    return trace, generator
 
 
 def columns(state: State) -> Events:
@@ -61,13 +61,13 @@ def columns(state: State) -> Events:
     return Events.from_columns(muons | {"genWeight": np.ones(len(number), dtype=np.float32)})
 
 
-def provenance(state: State, generator: PythiaDimuons) -> dict[str, Any]:
+def provenance(trace: Trace, generator: PythiaDimuons) -> dict[str, Any]:
     """What normalises the events and what made them."""
     return {
         "generated": EVENTS,
         "genEventSumw": float(EVENTS),
-        "selected": int(state["selected"].sum()),
-        "failed_in_pythia": generator.failed,
+        "selected": int(trace.state["selected"].sum()),
+        "failed_in_pythia": len(trace.failures),
         "seed": SEED,
         "command": "python data/make_zmumu_pythia.py",
         "versions": {name: version(name) for name in ("pythia8mc", "torch", "numpy")}
@@ -84,10 +84,10 @@ def main() -> None:
         "-o", "--output", type=Path, default=Path(__file__).parent / "zmumu_pythia.root"
     )
     output: Path = parser.parse_args().output
-    state, generator = simulate()
-    notes = provenance(state, generator)
+    trace, generator = simulate()
+    notes = provenance(trace, generator)
     with RootWriter(output, overwrite=True) as writer:
-        writer.write(columns(state))
+        writer.write(columns(trace.state))
         writer.metadata(notes)
     print(f"{output}: {EVENTS} events, {notes['selected']} selected, {output.stat().st_size} bytes")
 

@@ -67,6 +67,9 @@ Device = Annotated[str, typer.Option(help="where to train: auto, cpu, cuda or cu
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="import the workflow's [[stages]], which runs code")
+]
 Method = Annotated[str | None, typer.Option(help="headline estimator: nle or npe")]
 Tree = Annotated[str | None, typer.Option(help="tree, where the files do not name one")]
 Layout = Annotated[str | None, typer.Option(help="a [[data.layouts]] of the workflow, by name")]
@@ -89,12 +92,13 @@ def run(
     jobs: Jobs = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    allow_code: AllowCode = False,
     method: Method = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
-    session = _session(workflow, overrides, jobs, quiet, device)
+    session = _session(workflow, overrides, jobs, quiet, device, allow_code)
     _infer(session, _request([]), method, output, as_json)
 
 
@@ -116,13 +120,14 @@ def infer(
     jobs: Jobs = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    allow_code: AllowCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Infer the parameters from a data file, training first where that is needed."""
     from hepgen.pipeline.data import DataRequest
 
-    session = _session(workflow, overrides, jobs, quiet, device)
+    session = _session(workflow, overrides, jobs, quiet, device, allow_code)
     request = DataRequest(
         files or [], tree, layout, branches or [], cut, weights, drop_invalid, entry_stop
     )
@@ -160,6 +165,7 @@ def simulate(
     force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
     jobs: Jobs = 0,
     overrides: Overrides = None,
+    allow_code: AllowCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -167,7 +173,7 @@ def simulate(
     from hepgen.pipeline.requests import simulation_campaign
     from hepgen.pipeline.simulate import simulate_to_root
 
-    session = _session(workflow, overrides, jobs, quiet)
+    session = _session(workflow, overrides, jobs, quiet, allow_code=allow_code)
     campaign = simulation_campaign(
         session, events=events, theta=theta or ["prior"], seed=seed, points=points,
         latents=latents, keep_all=keep_all, augment=augment,
@@ -193,13 +199,14 @@ def train(
     jobs: Jobs = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    allow_code: AllowCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the estimators of a workflow."""
     from hepgen.pipeline.train import METHODS, trained
 
-    session = _session(workflow, overrides, jobs, quiet, device)
+    session = _session(workflow, overrides, jobs, quiet, device, allow_code)
     if method is not None and method not in METHODS:
         raise InputError(f"--method {method!r}: expected one of {', '.join(METHODS)}")
     if output is not None and method is None:
@@ -224,13 +231,14 @@ def validate(
     jobs: Jobs = 0,
     device: Device = "auto",
     overrides: Overrides = None,
+    allow_code: AllowCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Calibrate the trained estimators on pseudo-data whose truth is known."""
     from hepgen.pipeline.validate import validate as calibrate
 
-    session = _session(workflow, overrides, jobs, quiet, device)
+    session = _session(workflow, overrides, jobs, quiet, device, allow_code)
     _, checks = calibrate(session)
     _print({"checks": checks}, "\n".join(map(_check_line, checks)), as_json)
     if not all(check.passed for check in checks):
@@ -261,7 +269,12 @@ def version(
 
 
 def _session(
-    workflow: Path, overrides: list[str] | None, jobs: int, quiet: bool, device: str = "auto"
+    workflow: Path,
+    overrides: list[str] | None,
+    jobs: int,
+    quiet: bool,
+    device: str = "auto",
+    allow_code: bool = False,
 ) -> Session:
     from hepgen.compute import cores
     from hepgen.pipeline.progress import monitor
@@ -269,7 +282,9 @@ def _session(
 
     if jobs < 0:
         raise InputError(f"--jobs {jobs}: expected 0 (one for each core) or more")
-    return Session.open(workflow, overrides or [], jobs or cores(), monitor(quiet), device)
+    return Session.open(
+        workflow, overrides or [], jobs or cores(), monitor(quiet), device, allow_code
+    )
 
 
 def _request(files: list[str]) -> Any:

@@ -74,6 +74,34 @@ class LayoutEntry(Section):
     keep: str | None = Field(default=None, description="of those, the row where this is largest")
 
 
+class StageEntry(Section):
+    """``[[stages]]``: a stage of the user's, which runs code and so needs ``--allow-code``."""
+
+    where: str = Field(alias="import", description='its class: `"module:Class"`')
+    replace: str | list[str] | None = Field(
+        default=None, description="the stage, or the stages in a row, in whose place it stands"
+    )
+    before: str | None = Field(default=None, description="the stage before which it stands")
+    after: str | None = Field(
+        default=None, description="the stage behind which it stands; by default the last"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of the class")
+
+    @field_validator("replace")
+    @classmethod
+    def _names_a_stage(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value == []:
+            raise ValueError("expected at least one stage")
+        return value
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> StageEntry:
+        places = [p for p in ("replace", "before", "after") if getattr(self, p) is not None]
+        if len(places) > 1:
+            raise ValueError(f"both {' and '.join(places)}: expected at most one place")
+        return self
+
+
 class DataEntry(Section):
     """``[data]``: the file to infer from, and the layouts it may have."""
 
@@ -191,8 +219,9 @@ class Workflow(Section):
 
     name: str = Field(description="of the run folder; by default that of the file")
     title: str = Field(default="", description="of the report")
-    process: str = Field(description="the chain, by name")
+    process: str = Field(description='the chain, by name; `"stages"`: only the stages of this file')
     chain: dict[str, Any] = Field(default_factory=dict, description="options of the process")
+    stages: list[StageEntry] = Field(default_factory=list)
     parameters: dict[str, ParameterEntry] = Field(default_factory=dict)
     features: list[FeatureEntry] = Field(
         default_factory=list, description="needed for inference, not for simulation"
@@ -265,7 +294,7 @@ def parse(content: Mapping[str, Any], source: str = "workflow") -> Workflow:
 
 def to_toml(workflow: Workflow) -> str:
     """The workflow with its defaults filled in, as TOML that reads back the same."""
-    content = workflow.model_dump(mode="json", exclude_none=True)
+    content = workflow.model_dump(mode="json", exclude_none=True, by_alias=True)
     return tomli_w.dumps(content)
 
 
@@ -302,8 +331,9 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, type[Section]] = {
         "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
         "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
-        "nle": LikelihoodEntry, "npe": PosteriorEntry, "inference": InferenceEntry,
-        "calibration": CalibrationEntry, "checks": ChecksEntry,
+        "stages": StageEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
+        "inference": InferenceEntry, "calibration": CalibrationEntry, "checks": ChecksEntry,
     }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]
-    return list((tables[named[-1]] if named else Workflow).model_fields)
+    fields = (tables[named[-1]] if named else Workflow).model_fields
+    return [field.alias or name for name, field in fields.items()]

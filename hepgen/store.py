@@ -83,7 +83,8 @@ def digest(*parts: Any) -> str:
 
 def versions() -> dict[str, str]:
     """The versions that an output depends on, and the git revision where there is one."""
-    names = ("torch", "pyro-ppl", "sbi", "zuko", "numpy", "awkward", "uproot")
+    names = ("torch", "pyro-ppl", "sbi", "zuko", "numpy", "awkward", "uproot",
+             "pythia8mc", "pylhe", "pyhepmc")  # fmt: skip
     found = {"hepgen": __version__, "python": platform.python_version()}
     for name in names:
         try:

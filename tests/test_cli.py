@@ -106,3 +106,29 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -c 'from hepgen.cli import main; main()' show {ZMUMU} | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+def test_code_of_a_workflow_runs_only_when_it_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "ideal.py").write_text(
+        "from hepgen.simulators.detector import MuonDetector\n\n"
+        "class Ideal(MuonDetector):\n    pass\n"
+    )
+    stages = '[[stages]]\nimport = "ideal:Ideal"\nreplace = "detector"\n'
+    (tmp_path / "mine.toml").write_text(SMALL.read_text() + stages)
+    command: list[str | Path] = [
+        "simulate",
+        tmp_path / "mine.toml",
+        "-n",
+        "8192",
+        "-o",
+        tmp_path / "a.root",
+        "-q",
+    ]
+    refused = hepgen(*command)
+    assert refused.returncode == 2
+    assert "'ideal:Ideal'; if you trust it, allow that with --allow-code" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    allowed = hepgen(*command, "--allow-code")
+    assert allowed.returncode == 0, allowed.stderr
+    assert (tmp_path / "a.root").exists()
+    assert not (tmp_path / "__pycache__").exists()

@@ -39,10 +39,15 @@ TABLES: dict[str, type[BaseModel]] = {
     "calibration": config.CalibrationEntry,
     "checks": config.ChecksEntry,
     "augment": config.AugmentEntry,
+    "stages.0": config.StageEntry,
 }
 
 
-KEYS = [(table, key) for table, model in TABLES.items() for key in model.model_fields]
+KEYS = [
+    (table, field.alias or name)
+    for table, model in TABLES.items()
+    for name, field in model.model_fields.items()
+]
 
 every_key = pytest.mark.parametrize(("table", "key"), KEYS)
 
@@ -54,6 +59,8 @@ def changed(table: str, key: str, value: Any) -> dict[str, Any]:
     for part in table.split(".") if table else []:
         if part == "layouts":
             place = place.setdefault(part, [{"name": "a"}])
+        elif part == "stages":
+            place = place.setdefault(part, [{"import": "a:B"}])
         else:
             place = place[int(part)] if part.isdigit() else place.setdefault(part, {})
     place[key] = value
@@ -117,6 +124,9 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
         ("data.layouts.0", "columns", {"Muon_pt": 3}),
         ("data.layouts.0", "one_per", "Run"),
         ("", "control", [1]),
+        ("stages.0", "replace", 3),
+        ("stages.0", "replace", []),
+        ("stages.0", "options", ["a"]),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(table: str, key: str, value: Any) -> None:
@@ -290,12 +300,17 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     feature: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         {"name": names}, optional={"low": values, "high": values}
     )
+    stage: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+        {"import": names},
+        optional={"replace": names | st.lists(names, min_size=1), "options": options},
+    )
     parameters = draw(st.dictionaries(names, parameter, max_size=3))
     return {
         "name": draw(names),
         "title": draw(names),
         "process": draw(names),
         "chain": draw(options),
+        "stages": draw(st.lists(stage, max_size=2)),
         "parameters": parameters | {"m_z": {"role": "interest", "prior": draw(prior_entries)}},
         "features": draw(st.lists(feature, min_size=1, max_size=3, unique_by=lambda f: f["name"])),
         "data": {"layouts": draw(st.lists(layout, max_size=2, unique_by=lambda f: f["name"]))},

@@ -9,15 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hepgen.config import Workflow, load, to_toml
+from hepgen.config import ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature
 from hepgen.nn.device import choose
 from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
+from hepgen.pipeline.chains import builtin, chain_of
 from hepgen.pipeline.monitor import Monitor, Silent
+from hepgen.pipeline.stages import with_stages
 from hepgen.simulators.augment import scored
 from hepgen.simulators.chain import Chain
-from hepgen.simulators.processes.registry import process
 from hepgen.store import RunFolder, versions
 
 
@@ -31,6 +32,7 @@ class Session:
         jobs: Worker processes for simulation.
         monitor: Shows progress.
         device: Where networks are trained: ``auto``, ``cpu``, ``cuda``.
+        allow_code: Whether ``[[stages]]`` of the workflow may be imported, which runs their code.
     """
 
     workflow: Workflow
@@ -38,6 +40,7 @@ class Session:
     jobs: int = 1
     monitor: Monitor = field(default_factory=Silent)
     device: str = "auto"
+    allow_code: bool = False
 
     @classmethod
     def open(
@@ -47,6 +50,7 @@ class Session:
         jobs: int = 1,
         monitor: Monitor | None = None,
         device: str = "auto",
+        allow_code: bool = False,
     ) -> Session:
         """Read a workflow file and check that it makes sense.
 
@@ -55,7 +59,8 @@ class Session:
         """
         choose(device)
         path = Path(path)
-        session = cls(load(path, overrides), path, jobs, monitor or Silent(), device)
+        workflow = load(path, overrides)
+        session = cls(workflow, path, jobs, monitor or Silent(), device, allow_code)
         _ = session.chain, session.parameters, session.features, session.control
         return session
 
@@ -66,20 +71,45 @@ class Session:
 
     @cached_property
     def chain(self) -> Chain:
-        """The simulator."""
-        return process(self.workflow.process, **self.workflow.chain)
+        """The simulator: the process, with the events of a file and with stages of the user's."""
+        chain = chain_of(self.workflow, self.source)
+        if not self.workflow.stages:
+            return chain
+        if not self.allow_code:
+            raise WorkflowError(
+                f"{self.source}: its [[stages]] run code, "
+                f"{', '.join(repr(s.where) for s in self.workflow.stages)}; if you trust it, allow "
+                "that with --allow-code (in Python: Session.open(…, allow_code=True))"
+            )
+        return with_stages(chain, self.workflow.stages, self.source.parent)
 
     @cached_property
     def parameters(self) -> ParameterSet:
         """The chain's parameters, with what the workflow says of them."""
         known = self.chain.parameters
-        for name in self.workflow.parameters:
-            if name not in known:
-                raise WorkflowError(
-                    f"parameters.{name}: the chain {self.chain.name!r} has no such parameter; "
-                    f"{nearest(name, known.names)}"
-                )
+        for name, entry in self.workflow.parameters.items():
+            if name not in known and not (self._replaced(name) and entry == ParameterEntry()):
+                raise WorkflowError(self._no_parameter(name))
         return ParameterSet([self._parameter(p) for p in known])
+
+    def _replaced(self, name: str) -> bool:
+        """Whether a parameter is one of a stage in whose place a foreign generator stands."""
+        foreign = self.workflow.chain.get("generator", "builtin") != "builtin"
+        return foreign and name in builtin(self.workflow).parameters
+
+    def _no_parameter(self, name: str) -> str:
+        if self._replaced(name):
+            generator = self.workflow.chain["generator"]
+            return (
+                f"parameters.{name}: with generator = {generator!r} no stage of the chain "
+                f"{self.chain.name!r} has this parameter: it is one of a built-in stage that the "
+                f"generator replaces; remove it (--set parameters.{name}={{}}), or use "
+                'generator = "builtin"'
+            )
+        return (
+            f"parameters.{name}: the chain {self.chain.name!r} has no such parameter; "
+            f"{nearest(name, self.chain.parameters.names)}"
+        )
 
     def _parameter(self, parameter: Parameter) -> Parameter:
         entry = self.workflow.parameters.get(parameter.name)
@@ -119,7 +149,17 @@ class Session:
 
     @cached_property
     def augmented(self) -> tuple[str, ...]:
-        """The parameters whose joint score ``--augment`` keeps."""
+        """The parameters whose joint score ``--augment`` keeps.
+
+        Raises:
+            WorkflowError: A stage has no density, or a parameter has no score.
+        """
+        if self.chain.without_density:
+            raise WorkflowError(
+                f"--augment: the density of stage {self.chain.without_density[0]!r} is not known, "
+                "so its events have no joint score and no ratio; simulate without --augment, or "
+                'use stages that have one (generator = "builtin")'
+            )
         possible = scored(self.chain)
         for name in self.workflow.augment.parameters or ():
             if self.parameters[name].name not in possible:

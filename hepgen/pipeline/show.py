@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hepgen.config import to_toml
+from hepgen.config import load, to_toml
 from hepgen.errors import FileError
 from hepgen.io.hdf5 import ImageReader
 from hepgen.io.root import FileDescription, describe
@@ -26,8 +26,11 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
     """
     path = Path(target)
     if path.suffix == ".toml":
-        workflow = Session.open(path, overrides).workflow
-        return workflow.model_dump(mode="json", exclude_none=True), to_toml(workflow).rstrip()
+        workflow = load(path, overrides)
+        if not workflow.stages:  # to look at a workflow must not run its code
+            Session.open(path, overrides)
+        facts = workflow.model_dump(mode="json", exclude_none=True, by_alias=True)
+        return facts, to_toml(workflow).rstrip()
     if (path / "model.json").exists():
         return _model(path / "model.json")
     if path.is_dir() and not list(path.glob("*.root")):

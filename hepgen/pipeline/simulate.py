@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hepgen.compute import executor, in_order
 from hepgen.errors import FileError, InputError
 from hepgen.io.blocks import BlockStore, StoredBlock
 from hepgen.pipeline.monitor import Monitor
+from hepgen.pipeline.stages import importing
 from hepgen.simulators.campaign import Block, Campaign
 
 WORTH_A_WORKER = 1_000_000
@@ -27,6 +29,15 @@ class _NumberedBlock:
 
     def __call__(self, number: int) -> Block:
         return self.campaign.simulate(number)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that a worker finds the modules of the user's stages before it unpickles them."""
+        return _unpickled, (self.campaign.chain.import_path, pickle.dumps(self.campaign))
+
+
+def _unpickled(import_path: str | None, campaign: bytes) -> _NumberedBlock:
+    with importing(import_path):
+        return _NumberedBlock(pickle.loads(campaign))
 
 
 def run_campaign(
@@ -48,7 +59,9 @@ def run_campaign(
     if not missing:
         return
     # A worker takes seconds to start, in which this process simulates a million events.
-    jobs = min(jobs, max(1, len(missing) * campaign.block_size // WORTH_A_WORKER))
+    own = [stage.worth_a_worker for stage in campaign.chain.stages]
+    worth = min([WORTH_A_WORKER, *(events for events in own if events is not None)])
+    jobs = min(jobs, max(1, len(missing) * campaign.block_size // worth))
     done = (len(wanted) - len(missing)) * campaign.block_size
     with (
         monitor.task(title, len(wanted) * campaign.block_size, "events") as update,
@@ -62,6 +75,7 @@ def run_campaign(
             store.write(
                 number, block.events, block.generated, block.selected,
                 sum_weights=block.sum_weights, failures=[asdict(f) for f in block.failures],
+                generator=dict(block.notes),
             )  # fmt: skip
             done += campaign.block_size
             update(done)
@@ -162,6 +176,7 @@ def _write(
     generated = selected = kept = 0
     total_weight = 0.0
     failures: list[dict[str, Any]] = []
+    notes: list[tuple[int, dict[str, Any]]] = []
     with (
         _writer(campaign, output, overwrite) as writer,
         monitor.task(f"write {output.name}", len(blocks), "blocks") as update,
@@ -173,17 +188,21 @@ def _write(
             kept += len(block.events)
             total_weight += block.notes["sum_weights"]
             failures += [{"block": number} | one for one in block.notes["failures"]]
+            notes.append((block.generated, block.notes["generator"]))
             update(done)
         runs = {
             "genEventCount": generated,
             "genEventSumw": total_weight,
             "selectedEventCount": selected,
             "efficiency": selected / max(generated, 1),
-            "crossSection_pb": _cross_section(campaign),
+            "crossSection_pb": _cross_section(campaign, notes),
             "seed": campaign.seed,
             "failedEventCount": len(failures),
         }
-        writer.metadata(runs | {"provenance": provenance, "failures": failures})
+        names = {k: v for k, v in (notes[0][1] if notes else {}).items() if isinstance(v, list)}
+        writer.metadata(
+            runs | {"provenance": provenance, "failures": failures, "weightNames": names}
+        )
     return runs | {"events": kept, "output": str(output)}
 
 
@@ -192,10 +211,18 @@ def _blocks(store: BlockStore, blocks: range) -> Iterator[tuple[int, StoredBlock
         yield number, store.read(number)
 
 
-def _cross_section(campaign: Campaign) -> float:
-    """σ in pb at the point of the campaign; NaN where it varies or no stage knows it."""
-    values = campaign.parameters.values(None, **campaign.fixed)
+def _cross_section(campaign: Campaign, notes: Sequence[tuple[int, Mapping[str, Any]]]) -> float:
+    """σ in pb at the point of the campaign; NaN where it varies or no stage knows it.
+
+    What a generator measured in each block is averaged over the events.
+    """
     if campaign.varies:
         return float("nan")
+    measured = [
+        (n, float(note["cross_section_pb"])) for n, note in notes if "cross_section_pb" in note
+    ]
+    if measured:
+        return sum(n * value for n, value in measured) / sum(n for n, _ in measured)
+    values = campaign.parameters.values(None, **campaign.fixed)
     known = (stage.cross_section(values) for stage in campaign.chain.stages)
     return next((float(value) for value in known if value is not None), float("nan"))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.errors import TrainingError
-from hepgen.events import Events
+from hepgen.events import WEIGHT, Events
 from hepgen.inference.nle import NLE
 from hepgen.inference.npe import NPE
 from hepgen.io.blocks import BlockStore
@@ -64,7 +64,18 @@ def simulated(session: Session, campaign: Campaign, name: str, title: str) -> It
     store = BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
     run_campaign(campaign, store, jobs=session.jobs, monitor=session.monitor, title=title)
     for block in store.read_all(range(campaign.blocks)):
+        _refuse_weights(block.events)
         yield block.events
+
+
+def _refuse_weights(events: Events) -> None:
+    """Weights that differ would be left out of the training without a word."""
+    weight = np.asarray(ak.flatten(events[WEIGHT], axis=None)) if WEIGHT in events else np.ones(1)
+    if len(weight) and (weight != weight[0]).any():
+        raise TrainingError(
+            f"simulated events have weights from {weight.min():g} to {weight.max():g}, and the "
+            "estimators learn from events of one weight; let the generator unweight them"
+        )
 
 
 def training_events(session: Session) -> tuple[Tensor, Tensor]:

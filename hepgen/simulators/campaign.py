@@ -35,6 +35,7 @@ class Block:
         selected: How many passed the selection.
         sum_weights: Σ of the signed weights of those generated.
         failures: The events that a stage could not make.
+        notes: What the stages noted of the events.
     """
 
     events: Events
@@ -42,6 +43,7 @@ class Block:
     selected: int
     sum_weights: float
     failures: tuple[Failure, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ class Campaign:
                 f"{self.events} events in blocks of {self.block_size}, {self.points} at each "
                 "parameter point; expected positive numbers, the smaller before the larger"
             )
+        if self.chain.available is not None and self.events > self.chain.available:
+            raise InputError(
+                f"the file of chain {self.chain.name!r} has {self.chain.available} events, and "
+                f"{self.events} are asked for; each is used once: ask for fewer, or give a "
+                "larger file"
+            )
 
     @property
     def blocks(self) -> int:
@@ -124,7 +132,8 @@ class Campaign:
             name: value[:, None] if value.dim() else value
             for name, value in self.parameters.values(theta, **self.fixed).items()
         }
-        trace = self.chain.simulate(values, per_point, self.seed, block)
+        first = block * self.block_size
+        trace = self.chain.simulate(values, per_point, self.seed, block, first=first)
         return self._collect(trace, values, block)
 
     @property
@@ -184,12 +193,15 @@ class Campaign:
             }
             # A set that the end of the campaign cuts short would be of another size.
             whole = Events.from_columns(columns).select(wanted.all(-1).numpy())
-            return Block(whole, int(wanted.sum()), int(selected.sum()), sum_weights, trace.failures)
+            return Block(
+                whole, int(wanted.sum()), int(selected.sum()), sum_weights,
+                trace.failures, trace.notes,
+            )  # fmt: skip
         columns |= {n: v.expand(trace.shape)[kept].numpy() for n, v in theta.items()}
         columns[POINT] = self._point_numbers(trace, kept, block)
         return Block(
             Events.from_columns(columns), int(wanted.sum()), int(selected.sum()), sum_weights,
-            trace.failures,
+            trace.failures, trace.notes,
         )  # fmt: skip
 
     def _augmented(

@@ -30,12 +30,14 @@ class Trace:
         state: The columns after the last stage.
         masks: Which entries exist, for the sites that are jagged.
         failures: The ledger of events that a stage could not make.
+        notes: What the stages noted of the events.
     """
 
     sites: Mapping[str, Tensor]
     state: State
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> torch.Size:
@@ -52,6 +54,7 @@ class Chain:
         name: Of the process.
         options: What it was made with, as plain values, for provenance.
         image: The shape of the images that the columns ``Cell_*`` are of, if they are.
+        import_path: A folder in which worker processes find the modules of its stages.
     """
 
     def __init__(
@@ -61,12 +64,14 @@ class Chain:
         name: str = "chain",
         options: Mapping[str, Any] | None = None,
         image: tuple[int, int, int] | None = None,
+        import_path: str | None = None,
     ) -> None:
         self.stages = tuple(stages)
         self.observables = dict(observables or {})
         self.name = name
         self.options = dict(options or {})
         self.image = image
+        self.import_path = import_path
         self._check_wiring()
 
     def _check_wiring(self) -> None:
@@ -102,8 +107,24 @@ class Chain:
         """The columns from which :meth:`reconstruct` makes the observables of measured events."""
         return tuple(dict.fromkeys(c for stage in self.stages for c in stage.measured))
 
+    @property
+    def without_density(self) -> tuple[str, ...]:
+        """The stages whose density is not known."""
+        return tuple(stage.name for stage in self.stages if not stage.has_density)
+
+    @property
+    def available(self) -> int | None:
+        """How many events there are, where they come from a file; ``None``: any number."""
+        known = [stage.available for stage in self.stages if stage.available is not None]
+        return min(known, default=None)
+
     def simulate(
-        self, parameters: Mapping[str, Tensor], n: int, seed: int, block: int = 0
+        self,
+        parameters: Mapping[str, Tensor],
+        n: int,
+        seed: int,
+        block: int = 0,
+        first: int | None = None,
     ) -> Trace:
         """Draw ``n`` events for each of G parameter points.
 
@@ -115,6 +136,8 @@ class Chain:
             n: Events for each parameter point.
             seed: Of the whole simulation.
             block: Which block of it.
+            first: The number of the first event in the whole simulation, where events are
+                taken from a file; by default all blocks are of this one's size.
 
         Raises:
             ParameterError: A parameter outside the range in which the model is valid.
@@ -123,8 +146,9 @@ class Chain:
         """
         for stage in self.stages:
             stage.failures()
+            stage.notes()
         with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder:
-            state = self._model(parameters, n, lambda name: stream(seed, name, block))
+            state = self._model(parameters, n, lambda name: stream(seed, name, block), block, first)
         nodes = {name: node for name, node in recorder.trace.nodes.items() if _is_site(node)}
         for name, node in nodes.items():
             _refuse_non_finite(node["value"], f"drew {name!r} =", node)
@@ -135,6 +159,7 @@ class Chain:
                 n: node["fn"].mask for n, node in nodes.items() if isinstance(node["fn"], Padded)
             },
             failures=tuple(failure for stage in self.stages for failure in stage.failures()),
+            notes={name: v for stage in self.stages for name, v in stage.notes().items()},
         )
 
     def reconstruct(self, events: Events) -> Events:
@@ -174,6 +199,11 @@ class Chain:
             trace: Has the values of its sites.
             parameters: θ.
         """
+        if not stage.has_density:
+            raise SimulationError(
+                f"the density of stage {stage.name!r} is not known: its events can only be "
+                "sampled; use the built-in stages, or an estimator that needs samples only"
+            )
         run = poutine.trace(poutine.condition(self._run, data=dict(trace.sites)))
         start: State = {"event": torch.zeros(trace.shape), **state}
         with torch.random.fork_rng(devices=[]), _plates(*trace.shape):
@@ -187,11 +217,17 @@ class Chain:
         return terms, nodes["_RETURN"]["value"]
 
     def _model(
-        self, parameters: Mapping[str, Tensor], n: int, seed_of: Callable[[str], int]
+        self,
+        parameters: Mapping[str, Tensor],
+        n: int,
+        seed_of: Callable[[str], int],
+        block: int = 0,
+        first: int | None = None,
     ) -> State:
         self._check_parameters(parameters)
         groups = max((p.shape[0] for p in parameters.values() if p.dim() > 0), default=1)
-        state: State = {"event": torch.zeros(groups, n)}
+        numbers = torch.arange(groups * n, dtype=torch.float64).reshape(groups, n)
+        state: State = {"event": numbers + (block * groups * n if first is None else first)}
         with _plates(groups, n):
             for stage in self.stages:
                 torch.manual_seed(seed_of(stage.name))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor
 
@@ -51,6 +53,14 @@ class Stage(ABC):
     provides: tuple[str, ...] = ()
     #: The columns of measured events that :meth:`reconstruct` needs.
     measured: tuple[str, ...] = ()
+    #: Columns that a detector would record, as name → (unit, label), beside the process's own.
+    outputs: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    #: Events for which it pays to start another process; ``None``: as for the built-in stages.
+    worth_a_worker: int | None = None
+    #: Whether the density of what it draws is known; else its events can only be sampled.
+    has_density: bool = True
+    #: How many events it can give, where they come from a file; ``None``: any number.
+    available: int | None = None
 
     @abstractmethod
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
@@ -67,3 +77,11 @@ class Stage(ABC):
     def failures(self) -> list[Failure]:
         """The events that failed since the last call: the ledger is handed over, and empty."""
         return []
+
+    def notes(self) -> dict[str, Any]:
+        """What there is to say of the events since the last call, as plain values.
+
+        ``cross_section_pb`` is the cross-section that a generator measured while it made them;
+        a list of names under the name of a column says what its entries are.
+        """
+        return {}

@@ -12,6 +12,7 @@ from hepgen.simulators.chain import Chain
 from hepgen.simulators.processes.calo_shower import calo_shower
 from hepgen.simulators.processes.dijet_bump import dijet_bump
 from hepgen.simulators.processes.zmumu import zmumu
+from hepgen.simulators.recorded import EventSource
 
 PROCESSES: dict[str, Callable[..., Chain]] = {
     "zmumu": zmumu,
@@ -20,21 +21,30 @@ PROCESSES: dict[str, Callable[..., Chain]] = {
 }
 
 
-def process(name: str, **options: Any) -> Chain:
+def process(name: str, source: EventSource | None = None, /, **options: Any) -> Chain:
     """The chain called ``name``.
+
+    Arguments:
+        name: See :data:`PROCESSES`.
+        source: The opened file that the option ``generator`` names, where it names one.
+        options: Of the process.
 
     >>> process("zmumu").parameters.names[:3]
     ('m_z', 'gamma_z', 'sin2_theta_w')
     """
     if name not in PROCESSES:
         raise WorkflowError(f"no process {name!r}; {nearest(name, PROCESSES)}")
-    known = inspect.signature(PROCESSES[name]).parameters
+    known = dict(inspect.signature(PROCESSES[name]).parameters)
+    takes_file = known.pop("source", None) is not None
+    if source is not None and not takes_file:
+        raise WorkflowError(f"process {name!r} takes no events from a file")
     for option, value in options.items():
         if option not in known:
             raise WorkflowError(f"process {name!r}: no option {option!r}; {nearest(option, known)}")
         if expected := _fault(value, known[option].default):
             raise WorkflowError(f"process {name!r}: {option} = {value!r}; expected {expected}")
-    chain = PROCESSES[name](**{o: _plain(v, known[o].default) for o, v in options.items()})
+    plain = {o: _plain(v, known[o].default) for o, v in options.items()}
+    chain = PROCESSES[name](**plain, **({"source": source} if takes_file else {}))
     chain.options = options
     return chain
 

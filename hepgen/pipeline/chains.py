@@ -1,0 +1,47 @@
+"""Chains: from the words of a workflow to a process, and to the file it takes events from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hepgen.config import Workflow
+from hepgen.errors import WorkflowError
+from hepgen.io.event_files import open_events
+from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes.registry import process
+
+#: The process that has no stages of its own.
+STAGES_ONLY = "stages"
+
+
+def chain_of(workflow: Workflow, source: Path) -> Chain:
+    """The chain of a workflow's process.
+
+    Arguments:
+        workflow: The validated file.
+        source: Where it came from; the path of a file of events starts there.
+    """
+    if workflow.process == STAGES_ONLY:
+        return _empty(workflow)
+    kind, colon, path = str(workflow.chain.get("generator", "")).partition(":")
+    if not colon:
+        return process(workflow.process, **workflow.chain)
+    events = open_events(kind, source.parent / path)
+    chain = process(workflow.process, events, **workflow.chain)
+    chain.options["events"] = events.identity()
+    return chain
+
+
+def builtin(workflow: Workflow) -> Chain:
+    """The chain as it is without a foreign generator."""
+    own = {k: v for k, v in workflow.chain.items() if k not in ("generator", "pythia")}
+    return process(workflow.process, **own)
+
+
+def _empty(workflow: Workflow) -> Chain:
+    if workflow.chain or not workflow.stages:
+        raise WorkflowError(
+            f'process = "{STAGES_ONLY}" is a chain of the [[stages]] of the workflow; expected '
+            "at least one of them, and no [chain]"
+        )
+    return Chain([], name=workflow.name)

@@ -1,0 +1,159 @@
+"""One configured Pythia 8: its settings, its events in batches, and what it says of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgen.errors import SimulationError, WorkflowError, nearest
+
+Setting = bool | int | float | str
+
+#: Pythia refuses larger seeds.
+LARGEST_SEED = 900_000_000
+#: Failures in a row after which Pythia is given up.
+PATIENCE = 100
+#: Events in a batch: whole event records are large.
+BATCH = 512
+
+
+class Generator:
+    """One configured Pythia.
+
+    Arguments:
+        settings: By Pythia's names, e.g. ``{"Beams:eCM": 7000.0, "PartonLevel:FSR": False}``;
+            see the XML manual of Pythia 8.
+        seed: 1 to 900,000,000.
+
+    Raises:
+        SimulationError: Pythia is not installed, or cannot start with these settings.
+        WorkflowError: A setting that Pythia does not know, or a value it does not take.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], seed: int) -> None:
+        self.pythia = _module().Pythia("", False)
+        #: Events that Pythia gave up, with the reason: the index of the one that took its place.
+        self.failed: list[tuple[int, str]] = []
+        self._told: Counter[str] = Counter()
+        self._read({"Print:quiet": True})
+        self._read(settings)
+        self._read({"Random:setSeed": True, "Random:seed": seed})
+        if not self.pythia.init():
+            raise SimulationError(
+                f"Pythia cannot start with the settings {dict(settings)}: {self.complaints()}"
+            )
+
+    def _read(self, settings: Mapping[str, Any]) -> None:
+        for name, value in settings.items():
+            if not self.pythia.readString(f"{name} = {_text(name, value)}", False):
+                raise WorkflowError(self._refusal(name, value))
+
+    def _refusal(self, name: str, value: Any) -> str:
+        settings = self.pythia.settings
+        maps = (settings.getFlagMap, settings.getModeMap, settings.getParmMap, settings.getWordMap)
+        known = [entry.name for get in maps for entry in get("").values()]
+        if name.lower() in map(str.lower, known):
+            return f"Pythia setting {name!r} does not take the value {value!r}"
+        return f"Pythia has no setting {name!r} (or not with the value {value!r}); " + nearest(
+            name, known
+        )
+
+    def batches(self, n: int) -> Iterator[ak.Array]:
+        """The next ``n`` events, in parts: records with the jagged ``prt`` and ``info``.
+
+        An event that Pythia gives up is noted in :attr:`failed`, and the next takes its place.
+        """
+        made = in_a_row = 0
+        while made < n:
+            batch = self.pythia.nextBatch(min(BATCH, n - made), "none")
+            gone = np.asarray(ak.is_none(batch))
+            if gone.any():
+                self._note(made, gone)
+                in_a_row = len(gone) + in_a_row if gone.all() else 0
+                if in_a_row >= PATIENCE:
+                    raise SimulationError(
+                        f"Pythia failed {in_a_row} events in a row: {self.failed[-1][1]}; "
+                        "check the settings"
+                    )
+            events = ak.drop_none(batch)
+            made += len(events)
+            yield events
+
+    def _note(self, made: int, gone: Any) -> None:
+        reason = self.complaints()
+        place = made + np.cumsum(~gone)
+        self.failed += [(int(index), reason) for index in place[gone]]
+
+    def complaints(self) -> str:
+        """What Pythia counted as errors since it was last asked, in its own words."""
+        now = _errors(_printed(self.pythia.stat))
+        new = now - self._told
+        self._told = now
+        return "; ".join(new) or "Pythia says nothing of the reason"
+
+    @property
+    def weight_names(self) -> list[str]:
+        """The names of the weight variations."""
+        return [str(name) for name in self.pythia.infoPython().weightNameVector()][1:]
+
+    @property
+    def cross_section(self) -> float:
+        """Pythia's estimate of σ in pb, from the events so far."""
+        return float(self.pythia.infoPython().sigmaGen()) * 1e9
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if not isinstance(value, (int, float, str)):
+        raise WorkflowError(
+            f"Pythia setting {name!r} = {value!r}: expected true or false, a number, or text"
+        )
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _module() -> Any:
+    try:
+        import pythia8mc
+    except ImportError as error:
+        raise SimulationError(
+            "Pythia 8 is not installed; install it with: pip install 'hepgen[pythia]'"
+        ) from error
+    return pythia8mc
+
+
+def _errors(table: str) -> Counter[str]:
+    """How often Pythia counted each error, from the table that ends its statistics."""
+    rows = re.findall(r"^ \| +(\d+) +((?:Error|Abort) .*?) *\|? *$", table, re.M)
+    return Counter({words: int(times) for times, words in rows})
+
+
+def _printed(call: Callable[[], Any]) -> str:
+    """What ``call`` prints, also where it is C++ that prints."""
+    with tempfile.TemporaryFile() as file:
+        with _output_to(file.fileno()):
+            call()
+        file.seek(0)
+        return file.read().decode(errors="replace")
+
+
+@contextmanager
+def _output_to(descriptor: int) -> Iterator[None]:
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(descriptor, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
