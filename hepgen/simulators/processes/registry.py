@@ -9,9 +9,10 @@ from typing import Any
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes.gaussian import gaussian
 from hepgen.simulators.processes.zmumu import zmumu
 
-PROCESSES: dict[str, Callable[..., Chain]] = {"zmumu": zmumu}
+PROCESSES: dict[str, Callable[..., Chain]] = {"gaussian": gaussian, "zmumu": zmumu}
 
 
 def process(name: str, **options: Any) -> Chain:
