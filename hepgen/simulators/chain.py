@@ -13,7 +13,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from hepgen.errors import SimulationError
+from hepgen.errors import SimulationError, nearest
 from hepgen.events import Events
 from hepgen.parameters import Parameter, ParameterSet
 from hepgen.simulators.distributions import Padded
@@ -93,7 +93,12 @@ class Chain:
         return tuple(dict.fromkeys(c for stage in self.stages for c in stage.measured))
 
     def simulate(
-        self, parameters: Mapping[str, Tensor], n: int, seed: int, block: int = 0
+        self,
+        parameters: Mapping[str, Tensor],
+        n: int,
+        seed: int,
+        block: int = 0,
+        observed: Mapping[str, Tensor] | None = None,
     ) -> Trace:
         """Draw ``n`` events for each of G parameter points.
 
@@ -105,17 +110,23 @@ class Chain:
             n: Events for each parameter point.
             seed: Of the whole simulation.
             block: Which block of it.
+            observed: Values of sites that are held, shape ``(G, n[, K])``, instead of drawn; what
+                comes after them is drawn given them.
 
         Raises:
             ParameterError: A parameter outside the range in which the model is valid.
             SimulationError: A parameter without a value, or with another shape; a stage that
-                drew a value that is not finite, or did not return what it provides.
+                drew a value that is not finite, or did not return what it provides; an observed
+                site that does not exist.
         """
         for stage in self.stages:
             stage.failures()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder:
+        held = poutine.condition(data=dict(observed or {}))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder, held:
             state = self._model(parameters, n, lambda name: stream(seed, name, block))
         nodes = {name: node for name, node in recorder.trace.nodes.items() if _is_site(node)}
+        for name in set(observed or {}) - set(nodes):
+            raise SimulationError(f"no site {name!r} to observe; {nearest(name, nodes)}")
         for name, node in nodes.items():
             _refuse_non_finite(node["value"], f"drew {name!r} =", node)
         return Trace(
