@@ -242,7 +242,7 @@ class _Moments:
         """√(variance/N); infinite where a term is, or there is one only."""
         variance = self.squares / max(self.number - 1, 1) / self.number
         known = variance.sqrt() if self.number > 1 else torch.full_like(variance, torch.inf)
-        return known.nan_to_num(nan=torch.inf)
+        return known.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 def _chunks(draws: int, events: int, rows: int, multiple: int = 1) -> Iterator[tuple[int, int]]:

@@ -38,6 +38,7 @@ class Observation:
     ) -> Observation:
         """Observed values and parameters, checked against the chain."""
         events = _number_of_events(observed)
+        parameters = {n: v.double() for n, v in parameters.items()}
         first = {n: v[:1] if v.dim() else v for n, v in parameters.items()}
         pilot = chain.simulate(first, _PILOT, seed=0)
         for name, value in observed.items():
@@ -48,8 +49,8 @@ class Observation:
                     f"parameter {name!r} has {len(value)} values for {events} observed events; "
                     "expected one for all, or one for each"
                 )
-        column = {n: v.double().reshape(-1, 1).expand(events, 1) for n, v in parameters.items()}
-        values = {n: v if v.dtype == torch.bool else v.double() for n, v in observed.items()}
+        column = {n: v.reshape(-1, 1).expand(events, 1) for n, v in parameters.items()}
+        values = {n: v.to(pilot.sites[n].dtype) for n, v in observed.items()}
         return cls(chain, values, column, pilot)
 
     def __len__(self) -> int:
@@ -64,9 +65,7 @@ class Observation:
     def prior_weights(self, n: int, number: int, seed: int) -> Tensor:
         """log p(x | z, θ) for n draws of the latents from the chain, shape ``(B, n)``."""
         given = self._given(n)
-        trace = self.chain.simulate(self.parameters, n, seed, number, observed=given)
-        for name in given:
-            _check_mask(name, trace)
+        trace = self._simulated(given, n, number, seed)
         terms = self.chain.log_prob_terms(trace, self.parameters)
         return torch.stack([terms[name] for name in given]).sum(0)
 
@@ -94,6 +93,22 @@ class Observation:
         sites = latents.split(z.double().transpose(0, 1)) | self._given(n)
         trace = Trace(sites, {"draw": torch.zeros(len(self), n)})
         return self.chain.log_prob(trace, self.parameters) - log_q
+
+    def _simulated(self, given: Mapping[str, Tensor], n: int, number: int, seed: int) -> Trace:
+        """The chain with what is given held; refused where jagged values do not fit the draws."""
+        jagged = [name for name in given if name in self.pilot.masks]
+        unfit = DataError(
+            f"observed {jagged} are jagged, and which of their entries exist is latent; observe "
+            "the sites that say how many there are, too"
+        )
+        try:
+            trace = self.chain.simulate(self.parameters, n, seed, number, observed=given)
+        except IndexError as error:
+            raise unfit if jagged else error from error
+        masks = [trace.masks[name] for name in jagged]
+        if not all(bool((mask == mask[:, :1]).all()) for mask in masks):
+            raise unfit
+        return trace
 
     def _given(self, n: int) -> dict[str, Tensor]:
         return {
@@ -165,17 +180,7 @@ def _check_site(name: str, value: Tensor, pilot: Trace) -> None:
     if not alike:
         raise DataError(
             f"observed {name!r} has the shape {tuple(value.shape)}; expected "
-            f"{('B', *expected)} for B events".replace("'", "").replace(",)", ")")
+            f"({', '.join(map(str, ('B', *expected)))}) for B events"
         )
     if not bool(torch.isfinite(value).all()):
         raise DataError(f"observed {name!r} has values that are not finite")
-
-
-def _check_mask(name: str, trace: Trace) -> None:
-    """Refuse a jagged observed site of which a latent decides how many entries exist."""
-    mask = trace.masks.get(name)
-    if mask is not None and not bool((mask == mask[:, :1]).all()):
-        raise DataError(
-            f"observed {name!r} is jagged, and which of its entries exist is latent; observe the "
-            "site that says how many there are, too"
-        )

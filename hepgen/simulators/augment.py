@@ -64,7 +64,8 @@ def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], na
     def log_prob(value: Tensor) -> Tensor:
         return chain.log_prob(trace, {**parameters, name: value})
 
-    at = parameters[name]
+    # A copy: a value that was expanded shares its memory, which forward mode refuses.
+    at = parameters[name].clone()
     score: Tensor = torch.func.jvp(log_prob, (at,), (torch.ones_like(at),))[1]
     return score.detach()
 

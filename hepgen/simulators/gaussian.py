@@ -23,7 +23,9 @@ def theta(count: int) -> tuple[Parameter, ...]:
     ['theta_0', 'theta_1']
     """
     return tuple(
-        Parameter(f"theta_{i}", 0.0, role="interest", label=rf"$\theta_{{{i}}}$", low=-1e3, high=1e3)
+        Parameter(
+            f"theta_{i}", 0.0, role="interest", label=rf"$\theta_{{{i}}}$", low=-1e3, high=1e3
+        )
         for i in range(count)
     )
 

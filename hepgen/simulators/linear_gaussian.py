@@ -204,7 +204,7 @@ class LinearGaussian:
     def _precision(self, noise_scale: float) -> Tensor:
         scale = [*self.sigmas[:-1], noise_scale * self.sigmas[-1]]
         sigma = torch.cat(
-            [torch.full((len(m),), s).double() for m, s in zip(self.matrices, scale, strict=True)]
+            [s * torch.ones_like(b) for b, s in zip(self.offsets, scale, strict=True)]
         )
         scaled = self._lower / sigma[:, None]
         return scaled.T @ scaled
@@ -219,9 +219,7 @@ def _normal(mean: Tensor, covariance: Tensor) -> MultivariateNormal:
     return MultivariateNormal(mean, scale_tril=factor, validate_args=False)
 
 
-def _check(
-    matrices: Sequence[Tensor], offsets: Sequence[Tensor], sigmas: Sequence[float]
-) -> None:
+def _check(matrices: Sequence[Tensor], offsets: Sequence[Tensor], sigmas: Sequence[float]) -> None:
     if len(matrices) < 2 or len({len(matrices), len(offsets), len(sigmas)}) != 1:
         raise DataError(
             f"{len(matrices)} matrices, {len(offsets)} offsets, {len(sigmas)} sigmas; expected as "
