@@ -89,7 +89,7 @@ class Observation:
                     f"({latents.width},) for the latents {', '.join(latents.shapes)}"
                 )
             z = q.sample(torch.Size([n]))
-            log_q = q.log_prob(z).double().T  # type: ignore[no-untyped-call]
+            log_q = q.log_prob(z).double().T
         sites = latents.split(z.double().transpose(0, 1)) | self._given(n)
         trace = Trace(sites, {"draw": torch.zeros(len(self), n)})
         return self.chain.log_prob(trace, self.parameters) - log_q

@@ -196,9 +196,11 @@ class _Mapped(Distribution):
         return self.location + u @ self.factor.T
 
     def log_prob(self, value: Tensor) -> Tensor:
-        rest = (value - self.location).unsqueeze(-1)
-        u = torch.linalg.solve_triangular(self.factor, rest, upper=False).squeeze(-1)
-        log_prob: Tensor = self.density.log_prob(u)  # type: ignore[no-untyped-call]
+        rest = value - self.location
+        # One system with many right-hand sides.
+        rows = rest.reshape(-1, rest.shape[-1]).T
+        u = torch.linalg.solve_triangular(self.factor, rows, upper=False).T.reshape(rest.shape)
+        log_prob: Tensor = self.density.log_prob(u)
         return log_prob - self.factor.diagonal().log().sum()
 
 

@@ -37,6 +37,6 @@ class SiteColumns:
 
     def split(self, matrix: Tensor) -> dict[str, Tensor]:
         """The inverse of :meth:`join`."""
-        parts = matrix.split([s[0] if s else 1 for s in self.shapes.values()], dim=-1)
+        parts = torch.split(matrix, [s[0] if s else 1 for s in self.shapes.values()], dim=-1)
         named = zip(self.shapes.items(), parts, strict=True)
         return {name: part if shape else part[..., 0] for (name, shape), part in named}

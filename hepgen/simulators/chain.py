@@ -123,7 +123,8 @@ class Chain:
             stage.failures()
         held = poutine.condition(data=dict(observed or {}))
         with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder, held:
-            state = self._model(parameters, n, lambda name: stream(seed, name, block))
+            points = max((len(value) for value in (observed or {}).values()), default=1)
+            state = self._model(parameters, n, lambda name: stream(seed, name, block), points)
         nodes = {name: node for name, node in recorder.trace.nodes.items() if _is_site(node)}
         for name in set(observed or {}) - set(nodes):
             raise SimulationError(f"no site {name!r} to observe; {nearest(name, nodes)}")
@@ -158,7 +159,8 @@ class Chain:
         """The term of each site in log p(x, z | θ), shape ``(G, E)`` each."""
         replayed = poutine.condition(self._model, data=dict(trace.sites))
         with torch.random.fork_rng(devices=[]):
-            nodes = poutine.trace(replayed).get_trace(parameters, trace.shape[1], None).nodes
+            points, n = trace.shape
+            nodes = poutine.trace(replayed).get_trace(parameters, n, None, points).nodes
         terms = {}
         for name, node in nodes.items():
             if _is_site(node):
@@ -167,9 +169,11 @@ class Chain:
                 terms[name] = term
         return terms
 
-    def _model(self, parameters: Mapping[str, Tensor], n: int, seed_of: Any) -> State:
+    def _model(
+        self, parameters: Mapping[str, Tensor], n: int, seed_of: Any, points: int = 1
+    ) -> State:
         self._check_parameters(parameters)
-        groups = max((p.shape[0] for p in parameters.values() if p.dim() > 0), default=1)
+        groups = max([points, *(p.shape[0] for p in parameters.values() if p.dim() > 0)])
         state: State = {"event": torch.zeros(groups, n)}
         with pyro.plate("points", groups, dim=-2), pyro.plate("events", n, dim=-1):
             for stage in self.stages:

@@ -194,12 +194,14 @@ class LinearGaussian:
         first = self.matrices[0]
         source = torch.zeros(len(self._lower), self.parameters, dtype=torch.float64)
         source[: len(first)] = first
-        return torch.linalg.solve_triangular(self._lower, source, upper=False)
+        slope: Tensor = torch.linalg.solve_triangular(self._lower, source, upper=False)
+        return slope
 
     def _mean(self, theta: Tensor) -> Tensor:
         offset = torch.cat(self.offsets)[:, None]
         constant = torch.linalg.solve_triangular(self._lower, offset, upper=False)[:, 0]
-        return theta.double() @ self._slope().T + constant
+        mean: Tensor = theta.double() @ self._slope().T + constant
+        return mean
 
     def _precision(self, noise_scale: float) -> Tensor:
         scale = [*self.sigmas[:-1], noise_scale * self.sigmas[-1]]
@@ -211,7 +213,8 @@ class LinearGaussian:
 
     def _covariance(self, noise_scale: float) -> Tensor:
         """Cov[x | θ], shape ``(D, D)``."""
-        return torch.linalg.inv(self._precision(noise_scale))[self.latents :, self.latents :]
+        everything: Tensor = torch.linalg.inv(self._precision(noise_scale))
+        return everything[self.latents :, self.latents :]
 
 
 def _normal(mean: Tensor, covariance: Tensor) -> MultivariateNormal:

@@ -18,7 +18,7 @@ def case(**options: int) -> Case:
     own = chain.parameters.names
     return Case(
         chain, {n: POINT[n] for n in own}, {n: MOVED[n] for n in own}, "z_1", "x_0",
-        {"theta_0": (-1.5, 0.7, 3.0)}, events=50_000, kinks=1e-6,
+        {"theta_0": (-1.5, 0.7, 3.0)}, events=20_000, kinks=1e-6,
     )  # fmt: skip
 
 
