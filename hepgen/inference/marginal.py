@@ -112,7 +112,7 @@ def prior_likelihood(
     >>> x = torch.tensor([[0.3, -0.2]])
     >>> found = prior_likelihood(chain, {"x": x}, chain.parameters.values(), draws=20_000)
     >>> found.value.round(1), bool(found.trusted)
-    (array([-1.9]), True)
+    (array([-2.1]), True)
     """
     observation = Observation.of(chain, observed, parameters)
     parts = (

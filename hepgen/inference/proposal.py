@@ -223,7 +223,8 @@ def _simulated(
     seed: int,
 ) -> tuple[Trace, dict[str, Tensor]]:
     """Events of the chain, and the parameters that vary over them."""
-    varied = {n: v.double() for n, v in parameters.items() if v.dim() and len(v) > 1}
+    parameters = {name: value.double() for name, value in parameters.items()}
+    varied = {n: v for n, v in parameters.items() if v.dim() and len(v) > 1}
     points = max((len(v) for v in varied.values()), default=1)
     trace = chain.simulate(parameters, max(events // points, 1), seed)
     for name in observed:
