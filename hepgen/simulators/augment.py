@@ -62,7 +62,8 @@ def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], na
             f"scores for {', '.join(scored(chain))}"
         )
 
-    start = parameters[name]
+    # A copy: a value that was expanded shares its memory, which forward mode refuses.
+    start = parameters[name].clone()
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(  # type: ignore[no-untyped-call]
             start, torch.ones_like(start)

@@ -14,7 +14,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from hepgen.errors import SimulationError
+from hepgen.errors import SimulationError, nearest
 from hepgen.events import Events
 from hepgen.parameters import Parameter, ParameterSet
 from hepgen.simulators.distributions import Padded
@@ -125,6 +125,7 @@ class Chain:
         seed: int,
         block: int = 0,
         first: int | None = None,
+        observed: Mapping[str, Tensor] | None = None,
     ) -> Trace:
         """Draw ``n`` events for each of G parameter points.
 
@@ -138,18 +139,27 @@ class Chain:
             block: Which block of it.
             first: The number of the first event in the whole simulation, where events are
                 taken from a file; by default all blocks are of this one's size.
+            observed: Values of sites that are held, shape ``(G, n[, K])``, instead of drawn; what
+                comes after them is drawn given them.
 
         Raises:
             ParameterError: A parameter outside the range in which the model is valid.
             SimulationError: A parameter without a value, or with another shape; a stage that
-                drew a value that is not finite, or did not return what it provides.
+                drew a value that is not finite, or did not return what it provides; an observed
+                site that does not exist.
         """
         for stage in self.stages:
             stage.failures()
             stage.notes()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder:
-            state = self._model(parameters, n, lambda name: stream(seed, name, block), block, first)
+        held = poutine.condition(data=dict(observed or {}))
+        points = max((len(value) for value in (observed or {}).values()), default=1)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder, held:
+            state = self._model(
+                parameters, n, lambda name: stream(seed, name, block), points, block, first
+            )
         nodes = {name: node for name, node in recorder.trace.nodes.items() if _is_site(node)}
+        for name in set(observed or {}) - set(nodes):
+            raise SimulationError(f"no site {name!r} to observe; {nearest(name, nodes)}")
         for name, node in nodes.items():
             _refuse_non_finite(node["value"], f"drew {name!r} =", node)
         return Trace(
@@ -221,11 +231,12 @@ class Chain:
         parameters: Mapping[str, Tensor],
         n: int,
         seed_of: Callable[[str], int],
+        points: int = 1,
         block: int = 0,
         first: int | None = None,
     ) -> State:
         self._check_parameters(parameters)
-        groups = max((p.shape[0] for p in parameters.values() if p.dim() > 0), default=1)
+        groups = max([points, *(p.shape[0] for p in parameters.values() if p.dim() > 0)])
         numbers = torch.arange(groups * n, dtype=torch.float64).reshape(groups, n)
         state: State = {"event": numbers + (block * groups * n if first is None else first)}
         with _plates(groups, n):

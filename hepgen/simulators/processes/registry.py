@@ -11,6 +11,7 @@ from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.processes.calo_shower import calo_shower
 from hepgen.simulators.processes.dijet_bump import dijet_bump
+from hepgen.simulators.processes.gaussian import gaussian
 from hepgen.simulators.processes.zmumu import zmumu
 from hepgen.simulators.recorded import EventSource
 
@@ -18,6 +19,7 @@ PROCESSES: dict[str, Callable[..., Chain]] = {
     "zmumu": zmumu,
     "dijet_bump": dijet_bump,
     "calo_shower": calo_shower,
+    "gaussian": gaussian,
 }
 
 
