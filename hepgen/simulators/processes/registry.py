@@ -9,9 +9,13 @@ from typing import Any
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes.ee_mumu import ee_mumu
 from hepgen.simulators.processes.zmumu import zmumu
 
-PROCESSES: dict[str, Callable[..., Chain]] = {"zmumu": zmumu}
+PROCESSES: dict[str, Callable[..., Chain]] = {
+    "ee_mumu": ee_mumu,
+    "zmumu": zmumu,
+}
 
 
 def process(name: str, **options: Any) -> Chain:
@@ -41,6 +45,9 @@ def _fault(value: Any, default: Any) -> str:
         return "" if isinstance(value, str) else "text"
     if isinstance(default, Mapping):
         return "" if isinstance(value, Mapping) else "a table"
+    if isinstance(default, tuple) and len(default) != 2:
+        numbers = isinstance(value, (list, tuple)) and len(value) > 0 and all(map(_number, value))
+        return "" if numbers else "a list of numbers"
     if isinstance(default, tuple):
         pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_number, value))
         return "" if pair and value[0] < value[1] else "two numbers, the smaller first"
