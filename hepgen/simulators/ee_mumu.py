@@ -78,8 +78,8 @@ class ElectronPositron(Stage):
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Draw the energy point and the direction of the μ⁻ of each pair."""
         points = len(self.energies)
-        weights = self.yields(parameters).reshape(-1, 1, points)
         shape = state["event"].shape
+        weights = self.yields(parameters).reshape(-1, 1, points).expand(*shape, points)
         point = pyro.sample("energy_point", Categorical(weights, validate_args=False))
         like = self.like(parameters).reshape(-1, points).expand(shape[0], points)
         cosine = pyro.sample("cos_theta", HelicityAngle(like.gather(-1, point)))
