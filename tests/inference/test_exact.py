@@ -90,11 +90,11 @@ def test_the_number_of_events_adds_its_poisson_term() -> None:
 
 
 def test_the_posterior_is_calibrated() -> None:
-    """The truth is uniform in the posterior's cumulative, over 200 draws of the prior."""
-    truth = torch.from_numpy(np.random.default_rng(7).uniform(LOW, HIGH, (200, 1)))
+    """The truth is uniform in the posterior's cumulative, over 100 draws of the prior."""
+    truth = torch.from_numpy(np.random.default_rng(7).uniform(LOW, HIGH, (100, 1)))
     values = CHAIN.parameters.values() | {"sin2_theta_w": truth}
     state = CHAIN.simulate(values, 500, seed=8).state
-    line = torch.linspace(LOW, HIGH, 151, dtype=torch.float64)[:, None]
+    line = torch.linspace(LOW, HIGH, 101, dtype=torch.float64)[:, None]
     ranks = []
     for cosine, selected, true in zip(
         state["Dimuon_cos_theta"], state["selected"], truth[:, 0].tolist(), strict=True

@@ -38,7 +38,7 @@ SCORED = (*POINT, "m_z", "gamma_z")
 def simulated(name: str) -> tuple[Chain, ElectronPositronDensity, Trace, dict[str, Tensor]]:
     chain = process("ee_mumu", **CHAINS[name])
     values = chain.parameters.values(None, **POINT)
-    return chain, ElectronPositronDensity.of(chain), chain.simulate(values, 400_000, 1), values
+    return chain, ElectronPositronDensity.of(chain), chain.simulate(values, 200_000, 1), values
 
 
 def observed(density: ElectronPositronDensity, trace: Trace) -> Tensor:
@@ -86,7 +86,7 @@ def test_rate_is_cross_section_times_efficiency(name: str) -> None:
     assert total is not None
 
     efficiency = density.rate(values).item() / total.item()
-    assert abs(share - efficiency) < 4 * math.sqrt(efficiency * (1 - efficiency) / 400_000)
+    assert abs(share - efficiency) < 4 * math.sqrt(efficiency * (1 - efficiency) / 200_000)
 
 
 def kernel(measured: float, c: float, kappa: float) -> float:

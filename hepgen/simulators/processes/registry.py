@@ -9,10 +9,12 @@ from typing import Any
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes.dy_eft import dy_eft
 from hepgen.simulators.processes.ee_mumu import ee_mumu
 from hepgen.simulators.processes.zmumu import zmumu
 
 PROCESSES: dict[str, Callable[..., Chain]] = {
+    "dy_eft": dy_eft,
     "ee_mumu": ee_mumu,
     "zmumu": zmumu,
 }
