@@ -42,8 +42,9 @@ class ContactDrellYan(Stage):
     .. math:: A_{XY} = 4\pi\alpha\left[\frac{Q_q Q_\mu}{s}
               + \frac{g_X^q g_Y^\mu}{s - m_Z^2 + i m_Z \Gamma_Z}\right] + c_{XY}
 
-    (Eichten, Lane, Peskin, Phys. Rev. Lett. 50 (1983) 811, with c = ±4π/Λ²); a negative c_LL
-    adds to what the photon and the Z do. The channel, a flavour with equal or opposite
+    (Eichten, Lane, Peskin, Phys. Rev. Lett. 50 (1983) 811, with c = ±4π/Λ²). A negative c_LL
+    interferes constructively with the photon and the Z for u quarks, destructively for d and s;
+    in proton collisions the u quarks win. The channel, a flavour with equal or opposite
     helicities, is a site. Its density over ln M is a polygon through fixed nodes whose heights
     are quadratic in c, and all that follows depends on the channel alone. So σ(c) p(z | c) is
     exactly quadratic in c for every event: see :mod:`hepgen.simulators.morphing`.
@@ -116,16 +117,17 @@ class ContactDrellYan(Stage):
             squares = self._squares(s, parameters, charge, isospin)
             for one in (HelicitySum(squares.like, zero), HelicitySum(zero, squares.unlike)):
                 parts.append(2 * density * cross_section(s, one, 1 / 3))
-        return torch.stack([part.reshape(-1, len(s)) for part in parts], dim=1)
+        # A channel that its couplings leave alone has one row for all parameter points.
+        rows = torch.broadcast_tensors(*(part.reshape(-1, len(s)) for part in parts))
+        return torch.stack(rows, dim=1)
 
     def _squares(
         self, s: Tensor, parameters: Mapping[str, Tensor], charge: float, isospin: float
     ) -> HelicitySum:
-        resonance = (s.new_tensor(p.default) for p in (M_Z, GAMMA_Z))
+        m_z, gamma_z = (s.new_tensor(p.default) for p in (M_Z, GAMMA_Z))
         contact = Contact(*(parameters[p.name] * _PER_TEV2 for p in COUPLINGS))
-        return helicity_sum(
-            s, *resonance, parameters["sin2_theta_w"], charge, isospin, contact=contact
-        )
+        mixing = parameters["sin2_theta_w"]
+        return helicity_sum(s, m_z, gamma_z, mixing, charge, isospin, contact=contact)
 
     def _at(self, channels: Tensor, log_mass: Tensor) -> Tensor:
         """The polygons of all channels at ln M, shape ``(G, E, 6)``."""

@@ -70,8 +70,8 @@ class Morphing:
     def around(cls, scales: Sequence[float]) -> Morphing:
         """A basis of 0, ±s_a along each coupling, and (s_a, s_b) for each pair.
 
-        >>> Morphing.around([1.0, 2.0]).points.tolist()
-        [[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0], [1.0, 2.0]]
+        >>> Morphing.around([0.5]).points.tolist()
+        [[0.0], [0.5], [-0.5]]
         """
         axes = torch.diag(torch.tensor(scales, dtype=torch.float64))
         along = torch.stack([axes, -axes], dim=1).flatten(0, 1)

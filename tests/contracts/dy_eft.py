@@ -35,8 +35,9 @@ def case(chain: Chain, scored: bool = False) -> Case:
 
 
 CASES: dict[str, Case] = {
-    "dy_eft, parton": case(Chain([ContactDrellYan()])),
-    "dy_eft": case(process("dy_eft"), scored=True),
+    # The stages that follow have the same laws tested in the chain zmumu.
+    "dy_eft, recoil": case(Chain([ContactDrellYan(), InitialStateRecoil(1000.0)]), scored=True),
+    "dy_eft": case(process("dy_eft")),
 }
 #: Each stage, and those that must come before it; the others are in the chain zmumu.
 STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def information(sin2: float) -> float:
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(40))
     c = (DENSITY.cos_max * nodes)[:, None]
     at = torch.tensor([[sin2]], dtype=torch.float64)
-    log_p, score = torch.func.jvp(lambda t: EXACT.log_prob(c, t), (at,), (torch.ones_like(at),))
+    both: Any = torch.func.jvp(lambda t: EXACT.log_prob(c, t), (at,), (torch.ones_like(at),))
+    log_p, score = both
     return float((DENSITY.cos_max * weights * (log_p.exp() * score.square())[:, 0]).sum())
 
 

@@ -102,17 +102,20 @@ def test_the_table_is_the_spectrum(couplings: dict[str, float]) -> None:
     np.testing.assert_allclose(found.numpy(), [dsigma(m, couplings) for m in masses], rtol=3e-4)
 
 
-def test_interference_has_a_sign() -> None:
-    """Quadratic in c: the linear term of c_LL is negative in every flavour and at every mass."""
+def test_interference_has_the_sign_of_the_flavour() -> None:
+    """Re A_LL of the photon and the Z is negative for u quarks and positive for d and s."""
     stage = ContactDrellYan()
     chain = Chain([stage])
     plus, minus, none = (
         stage.channels(chain.parameters.values(None, c_ll=c))[0, ::2] for c in (0.1, -0.1, 0.0)
     )
-    up, down = plus - minus, (plus + minus) / 2 - none
+    linear, quadratic = plus - minus, (plus + minus) / 2 - none
 
-    assert (up < 0).all()
-    assert (down > 0).all()
+    assert (linear[0] < 0).all()
+    assert (linear[1:] > 0).all()
+    # The u quarks win: in a proton the sum is negative at every mass.
+    assert (linear.sum(0) < 0).all()
+    assert (quadratic > 0).all()
 
 
 def test_high_masses_gain_most() -> None:

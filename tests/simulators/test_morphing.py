@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from hepgen.errors import SimulationError
-from hepgen.simulators.chain import Chain, Trace
+from hepgen.simulators.chain import Chain
 from hepgen.simulators.contact import COUPLINGS, ContactDrellYan
 from hepgen.simulators.morphing import Morphing, monomials
 from hepgen.simulators.processes.registry import process
@@ -80,26 +80,23 @@ def values(chain: Chain, c: Tensor) -> dict[str, Tensor]:
     return chain.parameters.values(None, **dict(zip(NAMES, c.tolist(), strict=True)))
 
 
-def sigma_times_density(chain: Chain, trace: Trace, c: Tensor) -> Tensor:
-    """σ(c) p(x, z | c) of each event, in units of its value without contact interaction."""
-    reference = chain.log_prob(trace, values(chain, torch.zeros(4)))
-    sigma = chain.stages[0].cross_section(values(chain, c))
-    assert sigma is not None
-    ratio = chain.log_prob(trace, values(chain, c)) - reference
-    return sigma[:, None] * ratio.exp()
-
-
-@pytest.mark.parametrize("c", POINTS)
-def test_the_joint_density_of_every_event_is_morphed(c: list[float]) -> None:
+def test_the_joint_density_of_every_event_is_morphed() -> None:
     """The whole chain, detector included, against the matrix element itself: to 10⁻⁶."""
     chain = process("dy_eft")
-    trace = chain.simulate(values(chain, vector([-0.1, 0.0, 0.1, 0.0])), 5000, seed=1)
+    trace = chain.simulate(values(chain, vector([-0.1, 0.0, 0.1, 0.0])), 1000, seed=1)
+    reference = chain.log_prob(trace, values(chain, torch.zeros(4)))
+
+    def sigma_times_density(c: Tensor) -> Tensor:
+        """σ(c) p(x, z | c) of each event, in units of p(x, z | 0)."""
+        sigma = chain.stages[0].cross_section(values(chain, c))
+        assert sigma is not None
+        return sigma[:, None] * (chain.log_prob(trace, values(chain, c)) - reference).exp()
+
     basis = Morphing.around([0.2, 0.1, 0.3, 0.4])
-    table = torch.stack([sigma_times_density(chain, trace, p) for p in basis.points])
-
-    morphed, direct = basis.combine(vector(c), table), sigma_times_density(chain, trace, vector(c))
-
-    torch.testing.assert_close(morphed, direct, rtol=1e-6, atol=0)
+    table = torch.stack([sigma_times_density(c) for c in basis.points])
+    for c in map(vector, POINTS):
+        direct = sigma_times_density(c)
+        torch.testing.assert_close(basis.combine(c, table), direct, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("c", POINTS)
