@@ -118,8 +118,8 @@ class ContactDrellYan(Stage):
             for one in (HelicitySum(squares.like, zero), HelicitySum(zero, squares.unlike)):
                 parts.append(2 * density * cross_section(s, one, 1 / 3))
         # A channel that its couplings leave alone has one row for all parameter points.
-        rows = torch.broadcast_tensors(*(part.reshape(-1, len(s)) for part in parts))
-        return torch.stack(rows, dim=1)
+        groups = max(part.numel() for part in parts) // len(s)
+        return torch.stack([part.expand(groups, len(s)) for part in parts], dim=1)
 
     def _squares(
         self, s: Tensor, parameters: Mapping[str, Tensor], charge: float, isospin: float

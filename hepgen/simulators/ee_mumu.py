@@ -101,9 +101,10 @@ class ElectronPositron(Stage):
         return squares.like / (squares.like + squares.unlike)
 
     def _squares(self, parameters: Mapping[str, Tensor]) -> HelicitySum:
-        theta = (parameters[p] for p in ("m_z", "gamma_z", "sin2_theta_w"))
+        m_z, gamma_z, mixing = (parameters[p] for p in ("m_z", "gamma_z", "sin2_theta_w"))
+        s = self.energies.square()
         # The electron has the charge and isospin of the muon.
-        return helicity_sum(self.energies.square(), *theta, MUON_CHARGE, MUON_ISOSPIN)
+        return helicity_sum(s, m_z, gamma_z, mixing, MUON_CHARGE, MUON_ISOSPIN)
 
 
 def _check_scan(energies: Sequence[float], luminosities: Sequence[float]) -> None:

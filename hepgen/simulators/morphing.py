@@ -90,7 +90,8 @@ class Morphing:
         The values are those at the basis points of anything that is quadratic in c: a
         cross-section, a spectrum in pb, or σ(c_i) p(x, z | c_i) of each event.
         """
-        return torch.tensordot(self.weights(c), values.double(), dims=1)
+        combined: Tensor = torch.tensordot(self.weights(c), values.double(), dims=1)
+        return combined
 
     def event_weights(self, c: Tensor, cross_sections: Tensor, generated: Tensor) -> Tensor:
         """w_i(c)σ(c_i)/n_i, shape ``(n,)``: what each event of the i-th sample stands for at c.

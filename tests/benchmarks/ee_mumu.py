@@ -87,7 +87,8 @@ def grid(likelihood: NLE | ExactLikelihood, x: Tensor) -> GridMarginal:
 
 def trained(events: int, epochs: int, sets: int) -> None:
     chain = process("ee_mumu", energies=[89.0])
-    prior = Uniform(0.15, 0.30)
+    # Beyond 0.25 the vector coupling changes sign, and the angle has a second solution there.
+    prior = Uniform(0.18, 0.25)
     parameters = ParameterSet(
         [dataclasses.replace(p, prior=prior if p.name == NAME else None) for p in chain.parameters]
     )
