@@ -75,6 +75,17 @@ class ExactLikelihood:
         """log L of one data set, shape ``(K,)``, for x ``(N, d)`` and θ ``(K, D)``."""
         return self.log_likelihoods(self.encode([x], [weight]), theta[None])[0]
 
+    def posterior(self, x: Tensor, theta: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The posterior probability of each point of an even grid, shape ``(K,)``, of sum one.
+
+        Arguments:
+            x: The data set, shape ``(N, d)``.
+            theta: A grid over the range of the prior, shape ``(K, D)``.
+            weight: Event weights, shape ``(N,)``.
+        """
+        log_prior = self.parameters.prior().log_prob(theta.double())
+        return torch.softmax(self.log_likelihood(x, theta, weight) + log_prior, dim=0)
+
     def encode(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> EventSets:
         """Data sets, each of shape ``(N, d)``.
 

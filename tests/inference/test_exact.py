@@ -101,7 +101,7 @@ def test_the_posterior_is_calibrated() -> None:
     for cosine, selected, true in zip(
         state["Dimuon_cos_theta"], state["selected"], truth[:, 0].tolist(), strict=True
     ):
-        mass = torch.softmax(EXACT.log_likelihood(cosine[selected][:, None], line), dim=0).numpy()
+        mass = EXACT.posterior(cosine[selected][:, None], line).numpy()
         cumulative = np.concatenate([[0], np.cumsum(0.5 * (mass[1:] + mass[:-1]))])
         ranks.append(np.interp(true, line[:, 0].numpy(), cumulative / cumulative[-1]))
 
