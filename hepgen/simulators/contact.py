@@ -75,8 +75,13 @@ class ContactDrellYan(Stage):
 
     @cached_property
     def luminosity(self) -> Luminosity:
-        """The tables of the parton luminosity, with a row at each node of the mass."""
+        """The parton luminosity, with a row at each node of the mass."""
         return Luminosity(self.sqrt_s, self.window, masses=_NODES)
+
+    @cached_property
+    def rapidities(self) -> Luminosity:
+        """The same with fewer rows: the shape in rapidity varies little with the mass."""
+        return Luminosity(self.sqrt_s, self.window, masses=81)
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Draw mass, channel, rapidity, direction and angles of each pair."""
@@ -87,7 +92,7 @@ class ContactDrellYan(Stage):
         weights = self._at(channels, log_mass)
         channel = pyro.sample("channel", Categorical(weights, validate_args=False))
         flavour, like = channel // 2, (channel % 2 == 0).double()
-        y = pyro.sample("rapidity", Rapidity(self.luminosity, log_mass, flavour))
+        y = pyro.sample("rapidity", Rapidity(self.rapidities, log_mass, flavour))
         ahead = forward_probability(self.luminosity, log_mass, y, flavour)
         forward = pyro.sample("quark_forward", Bernoulli(ahead, validate_args=False)) > 0.5
         c = pyro.sample("cos_theta", HelicityAngle(like))
