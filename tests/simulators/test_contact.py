@@ -16,6 +16,7 @@ from hepgen.errors import WorkflowError
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.contact import ContactDrellYan
 from hepgen.simulators.electroweak import PICOBARN, Contact, helicity_sum
+from hepgen.simulators.luminosity import Rapidity
 from hepgen.simulators.processes.registry import process
 from hepgen.simulators.shower import InitialStateRecoil
 from tests.simulators.test_parton import densities
@@ -100,6 +101,23 @@ def test_the_table_is_the_spectrum(couplings: dict[str, float]) -> None:
     found = stage._at(stage.channels(values), log_mass[None]).sum(-1)[0] / log_mass.exp()
 
     np.testing.assert_allclose(found.numpy(), [dsigma(m, couplings) for m in masses], rtol=3e-4)
+
+
+@pytest.mark.parametrize(("row", "quark"), list(enumerate(QUARKS)))
+def test_the_rapidity_is_that_of_the_luminosity(row: int, quark: str) -> None:
+    mass, line = 1234.5, np.linspace(-1.8, 1.8, 7)
+
+    def luminosity(y: float) -> float:
+        one, two = (densities(np.array(mass / 13_000.0 * math.exp(z))) for z in (y, -y))
+        return float(one[quark] * two[quark + "bar"] + one[quark + "bar"] * two[quark])
+
+    y_max = math.log(13_000.0 / mass)
+    total = quad(luminosity, -y_max, y_max, epsrel=1e-10, limit=200)[0]
+    log_mass = torch.full((7,), math.log(mass), dtype=torch.float64)
+    drawn_from = Rapidity(ContactDrellYan().rapidities, log_mass, torch.full((7,), row))
+    found = drawn_from.log_prob(torch.from_numpy(line)).exp().numpy()
+
+    np.testing.assert_allclose(found, [luminosity(y) / total for y in line], rtol=5e-3, atol=1e-3)
 
 
 def test_interference_has_the_sign_of_the_flavour() -> None:
