@@ -1,6 +1,6 @@
 """e⁺e⁻ → μ⁺μ⁻: anchors, Fisher information, and a trained likelihood beside the exact one.
 
-    python tests/benchmarks/ee_mumu.py [--events 2000000] [--epochs 8] [--sets 20]
+    python tests/benchmarks/ee_mumu.py [--events 2000000] [--epochs 4] [--sets 10]
 
 prints one line a number: what was asked for, and what was measured.
 """
@@ -83,7 +83,7 @@ def information() -> None:
 
 def moments(likelihood: NLE | ExactLikelihood, x: Tensor) -> tuple[float, float]:
     """Posterior mean and width, on a grid over the whole prior."""
-    line = torch.linspace(*PRIOR, 401, dtype=torch.float64)
+    line = torch.linspace(*PRIOR, 201, dtype=torch.float64)
     with torch.no_grad():
         mass = torch.softmax(likelihood.log_likelihood(x, line[:, None]), dim=0)
     mean = (mass * line).sum()
@@ -131,8 +131,8 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--sets", type=int, default=10)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     anchors()
