@@ -21,6 +21,17 @@ class HelicitySum:
     unlike: Tensor
 
 
+@dataclass(frozen=True)
+class Contact:
+    """Contact interactions c_XY in 1/GeV²: X is the helicity of the fermion that comes in, Y
+    that of the muon. Each is added to the amplitude A_XY."""
+
+    ll: Tensor
+    lr: Tensor
+    rl: Tensor
+    rr: Tensor
+
+
 def helicity_sum(
     s: Tensor,
     m_z: Tensor,
@@ -29,11 +40,12 @@ def helicity_sum(
     charge: float,
     isospin: float,
     running_width: bool = False,
+    contact: Contact | None = None,
 ) -> HelicitySum:
     r"""Squared amplitudes of massless fermions i → muons.
 
     .. math:: A_{XY} = 4\pi\alpha\left[\frac{Q_i Q_f}{s}
-              + \frac{g_X^i g_Y^f}{s - m_Z^2 + i m_Z \Gamma_Z}\right]
+              + \frac{g_X^i g_Y^f}{s - m_Z^2 + i m_Z \Gamma_Z}\right] + c_{XY}
 
     with g_L = (T₃ − Q s_W²)/(s_W c_W) and g_R = −Q s_W/c_W.
 
@@ -44,6 +56,7 @@ def helicity_sum(
         charge, isospin: Of the incoming fermion.
         running_width: With sΓ_Z/m_Z in the place of m_ZΓ_Z, the convention of the world
             average of m_Z; the same line then has an m_Z larger by Γ_Z²/(2m_Z) = 34 MeV.
+        contact: c_XY; none by default.
     """
     distance = s - m_z.square()
     width = s * gamma_z / m_z if running_width else m_z * gamma_z
@@ -59,9 +72,20 @@ def helicity_sum(
         resonant = 2 * photon * distance * (first + second) + first.square() + second.square()
         return scale * (2 * photon.square() + resonant / propagator)
 
+    ll, rr = left_i * left_f / norm, right_i * right_f / norm
+    lr, rl = left_i * right_f / norm, right_i * left_f / norm
+    like, unlike = squares(ll, rr), squares(lr, rl)
+    if contact is None:
+        return HelicitySum(like, unlike)
+
+    # |A + c|² = |A|² + 2c Re A + c².
+    def added(c: Tensor, coupling: Tensor) -> Tensor:
+        real_part = 4 * math.pi * ALPHA * (photon + coupling * distance / propagator)
+        return 2 * c * real_part + c.square()
+
     return HelicitySum(
-        like=squares(left_i * left_f / norm, right_i * right_f / norm),
-        unlike=squares(left_i * right_f / norm, right_i * left_f / norm),
+        like=like + added(contact.ll, ll) + added(contact.rr, rr),
+        unlike=unlike + added(contact.lr, lr) + added(contact.rl, rl),
     )
 
 

@@ -171,13 +171,7 @@ class DrellYan(Stage):
         amplitudes: tuple[HelicitySum, HelicitySum],
     ) -> tuple[Tensor, Tensor]:
         """cos θ* to the quark, and whether the quark came along +z."""
-        ahead, behind = (
-            _choose(flavour, parts)
-            for parts in zip(
-                *(self.luminosity.directions(log_mass, y, q[0]) for q in QUARKS), strict=True
-            )
-        )
-        probability = (ahead / (ahead + behind)).nan_to_num(0.5)
+        probability = forward_probability(self.luminosity, log_mass, y, flavour)
         forward = pyro.sample("quark_forward", Chance(probability, validate_args=False)) > 0.5
         up, down = (a.like / (a.like + a.unlike) for a in amplitudes)
         return pyro.sample("cos_theta", HelicityAngle(torch.where(flavour == 0, up, down))), forward
@@ -207,6 +201,17 @@ class ResonantMass(StageDistribution):
         jacobian = _jacobian(value, self.m_z, self.width).log()
         density: Tensor = self.spectrum.expand(self.batch_shape).log_prob(u)
         return density - jacobian
+
+
+def forward_probability(
+    luminosity: Luminosity, log_mass: Tensor, y: Tensor, flavour: Tensor
+) -> Tensor:
+    """The probability that the quark, and not the antiquark, came along +z."""
+    ahead, behind = (
+        _choose(flavour, parts)
+        for parts in zip(*(luminosity.directions(log_mass, y, q[0]) for q in QUARKS), strict=True)
+    )
+    return (ahead / (ahead + behind)).nan_to_num(0.5)
 
 
 def azimuth(shape: torch.Size) -> Uniform:

@@ -39,12 +39,15 @@ class InitialStateRecoil(Stage):
               \frac{\alpha_s(\kappa^2)\,C_F}{\pi} \ln\frac{M^2}{\kappa^2}\right]
 
     (Dokshitzer, Dyakonov, Troyan, Phys. Rept. 58 (1980) 269), with one-loop α_s, capped at
-    1, in x = k/M with the running evaluated at M = 91.19 GeV, and normalised above k = 0.5 GeV:
-    the 7·10⁻⁵ that the Sudakov leaves below are dropped (at α_s = 0.1 they are 1.4 %). Beyond
-    leading log, and above k = M, there is nothing. A Gaussian of width ``primordial_kt`` (both
-    components together) is added.
+    1, in x = k/M with the running evaluated at one M, and normalised above k = 0.5 GeV at that
+    M: the 7·10⁻⁵ that the Sudakov leaves below at 91.19 GeV are dropped (at α_s = 0.1 they are
+    1.4 %). Beyond leading log, and above k = M, there is nothing. A Gaussian of width
+    ``primordial_kt`` (both components together) is added.
 
     Sites: ``recoil`` (ln k/M), ``recoil_phi``, ``primordial_x``, ``primordial_y``.
+
+    Arguments:
+        mass: M at which the running is evaluated, GeV: choose a typical one.
     """
 
     name = "isr"
@@ -52,8 +55,12 @@ class InitialStateRecoil(Stage):
     requires = ("mass",)
     provides = ("pt", "pt_phi")
 
-    #: ln(k/M) from the cutoff of 0.5 GeV to the kinematic end.
-    grid = torch.linspace(math.log(0.5 / REFERENCE_MASS), 0.0, 200, dtype=torch.float64)
+    def __init__(self, mass: float = REFERENCE_MASS) -> None:
+        if mass <= 1:
+            raise WorkflowError(f"mass {mass} GeV of the recoil: expected more than 1 GeV")
+        #: ln(k/M) from the cutoff of 0.5 GeV to the kinematic end.
+        self.grid = torch.linspace(math.log(0.5 / mass), 0.0, 200, dtype=torch.float64)
+        self.log_mass = math.log(mass / REFERENCE_MASS)
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Draw the transverse momentum of each pair."""
@@ -68,7 +75,8 @@ class InitialStateRecoil(Stage):
 
     def _spectrum(self, parameters: Mapping[str, Tensor]) -> Tabulated:
         """dP/d ln(k/M) above the cutoff."""
-        alpha = running_coupling(2 * self.grid, parameters["alpha_s"].reshape(-1, 1))
+        scale = 2 * (self.grid + self.log_mass)
+        alpha = running_coupling(scale, parameters["alpha_s"].reshape(-1, 1))
         rate = alpha * COLOUR_FACTOR / math.pi * 2 * (-2 * self.grid)
         step = 0.5 * (rate[:, 1:] + rate[:, :-1]) * self.grid.diff()
         exponent = step.flip(-1).cumsum(-1).flip(-1)

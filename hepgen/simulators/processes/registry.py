@@ -11,12 +11,16 @@ from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.processes.calo_shower import calo_shower
 from hepgen.simulators.processes.dijet_bump import dijet_bump
+from hepgen.simulators.processes.dy_eft import dy_eft
+from hepgen.simulators.processes.ee_mumu import ee_mumu
 from hepgen.simulators.processes.gaussian import gaussian
 from hepgen.simulators.processes.zmumu import zmumu
 from hepgen.simulators.recorded import EventSource
 
 PROCESSES: dict[str, Callable[..., Chain]] = {
     "zmumu": zmumu,
+    "dy_eft": dy_eft,
+    "ee_mumu": ee_mumu,
     "dijet_bump": dijet_bump,
     "calo_shower": calo_shower,
     "gaussian": gaussian,
@@ -59,6 +63,9 @@ def _fault(value: Any, default: Any) -> str:
         return "" if isinstance(value, str) else "text"
     if isinstance(default, Mapping):
         return "" if isinstance(value, Mapping) else "a table"
+    if isinstance(default, tuple) and len(default) != 2:
+        numbers = isinstance(value, (list, tuple)) and len(value) > 0 and all(map(_number, value))
+        return "" if numbers else "a list of numbers"
     if isinstance(default, tuple):
         pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_number, value))
         return "" if pair and value[0] < value[1] else "two numbers, the smaller first"
