@@ -1,0 +1,256 @@
+"""Hadronisation: each parton fragments on its own, and hadrons decay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from hepgen.errors import WorkflowError
+from hepgen.parameters import Parameter
+from hepgen.simulators.decays import DecayChain, Particles
+from hepgen.simulators.history import Recorder, Steps, Walk, gathered, rank
+from hepgen.simulators.lund import LundFunction
+from hepgen.simulators.species import JetEnds, Species
+from hepgen.simulators.stage import Stage, State
+
+LUND_A = Parameter("lund_a", 0.68, label=r"$a$", low=0.1, high=2.0)
+LUND_B = Parameter("lund_b", 0.98, "GeV$^{-2}$", label=r"$b$", low=0.2, high=2.0)
+#: Of each component of the transverse momentum of a pair, GeV: 0.335 for both together.
+SIGMA = 0.335 / math.sqrt(2)
+HEAVY = 1.5  # GeV: a leading hadron above this is kept whichever way it goes
+
+
+class Fragmentation(Walk):
+    r"""Hadrons come off the ends of jets, one at a time from every jet of N events.
+
+    Arguments:
+        partons: Of all events; ``species`` are rows of the lists of ``ends``.
+        point: The parameter point of each event, shape ``(N,)``.
+        function: f(z).
+        ends: What can come off.
+        masses: Of the hadrons by index.
+        stop: A jet ends where E + p is below this, GeV.
+    """
+
+    count = "fragments"
+    columns = ("fragment_kind", "fragment_x", "fragment_y", "fragment_share")
+
+    def __init__(
+        self,
+        partons: Particles,
+        point: Tensor,
+        function: LundFunction,
+        ends: JetEnds,
+        masses: Tensor,
+        stop: float,
+    ) -> None:
+        self.partons, self.point, self.function = partons, point, function
+        self.ends, self.masses, self.stop = ends, masses, stop
+        self.events = len(point)
+
+    def draw(self) -> Steps:
+        """Fragment everything."""
+        sampler = self.function.sampler()
+        drawn: list[tuple[Tensor, ...]] = []
+
+        def choose(rows: Tensor, slot: Tensor, end: Tensor, kick: Tensor) -> tuple[Tensor, ...]:
+            u = torch.rand(len(rows), dtype=torch.float64)
+            kind = self.ends.menus.draw(end, u)
+            pair = SIGMA * torch.randn(2, len(rows), dtype=torch.float64)
+            share = sampler.draw(self.point[rows], self._log_mt2(kind, kick + pair))
+            drawn.append((rows, slot, kind, *pair, share))
+            return kind, pair, share
+
+        counts = self._run(choose)
+        width = max(int(counts.max()), 1)
+        places = [one[0] * width + one[1] for one in drawn]
+        columns = {
+            name: gathered(places, [one[k].double() for one in drawn], (self.events, width))
+            for k, name in enumerate(self.columns, start=2)
+        }
+        return Steps(counts, columns)
+
+    def follow(self, steps: Steps) -> None:
+        """Fragment as recorded."""
+        self.shares: list[tuple[Tensor, Tensor, Tensor]] = []
+        zero = torch.zeros(self.events, dtype=torch.float64)
+        self.terms = {name: zero.clone() for name in (self.count, *self.columns[:3])}
+
+        def choose(rows: Tensor, slot: Tensor, end: Tensor, kick: Tensor) -> tuple[Tensor, ...]:
+            kind, x, y, share = (steps.columns[n][rows, slot] for n in self.columns)
+            kind, pair = kind.long(), torch.stack([x, y])
+            self.terms["fragment_kind"].index_add_(0, rows, self.ends.menus.log_chance[kind])
+            for name, value in (("fragment_x", x), ("fragment_y", y)):
+                self.terms[name].index_add_(0, rows, _normal(value))
+            self.shares.append((rows, share, self._log_mt2(kind, kick + pair)))
+            return kind, pair, share
+
+        self._run(choose)
+
+    def log_prob(self, name: str) -> Tensor:
+        """The term of a site; a and b are in that of the shares alone."""
+        if name in self.terms:
+            return self.terms[name]
+        rows, share, log_mt2 = (torch.cat(list(one)) for one in zip(*self.shares, strict=True))
+        term = self.function.log_prob(share, self.point[rows], log_mt2)
+        return torch.zeros(self.events, dtype=torch.float64).index_add(0, rows, term)
+
+    def _log_mt2(self, kind: Tensor, kick: Tensor) -> Tensor:
+        mass = self.masses[self.ends.hadron[kind]]
+        return (mass * mass + kick[0] * kick[0] + kick[1] * kick[1]).log()
+
+    def _run(self, choose: object) -> Tensor:
+        assert callable(choose)
+        counts = torch.zeros(self.events, dtype=torch.int64)
+        rows, end = self.partons.rows, self.partons.species
+        light_cone = 2 * self.partons.momenta[0]
+        jet = torch.arange(len(rows))
+        kick = torch.zeros(2, len(rows), dtype=torch.float64)
+        made: list[tuple[Tensor, ...]] = []
+        first = True
+        while True:
+            on = (light_cone > self.stop).nonzero().squeeze(-1)
+            if not len(on):
+                break
+            rows, end, light_cone, jet, kick = (
+                rows[on], end[on], light_cone[on], jet[on], kick[:, on]
+            )  # fmt: skip
+            place, number = rank(rows, self.events)
+            slot = counts[rows] + place
+            counts = counts + number
+            kind, pair, share = choose(rows, slot, end, kick)
+            transverse = kick + pair
+            hadron = self.ends.hadron[kind]
+            mass = self.masses[hadron]
+            mt2 = mass * mass + transverse.square().sum(0)
+            plus = share * light_cone
+            along = 0.5 * (plus - mt2 / plus)
+            keep = along > 0
+            if first:
+                keep = keep | (mass > HEAVY)
+                along = along.abs()
+            kept = keep.nonzero().squeeze(-1)
+            made.append(
+                tuple(one[kept] for one in (jet, rows, slot, hadron, *transverse, along))
+            )
+            end, light_cone, kick = self.ends.left[kind], light_cone - plus, -pair
+            first = False
+        self.hadrons = self._assembled(made, counts)
+        return counts
+
+    def _assembled(self, made: Sequence[tuple[Tensor, ...]], counts: Tensor) -> Particles:
+        """The hadrons in the order of their events, turned to the axes of their jets."""
+        jet, rows, slot, hadron, x, y, along = (torch.cat(list(c)) for c in zip(*made, strict=True))
+        width = int(counts.max())
+        place = torch.full((self.events * width,), -1)
+        place[rows * width + slot] = torch.arange(len(rows))
+        order = place[place >= 0]
+        jet, hadron, x, y, along = (one[order] for one in (jet, hadron, x, y, along))
+        momentum = turned(self.partons.momenta[:, jet], x, y, along)
+        mass = self.masses[hadron]
+        energy = (mass * mass + momentum.square().sum(0)).sqrt()
+        return Particles(rows[order], hadron, torch.cat([energy[None], momentum]))
+
+
+def _normal(value: Tensor) -> Tensor:
+    return -0.5 * (value / SIGMA).square() - math.log(SIGMA * math.sqrt(2 * math.pi))
+
+
+def turned(axis: Tensor, x: Tensor, y: Tensor, along: Tensor) -> Tensor:
+    """A momentum given along and across the direction of a parton, shape ``(3, T)``."""
+    energy, nx, ny, nz = axis
+    nx, ny, nz = nx / energy, ny / energy, nz / energy
+    # Two vectors normal to the axis, without a singular direction (Duff et al., JCGT 2017).
+    sign = torch.where(nz >= 0, 1.0, -1.0).double()
+    a = -1 / (sign + nz)
+    sideways = sign * x * nx + y * ny
+    common = along + a * sideways
+    return torch.stack([nx * common + x, ny * common + sign * y, nz * along - sideways])
+
+
+def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> Tensor:
+    r"""Momenta with the energy and momentum of their events, shape ``(4, T)``.
+
+    All hadrons of an event are boosted to their common rest frame, and there their
+    three-momenta are multiplied by the k with Σ√(k²p² + m²) = √s.
+
+    Arguments:
+        hadrons: Before.
+        energy: √s of each event, GeV, shape ``(N,)``.
+        masses: Of the hadrons by index.
+    """
+    n, rows = len(energy), hadrons.rows
+    total = torch.zeros(4, n, dtype=torch.float64).index_add_(1, rows, hadrons.momenta)
+    mass = (total[0].square() - total[1:].square().sum(0)).clamp_min(1e-12).sqrt()
+    e, p = hadrons.momenta[0], hadrons.momenta[1:]
+    frame = total[1:, :] / mass
+    gamma = total[0] / mass
+    along = (p * frame[:, rows]).sum(0)
+    factor = along / (gamma + 1)[rows] - e
+    p = p + factor * frame[:, rows]
+    p2, m2 = p.square().sum(0), masses[hadrons.species].square()
+    k = torch.ones(n, dtype=torch.float64)
+    for _ in range(6):
+        each = (k[rows].square() * p2 + m2).sqrt()
+        sums = torch.zeros(2, n, dtype=torch.float64)
+        sums.index_add_(1, rows, torch.stack([each, p2 / each]))
+        k = (k - (sums[0] - energy) / (k * sums[1]).clamp_min(1e-12)).clamp(1e-3, 1e3)
+    p = p * k[rows]
+    return torch.cat([(p.square().sum(0) + m2).sqrt()[None], p])
+
+
+class Hadronisation(Stage):
+    """Partons to stable particles."""
+
+    name = "hadronisation"
+    parameters = (LUND_A, LUND_B)
+    requires = (
+        "sqrt_s", "Parton_px", "Parton_py", "Parton_pz", "Parton_e", "Parton_id", "nParton",
+    )  # fmt: skip
+    provides = (
+        "Particle_px", "Particle_py", "Particle_pz", "Particle_e", "Particle_id", "nParticle",
+        "nCharged",
+    )  # fmt: skip
+
+    def __init__(self, stop: float = 1.0, decay_kaons: bool = True) -> None:
+        if not 0.3 <= stop <= 5:
+            raise WorkflowError(f"a jet stops at {stop} GeV: expected 0.3 to 5")
+        self.stop = stop
+        self.species = Species(() if decay_kaons else (310,))
+        self.ends = JetEnds(self.species)
+
+    def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
+        """Hadronise every event."""
+        shape = state["event"].shape
+        energy = state["sqrt_s"].flatten()
+        fragmentation = self.fragmentation(state, parameters)
+        Recorder(fragmentation, shape).run()
+        hadrons = fragmentation.hadrons
+        hadrons.momenta = restored(hadrons, energy, self.species.mass)
+        decays = DecayChain(hadrons, len(energy), self.species)
+        Recorder(decays, shape).run()
+        momenta, ids, count, charged = decays.padded()
+        e, x, y, z = momenta
+        columns = zip(self.provides, (x, y, z, e, ids, count, charged), strict=True)
+        return state | {name: value.unflatten(0, shape) for name, value in columns}
+
+    def fragmentation(self, state: State, parameters: Mapping[str, Tensor]) -> Fragmentation:
+        """The walk of the jets of a block."""
+        groups, n = state["event"].shape
+        a, b = (parameters[p.name].reshape(-1) for p in self.parameters)
+        a, b = torch.broadcast_tensors(a, b)
+        points = torch.arange(groups) if len(a) == groups else torch.zeros(groups, dtype=torch.long)
+        ids = state["Parton_id"].flatten(0, 1)
+        exists = ids != 0
+        rows = exists.nonzero()[:, 0]
+        momenta = torch.stack(
+            [state[f"Parton_{c}"].flatten(0, 1)[exists] for c in ("e", "px", "py", "pz")]
+        )
+        partons = Particles(rows, self.ends.row(ids[exists]), momenta)
+        return Fragmentation(
+            partons, points.repeat_interleave(n), LundFunction(a, b), self.ends,
+            self.species.mass, self.stop,
+        )  # fmt: skip
