@@ -203,7 +203,27 @@ def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> Tensor:
 
 
 class Hadronisation(Stage):
-    """Partons to stable particles."""
+    r"""Partons to particles by independent fragmentation (Field and Feynman) with Lund's f(z).
+
+    Every parton is a jet of its own along its direction, with W = E + p. A hadron takes the
+    share z of W, f(z) ∝ z⁻¹(1 − z)^a e^{−b m_T²/z}, and the flavour and transverse momentum of a
+    new pair: u : d : s : diquark = 1 : 1 : 0.217 : 0.081 of all quarks, σ = 0.335 GeV. A hadron
+    that would move backwards is dropped, and the jet ends where W < ``stop``. A gluon begins as a
+    light quark or antiquark. All hadrons are then boosted to their common rest frame and their
+    momenta are multiplied by one number, so that energy and momentum are those of the event.
+    Hadrons decay isotropically, by chains of two bodies, without widths.
+
+    Quantum numbers are conserved at each step along a jet, not between jets; there is no string
+    between partons.
+
+    Sites: ``fragments`` and, for each, ``fragment_kind``, ``fragment_x``, ``fragment_y`` (GeV),
+    ``fragment_share`` (z); ``decays`` and, for each, ``decay_channel``, ``decay_cosine``,
+    ``decay_azimuth``. Kinds and channels are places in the lists of ``species``.
+
+    Arguments:
+        stop: GeV.
+        decay_kaons: Whether K_S decay here; Λ always do.
+    """
 
     name = "hadronisation"
     parameters = (LUND_A, LUND_B)
@@ -215,7 +235,7 @@ class Hadronisation(Stage):
         "nCharged",
     )  # fmt: skip
 
-    def __init__(self, stop: float = 1.0, decay_kaons: bool = True) -> None:
+    def __init__(self, stop: float = 1.2, decay_kaons: bool = True) -> None:
         if not 0.3 <= stop <= 5:
             raise WorkflowError(f"a jet stops at {stop} GeV: expected 0.3 to 5")
         self.stop = stop

@@ -27,7 +27,7 @@ from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.shower import FinalStateRadiation
 from hepgen.simulators.stage import Stage, State
-from tests.contracts import zmumu
+from tests.contracts import ee_jets, zmumu
 from tests.contracts.case import Case
 
 # Torch's own forward-mode differentiation calls something that it has deprecated.
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:Deprecatio
 
 FALSE_ALARM = 1e-4
 
-CASES: dict[str, Case] = {**zmumu.CASES}
-STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {**zmumu.STAGES}
+CASES: dict[str, Case] = {**zmumu.CASES, **ee_jets.CASES}
+STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {**zmumu.STAGES, **ee_jets.STAGES}
 LAWS = [(n, p) for n, case in CASES.items() if case.scored for p in scored(case.chain)]
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

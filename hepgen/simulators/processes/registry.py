@@ -9,9 +9,10 @@ from typing import Any
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.simulators.chain import Chain
+from hepgen.simulators.processes.ee_jets import ee_jets
 from hepgen.simulators.processes.zmumu import zmumu
 
-PROCESSES: dict[str, Callable[..., Chain]] = {"zmumu": zmumu}
+PROCESSES: dict[str, Callable[..., Chain]] = {"zmumu": zmumu, "ee_jets": ee_jets}
 
 
 def process(name: str, **options: Any) -> Chain:
