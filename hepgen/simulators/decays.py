@@ -29,7 +29,8 @@ class Particles:
 
     def take(self, index: Tensor) -> Particles:
         """Some of them."""
-        return Particles(self.rows[index], self.species[index], self.momenta[:, index])
+        rows, species = self.rows.index_select(0, index), self.species.index_select(0, index)
+        return Particles(rows, species, self.momenta.index_select(1, index))
 
 
 class DecayChain(Walk):
@@ -126,19 +127,20 @@ class DecayChain(Walk):
     def padded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Momenta ``(4, N, K)``, PDG ids ``(N, K)``, numbers and charged numbers ``(N,)``."""
         counts = torch.zeros(self.events, dtype=torch.int64)
+        charged = counts.clone()
         slots = []
         for group in self.final:
             place, number = rank(group.rows, self.events)
-            slots.append(counts[group.rows] + place)
+            slots.append(counts.index_select(0, group.rows) + place)
             counts = counts + number
-        rows, kinds = (torch.cat([getattr(g, n) for g in self.final]) for n in ("rows", "species"))
-        momenta = torch.cat([g.momenta for g in self.final], dim=1)
+            charged.index_add_(0, group.rows, self.species.is_charged[group.species])
         width = max(int(counts.max()), 1)
-        place = rows * width + torch.cat(slots)
-        out = torch.zeros(4, self.events * width, dtype=torch.float64)
-        out[:, place] = momenta
+        momenta = torch.zeros(4, self.events * width, dtype=torch.float64)
         ids = torch.zeros(self.events * width, dtype=torch.int64)
-        ids[place] = self.species.pdg[kinds]
-        charged = torch.bincount(rows[self.species.charge[kinds] != 0], minlength=self.events)
+        for group, slot in zip(self.final, slots, strict=True):
+            place = group.rows * width + slot
+            for out, component in zip(momenta, group.momenta, strict=True):
+                out[place] = component
+            ids[place] = self.species.pdg[group.species]
         shape = (self.events, width)
-        return out.view(4, *shape), ids.view(shape), counts, charged
+        return momenta.view(4, *shape), ids.view(shape), counts, charged

@@ -262,12 +262,13 @@ class DipoleCascade(Walk):
         from_left = torch.where(outcome == EMISSION, left > right, outcome >= 7)
         emitter, spectator = torch.where(from_left, a, b), torch.where(from_left, b, a)
         kept = 1 - torch.where(from_left, right, left)
+        flat, base = self.momenta.view(4, -1), rows * self.id.shape[1]
         momenta = branch(
-            self.momenta[:, rows, emitter], self.momenta[:, rows, spectator], kept,
+            flat.index_select(1, base + emitter), flat.index_select(1, base + spectator), kept,
             (1 - left - right) / kept, azimuth[happens],
         )  # fmt: skip
         for slot, momentum in zip((emitter, spectator, new), momenta, strict=True):
-            self.momenta[:, rows, slot] = momentum
+            flat.index_copy_(1, base + slot, momentum)
         self._recolour(rows, dipole, (a, b, new), outcome)
         inner = left.log(), right.log()
         self._remeasure(rows, dipole, t, outcome, from_left, momenta[0], kept.log(), inner)

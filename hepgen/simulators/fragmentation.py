@@ -115,9 +115,8 @@ class Fragmentation(Walk):
             on = (light_cone > self.stop).nonzero().squeeze(-1)
             if not len(on):
                 break
-            rows, end, light_cone, jet, kick = (
-                rows[on], end[on], light_cone[on], jet[on], kick[:, on]
-            )  # fmt: skip
+            rows, end, light_cone, jet = (one[on] for one in (rows, end, light_cone, jet))
+            kick = kick.index_select(1, on)
             place, number = rank(rows, self.events)
             slot = counts[rows] + place
             counts = counts + number
@@ -186,19 +185,20 @@ def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> Tensor:
     total = torch.zeros(4, n, dtype=torch.float64).index_add_(1, rows, hadrons.momenta)
     mass = (total[0].square() - total[1:].square().sum(0)).clamp_min(1e-12).sqrt()
     e, p = hadrons.momenta[0], hadrons.momenta[1:]
-    frame = total[1:, :] / mass
-    gamma = total[0] / mass
-    along = (p * frame[:, rows]).sum(0)
-    factor = along / (gamma + 1)[rows] - e
-    p = p + factor * frame[:, rows]
+    frame = (total[1:] / mass).index_select(1, rows)
+    gamma = (total[0] / mass).index_select(0, rows)
+    p = p + ((p * frame).sum(0) / (gamma + 1) - e) * frame
     p2, m2 = p.square().sum(0), masses[hadrons.species].square()
     k = torch.ones(n, dtype=torch.float64)
-    for _ in range(6):
-        each = (k[rows].square() * p2 + m2).sqrt()
-        sums = torch.zeros(2, n, dtype=torch.float64)
-        sums.index_add_(1, rows, torch.stack([each, p2 / each]))
-        k = (k - (sums[0] - energy) / (k * sums[1]).clamp_min(1e-12)).clamp(1e-3, 1e3)
-    p = p * k[rows]
+    for _ in range(8):
+        each = (k.index_select(0, rows).square() * p2 + m2).sqrt()
+        zero = torch.zeros(n, dtype=torch.float64)
+        excess = zero.index_add(0, rows, each) - energy
+        slope = k * zero.index_add(0, rows, p2 / each)
+        k = (k - excess / slope.clamp_min(1e-12)).clamp(1e-3, 1e3)
+        if not bool((excess.abs() > 1e-3).any()):
+            break
+    p = p * k.index_select(0, rows)
     return torch.cat([(p.square().sum(0) + m2).sqrt()[None], p])
 
 

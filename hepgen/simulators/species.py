@@ -59,7 +59,7 @@ class Species:
         index = {particle: i for i, particle in enumerate(self.ids)}
         self.pdg = torch.tensor(self.ids)
         self.mass = torch.tensor([MASS[abs(p)] for p in self.ids], dtype=torch.float64)
-        self.charge = torch.tensor([charge(p) for p in self.ids])
+        self.is_charged = torch.tensor([int(charge(p) != 0) for p in self.ids])
         modes = [[] if abs(p) in stable else channels(p) for p in self.ids]
         self.decays = torch.tensor([bool(mode) for mode in modes])
         self.menus = Menus([[p for p, _, _ in mode] for mode in modes])
