@@ -24,9 +24,7 @@ def transverse(emitter: Tensor, spectator: Tensor, azimuth: Tensor) -> Tensor:
     lower = re * cos - im * sin
     first_re, first_im = e0 * (s1 * cos - s2 * sin), e0 * (s2 * cos + s1 * sin)
     second_re, second_im = s0 * (e1 * cos + e2 * sin), s0 * (e1 * sin - e2 * cos)
-    return torch.stack(
-        [upper + lower, first_re + second_re, first_im - second_im, upper - lower]
-    )
+    return torch.stack([upper + lower, first_re + second_re, first_im - second_im, upper - lower])
 
 
 def _spinor(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +33,9 @@ def _spinor(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     transverse2 = x * x + y * y
     along = torch.where(z > 0, energy + z, transverse2 / (energy - z).clamp_min(1e-300))
     root = along.clamp_min(1e-300).sqrt()
-    return root, x / root, y / root
+    # Exactly along −z the phase is free.
+    first = torch.where(transverse2 > 0, x / root, (energy - z).clamp_min(0).sqrt())
+    return root, first, y / root
 
 
 def branch(

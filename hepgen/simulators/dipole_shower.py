@@ -27,7 +27,7 @@ VETO, EMISSION = 0, 1
 #: A gap between two colour chains: a dipole that does not radiate.
 CLOSED = -1e9
 
-ALPHA_S = Parameter("alpha_s", 0.1365, label=r"$\alpha_s(m_Z)$", low=0.05, high=0.15)
+ALPHA_S = Parameter("alpha_s", 0.125, label=r"$\alpha_s(m_Z)$", low=0.05, high=0.15)
 CUTOFF = Parameter(
     "shower_cutoff", 1.0, "GeV", label=r"$k_{T,\mathrm{min}}$", low=0.5, high=10.0,
     moves_support=True,

@@ -235,7 +235,7 @@ class Hadronisation(Stage):
         "nCharged",
     )  # fmt: skip
 
-    def __init__(self, stop: float = 1.2, decay_kaons: bool = True) -> None:
+    def __init__(self, stop: float = 1.0, decay_kaons: bool = True) -> None:
         if not 0.3 <= stop <= 5:
             raise WorkflowError(f"a jet stops at {stop} GeV: expected 0.3 to 5")
         self.stop = stop

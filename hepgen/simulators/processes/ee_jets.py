@@ -24,7 +24,7 @@ def ee_jets(
     running_width: bool = True,
     running_coupling: bool = True,
     alpha_s_max: float = 0.15,
-    jet_stop: float = 1.2,
+    jet_stop: float = 1.0,
     decay_kaons: bool = True,
 ) -> Chain:
     """e⁺e⁻ → γ*/Z → q q̄ through a dipole shower and independent fragmentation to hadrons.
