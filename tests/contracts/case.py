@@ -24,6 +24,7 @@ class Case:
         events: For those laws.
         kinks: The largest share of events in which the density has a kink within a step of the
             finite difference.
+        laws: The parameters for which those laws are tested; all that have a score by default.
     """
 
     chain: Chain
@@ -35,3 +36,4 @@ class Case:
     scored: bool = True
     events: int = 100_000
     kinks: float = 1e-3
+    laws: Sequence[str] = ()
