@@ -297,9 +297,7 @@ class DipoleCascade(Walk):
         self.id[rows, new] = torch.where(emission, GLUON, torch.where(from_left, flavour, -flavour))
         split = torch.where(from_left, a, b)
         old = self.id[rows, split]
-        self.id[rows, split] = torch.where(
-            emission, old, torch.where(from_left, -flavour, flavour)
-        )
+        self.id[rows, split] = torch.where(emission, old, torch.where(from_left, -flavour, flavour))
         self.order[rows] = _inserted(self.order[rows], dipole, new)
         self.dipoles[rows] += emission.double()
 

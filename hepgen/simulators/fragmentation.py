@@ -79,7 +79,7 @@ class Fragmentation(Walk):
         zero = torch.zeros(self.events, dtype=torch.float64)
         self.terms = {name: zero.clone() for name in (self.count, *self.columns[:3])}
 
-        def choose(rows: Tensor, slot: Tensor, end: Tensor, kick: Tensor) -> tuple[Tensor, ...]:
+        def choose(rows: Tensor, slot: Tensor, _: Tensor, kick: Tensor) -> tuple[Tensor, ...]:
             kind, x, y, share = (steps.columns[n][rows, slot] for n in self.columns)
             kind, pair = kind.long(), torch.stack([x, y])
             self.terms["fragment_kind"].index_add_(0, rows, self.ends.menus.log_chance[kind])
@@ -132,9 +132,7 @@ class Fragmentation(Walk):
                 keep = keep | (mass > HEAVY)
                 along = along.abs()
             kept = keep.nonzero().squeeze(-1)
-            made.append(
-                tuple(one[kept] for one in (jet, rows, slot, hadron, *transverse, along))
-            )
+            made.append(tuple(one[kept] for one in (jet, rows, slot, hadron, *transverse, along)))
             end, light_cone, kick = self.ends.left[kind], light_cone - plus, -pair
             first = False
         self.hadrons = self._assembled(made, counts)
@@ -261,7 +259,7 @@ class Hadronisation(Stage):
         """The walk of the jets of a block."""
         groups, n = state["event"].shape
         a, b = (parameters[p.name].reshape(-1) for p in self.parameters)
-        a, b = torch.broadcast_tensors(a, b)
+        a, b = a + 0 * b, b + 0 * a
         points = torch.arange(groups) if len(a) == groups else torch.zeros(groups, dtype=torch.long)
         ids = state["Parton_id"].flatten(0, 1)
         exists = ids != 0

@@ -94,7 +94,7 @@ class Recorder:
         self.steps = steps
         width = max(int(steps.count.max()), 1)
         mask = torch.arange(width) < steps.count[:, None]
-        self.mask = mask.unflatten(0, self.shape)
+        self.mask = self.unflattened(mask)
 
     def _follow(self) -> None:
         assert self.steps is not None
@@ -105,7 +105,11 @@ class Recorder:
         """log p_j, shape ``(G, E)``."""
         if not self.followed:
             self._follow()
-        return self.walk.log_prob(name).unflatten(0, self.shape)
+        return self.unflattened(self.walk.log_prob(name))
+
+    def unflattened(self, value: Tensor) -> Tensor:
+        """A column of N events as one of (G, E)."""
+        return value.reshape(*self.shape, *value.shape[1:])
 
 
 class HistoryCount(StageDistribution):
@@ -117,7 +121,7 @@ class HistoryCount(StageDistribution):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008, ARG002
         """The counts; drawing them draws the whole history."""
-        return self.recorder.drawn().count.double().unflatten(0, self.recorder.shape)
+        return self.recorder.unflattened(self.recorder.drawn().count.double())
 
     def log_prob(self, value: Tensor) -> Tensor:  # noqa: ARG002
         """The factor of the count in the density."""
@@ -140,7 +144,7 @@ class HistoryColumn(Padded):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008, ARG002
         """The column; zero beyond the count."""
-        return self.recorder.drawn().columns[self.name].unflatten(0, self.recorder.shape)
+        return self.recorder.unflattened(self.recorder.drawn().columns[self.name])
 
     def log_prob(self, value: Tensor) -> Tensor:  # noqa: ARG002
         """The sum of the steps' log-densities, shape ``(G, E)``."""

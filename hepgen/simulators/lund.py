@@ -94,4 +94,5 @@ class LundSampler:
         values = self.function.values.ravel()
         low, rise = values[at], values[at + 1] - values[at]
         root = (low.square() + 2 * rise * rest).clamp_min(0).sqrt()
-        return start + step * (2 * rest / (low + root).clamp_min(1e-300)).clamp(0, 1)
+        drawn: Tensor = start + step * (2 * rest / (low + root).clamp_min(1e-300)).clamp(0, 1)
+        return drawn

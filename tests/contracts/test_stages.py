@@ -37,9 +37,7 @@ FALSE_ALARM = 1e-4
 
 CASES: dict[str, Case] = {**zmumu.CASES, **ee_jets.CASES}
 STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {**zmumu.STAGES, **ee_jets.STAGES}
-LAWS = [
-    (n, p) for n, case in CASES.items() if case.scored for p in case.laws or scored(case.chain)
-]
+LAWS = [(n, p) for n, case in CASES.items() if case.scored for p in case.laws or scored(case.chain)]
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 stages = pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())

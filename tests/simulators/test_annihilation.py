@@ -22,7 +22,7 @@ def total(energy: float, charge: float, isospin: float) -> float:
     d = (s - M_Z**2) ** 2 + M_Z**2 * GAMMA_Z**2
     chi1 = s * (s - M_Z**2) / (16 * S_W * (1 - S_W) * d)
     chi2 = s**2 / (256 * S_W**2 * (1 - S_W) ** 2 * d)
-    a_e, v_e, a_f, v_f = -1.0, -1 + 4 * S_W, 2 * isospin, 2 * isospin - 4 * charge * S_W
+    v_e, a_f, v_f = -1 + 4 * S_W, 2 * isospin, 2 * isospin - 4 * charge * S_W
     even = charge**2 - 2 * chi1 * v_e * v_f * charge + chi2 * (1 + v_e**2) * (a_f**2 + v_f**2)
     return 3.8938e8 * 2 * math.pi * ALPHA**2 / (4 * s) * 3 * even * 8 / 3
 

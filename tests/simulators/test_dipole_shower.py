@@ -59,8 +59,8 @@ def test_one_leg_has_the_sudakov_of_its_heaviest_emission() -> None:
         log_x = floor * torch.rand(len(alive), dtype=torch.float64)
         chance = clock.ratio(torch.tensor(0.118), t[alive]) * (1 + (1 - log_x.exp()) ** 2) / 2
         kept = torch.rand(len(alive)) < chance
-        rho = torch.where(kept, log_x + t[alive], -1e9)
-        heaviest[alive] = torch.maximum(heaviest[alive], rho)
+        emitted = torch.where(kept, log_x + t[alive], -1e9)
+        heaviest[alive] = torch.maximum(heaviest[alive], emitted)
     for rho, expected in {1e-1: 0.918, 1e-2: 0.669, 1e-3: 0.376, 1e-4: 0.162}.items():
         found = (heaviest < math.log(rho)).double().mean().item()
         assert abs(found - expected) < 4 * math.sqrt(expected * (1 - expected) / n) + 5e-4, rho
