@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,10 @@ class Particles:
         """Some of them."""
         rows, species = self.rows.index_select(0, index), self.species.index_select(0, index)
         return Particles(rows, species, self.momenta.index_select(1, index))
+
+
+#: Channel, cosine and azimuth of the decays of some parents, at their slots in the record.
+Choose = Callable[[Particles, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 class DecayChain(Walk):
@@ -93,8 +98,8 @@ class DecayChain(Walk):
         """The term of a site: no parameter is in any of them."""
         return self.terms[name]
 
-    def _run(self, choose: object) -> Tensor:
-        assert callable(choose)
+    def _run(self, choose: Choose) -> Tensor:
+        """Decay generation after generation; the number of decays of each event."""
         counts = torch.zeros(self.events, dtype=torch.int64)
         self.final: list[Particles] = []
         current = self.hadrons

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +21,11 @@ LUND_B = Parameter("lund_b", 0.98, "GeV$^{-2}$", label=r"$b$", low=0.2, high=2.0
 #: Of each component of the transverse momentum of a pair, GeV: 0.335 for both together.
 SIGMA = 0.335 / math.sqrt(2)
 HEAVY = 1.5  # GeV: a leading hadron above this is kept whichever way it goes
+
+
+#: Kind, transverse momentum and share of hadrons, for events, slots in the record, ends of the
+#: jets and the transverse momentum they carry.
+Choose = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 class Fragmentation(Walk):
@@ -56,7 +61,9 @@ class Fragmentation(Walk):
         sampler = self.function.sampler()
         drawn: list[tuple[Tensor, ...]] = []
 
-        def choose(rows: Tensor, slot: Tensor, end: Tensor, kick: Tensor) -> tuple[Tensor, ...]:
+        def choose(
+            rows: Tensor, slot: Tensor, end: Tensor, kick: Tensor
+        ) -> tuple[Tensor, Tensor, Tensor]:
             u = torch.rand(len(rows), dtype=torch.float64)
             kind = self.ends.menus.draw(end, u)
             pair = SIGMA * torch.randn(2, len(rows), dtype=torch.float64)
@@ -79,7 +86,9 @@ class Fragmentation(Walk):
         zero = torch.zeros(self.events, dtype=torch.float64)
         self.terms = {name: zero.clone() for name in (self.count, *self.columns[:3])}
 
-        def choose(rows: Tensor, slot: Tensor, _: Tensor, kick: Tensor) -> tuple[Tensor, ...]:
+        def choose(
+            rows: Tensor, slot: Tensor, _: Tensor, kick: Tensor
+        ) -> tuple[Tensor, Tensor, Tensor]:
             kind, x, y, share = (steps.columns[n][rows, slot] for n in self.columns)
             kind, pair = kind.long(), torch.stack([x, y])
             self.terms["fragment_kind"].index_add_(0, rows, self.ends.menus.log_chance[kind])
@@ -102,8 +111,8 @@ class Fragmentation(Walk):
         mass = self.masses[self.ends.hadron[kind]]
         return (mass * mass + kick[0] * kick[0] + kick[1] * kick[1]).log()
 
-    def _run(self, choose: object) -> Tensor:
-        assert callable(choose)
+    def _run(self, choose: Choose) -> Tensor:
+        """Take hadrons off all jets at once, step by step; the number for each event."""
         counts = torch.zeros(self.events, dtype=torch.int64)
         rows, end = self.partons.rows, self.partons.species
         light_cone = 2 * self.partons.momenta[0]
@@ -153,6 +162,7 @@ class Fragmentation(Walk):
 
 
 def _normal(value: Tensor) -> Tensor:
+    """Log-density of one component of a pair's transverse momentum."""
     return -0.5 * (value / SIGMA).square() - math.log(SIGMA * math.sqrt(2 * math.pi))
 
 
