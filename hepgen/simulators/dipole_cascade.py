@@ -70,6 +70,28 @@ class Trial:
         return torch.where(outcome == EMISSION, self.emission, split)
 
 
+@dataclass
+class Branching:
+    """The trials that were kept: what a :class:`Trial` has of them, and the outcome."""
+
+    rows: Tensor
+    dipole: Tensor
+    t: Tensor
+    left: Tensor
+    right: Tensor
+    outcome: Tensor
+
+    @property
+    def from_left(self) -> Tensor:
+        """Whether the left end splits: it is nearer, or the gluon that becomes a pair."""
+        return torch.where(self.outcome == EMISSION, self.left > self.right, self.outcome >= 7)
+
+    @property
+    def kept(self) -> Tensor:
+        """x of the end that does not split."""
+        return 1 - torch.where(self.from_left, self.right, self.left)
+
+
 class DipoleCascade(Walk):
     r"""The shower of N pairs, as a walk whose steps are the trials.
 
@@ -241,27 +263,28 @@ class DipoleCascade(Walk):
         happens = (outcome != VETO).nonzero().squeeze(-1)
         if not len(happens):
             return
-        rows, dipole, t, outcome = (
-            one[happens] for one in (trial.rows, trial.dipole, trial.t, outcome)
-        )
-        self._reserve(rows)
-        left, right = trial.taken_left[happens], trial.taken_right[happens]
-        a, b, new = self.order[rows, dipole], self.order[rows, dipole + 1], self.partons[rows]
-        self.partons[rows] = new + 1
-        # What splits is the nearer end, or the gluon that becomes a pair.
-        from_left = torch.where(outcome == EMISSION, left > right, outcome >= 7)
-        emitter, spectator = torch.where(from_left, a, b), torch.where(from_left, b, a)
-        kept = 1 - torch.where(from_left, right, left)
-        flat, base = self.momenta.view(4, -1), rows * self.id.shape[1]
+        step = Branching(
+            *(
+                one[happens]
+                for one in (
+                    trial.rows, trial.dipole, trial.t, trial.taken_left, trial.taken_right, outcome
+                )
+            )
+        )  # fmt: skip
+        self._reserve(step.rows)
+        a, b = (self.order[step.rows, step.dipole + i] for i in (0, 1))
+        new = self.partons[step.rows]
+        self.partons[step.rows] = new + 1
+        emitter, spectator = (torch.where(step.from_left, x, y) for x, y in ((a, b), (b, a)))
+        flat, base = self.momenta.view(4, -1), step.rows * self.id.shape[1]
         momenta = branch(
-            flat.index_select(1, base + emitter), flat.index_select(1, base + spectator), kept,
-            (1 - left - right) / kept, azimuth[happens],
+            flat.index_select(1, base + emitter), flat.index_select(1, base + spectator),
+            step.kept, (1 - step.left - step.right) / step.kept, azimuth[happens],
         )  # fmt: skip
         for slot, momentum in zip((emitter, spectator, new), momenta, strict=True):
             flat.index_copy_(1, base + slot, momentum)
-        self._recolour(rows, dipole, (a, b, new), outcome)
-        inner = left.log(), right.log()
-        self._remeasure(rows, dipole, t, outcome, from_left, momenta[0], kept.log(), inner)
+        self._recolour(step, emitter, new)
+        self._remeasure(step, momenta[0])
 
     def _reserve(self, rows: Tensor) -> None:
         """Room for one more parton."""
@@ -274,61 +297,51 @@ class DipoleCascade(Walk):
         self.log_s, self.reach = (pad(x, (0, more), value=CLOSED) for x in (self.log_s, self.reach))
         self.order = pad(self.order, (0, more))
 
-    def _recolour(
-        self, rows: Tensor, dipole: Tensor, partons: tuple[Tensor, Tensor, Tensor], outcome: Tensor
-    ) -> None:
+    def _recolour(self, step: Branching, split: Tensor, new: Tensor) -> None:
         """Put the new parton into the chain, between the ends of its dipole."""
-        a, b, new = partons
-        from_left = outcome >= 7
-        flavour = torch.where(from_left, outcome - 6, outcome - 1)
-        emission = outcome == EMISSION
-        # A chain ends with an antiquark and the next begins with a quark. The new parton lies
-        # beside the gluon that splits: before b it is the antiquark, after a the quark.
-        self.id[rows, new] = torch.where(emission, GLUON, torch.where(from_left, flavour, -flavour))
-        split = torch.where(from_left, a, b)
-        old = self.id[rows, split]
-        self.id[rows, split] = torch.where(emission, old, torch.where(from_left, -flavour, flavour))
-        self.order[rows] = _inserted(self.order[rows], dipole, new)
+        rows, emission = step.rows, step.outcome == EMISSION
+        flavour = torch.where(step.outcome >= 7, step.outcome - 6, step.outcome - 1)
+        # A chain ends with an antiquark and the next begins with a quark: the new parton is on
+        # the right of a gluon at the left end, and the other way round.
+        flavour = torch.where(step.outcome >= 7, flavour, -flavour)
+        self.id[rows, new] = torch.where(emission, GLUON, flavour)
+        self.id[rows, split] = torch.where(emission, self.id[rows, split], -flavour)
+        self.order[rows] = _inserted(self.order[rows], step.dipole, new)
         self.dipoles[rows] += emission.double()
 
-    def _remeasure(
-        self,
-        rows: Tensor,
-        dipole: Tensor,
-        t: Tensor,
-        outcome: Tensor,
-        from_left: Tensor,
-        emitter: Tensor,
-        kept: Tensor,
-        inner: tuple[Tensor, Tensor],
-    ) -> None:
+    def _remeasure(self, step: Branching, emitter: Tensor) -> None:
         """The masses of the dipoles whose ends have changed."""
-        old = self.log_s[rows, dipole]
-        log_s = _inserted(self.log_s[rows], dipole, old + inner[0])
+        rows, place = step.rows, step.dipole[:, None]
+        old = self.log_s[rows, step.dipole]
         # s' = (1 − x)s towards the end on the other side.
-        log_s.scatter_(1, dipole[:, None], (old + inner[1])[:, None])
-        closed = dipole + (outcome < 7).long()
-        gap = torch.where(outcome == EMISSION, torch.inf, CLOSED)
-        # Beyond the spectator a dipole shrinks with it; beyond the emitter it is measured.
-        outer = dipole + torch.where(from_left, 2, -1)
-        inside = (outer >= 0) & (outer < self.partons[rows] - 1)
-        at = outer.clamp_min(0)[:, None]
-        log_s.scatter_add_(1, at, torch.where(inside, kept, 0.0)[:, None])
-        outer = dipole + torch.where(from_left, -1, 2)
-        neighbour = dipole + torch.where(from_left, -1, 3)
-        inside = (outer >= 0) & (outer < self.partons[rows] - 1)
+        log_s = _inserted(self.log_s[rows], step.dipole, old + step.left.log())
+        log_s.scatter_(1, place, (old + step.right.log())[:, None])
+        # A gluon that became a pair leaves a gap between two chains.
+        gap = place + (step.outcome < 7).long()[:, None]
+        closed = torch.where(step.outcome == EMISSION, torch.inf, CLOSED)[:, None]
+        log_s.scatter_(1, gap, torch.minimum(log_s.gather(1, gap), closed))
+        self._remeasure_outside(step, emitter, log_s)
+        reach = torch.maximum(log_s, step.t[:, None])
+        reach = torch.where(log_s > 0.5 * CLOSED, reach, CLOSED)
+        self.log_s[rows], self.reach[rows] = log_s, reach
+        self.length[rows] = (reach - step.t[:, None]).clamp_min(0).sum(-1)
+
+    def _remeasure_outside(self, step: Branching, emitter: Tensor, log_s: Tensor) -> None:
+        """Beyond the spectator a dipole shrinks with it; beyond the emitter it is measured."""
+        last = self.partons[step.rows] - 1
+        outer = step.dipole + torch.where(step.from_left, 2, -1)
+        exists = (outer >= 0) & (outer < last)
+        shrunk = torch.where(exists, step.kept.log(), 0.0)
+        log_s.scatter_add_(1, outer.clamp_min(0)[:, None], shrunk[:, None])
+        outer = step.dipole + torch.where(step.from_left, -1, 2)
+        exists = (outer >= 0) & (outer < last)
+        neighbour = (outer + (~step.from_left).long()).clamp(0, log_s.shape[1] - 1)
+        other = self.momenta[:, step.rows, self.order[step.rows, neighbour]]
         at = outer.clamp_min(0)[:, None]
         was = log_s.gather(1, at).squeeze(1)
-        slot = self.order[rows, neighbour.clamp_min(0).clamp_max(log_s.shape[1] - 1)]
-        mass2 = 2 * _product(emitter, self.momenta[:, rows, slot])
-        is_open = inside & (was > 0.5 * CLOSED)
-        value = torch.where(is_open, mass2.clamp_min(1e-30).log(), was)
+        mass2 = (2 * _product(emitter, other)).clamp_min(1e-30)
+        value = torch.where(exists & (was > 0.5 * CLOSED), mass2.log(), was)
         log_s.scatter_(1, at, value[:, None])
-        at = closed[:, None]
-        log_s.scatter_(1, at, torch.minimum(log_s.gather(1, at), gap[:, None]))
-        reach = torch.where(log_s > 0.5 * CLOSED, torch.maximum(log_s, t[:, None]), CLOSED)
-        self.log_s[rows], self.reach[rows] = log_s, reach
-        self.length[rows] = (reach - t[:, None]).clamp_min(0).sum(-1)
 
     def ordered(self) -> tuple[Tensor, Tensor]:
         """Momenta, shape ``(4, N, K)``, and ids along the chains of colour."""

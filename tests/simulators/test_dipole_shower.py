@@ -18,6 +18,7 @@ from hepgen.simulators.annihilation import QuarkPairs
 from hepgen.simulators.augment import joint_log_ratio
 from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.coupling import FixedCoupling, RunningCoupling
+from hepgen.simulators.dipole_cascade import DipoleCascade
 from hepgen.simulators.dipole_kinematics import branch
 from hepgen.simulators.dipole_shower import DipoleShower
 from hepgen.simulators.shower import running_coupling
@@ -144,6 +145,28 @@ def test_quarks_and_antiquarks_balance_and_chains_are_closed() -> None:
     open_chains = quark.cumsum(-1)
     assert ((open_chains == 0) | (open_chains == 1)).all()
     assert (open_chains[ids == 21] == 1).all()
+
+
+def test_the_masses_of_dipoles_that_the_clock_uses_are_those_of_the_partons() -> None:
+    n = 2_000
+    one = torch.ones(n, dtype=torch.float64)
+    direction = torch.nn.functional.normalize(torch.randn(3, n, dtype=torch.float64), dim=0)
+    cascade = DipoleCascade(
+        E_CM * one, torch.full((n,), 2), direction, 0.12 * one, one, RunningCoupling(0.15)
+    )
+    torch.manual_seed(4)
+    cascade.draw()
+    p, ids = cascade.ordered()
+    left, right = p[..., :-1], p[..., 1:]
+    mass2 = 2 * (left[0] * right[0] - (left[1:] * right[1:]).sum(0))
+    gap = (ids[:, :-1] < 0) & (ids[:, 1:] > 0)
+    stored = cascade.log_s[:, : mass2.shape[1]]
+    exists = ids[:, 1:] != 0
+
+    assert gap.any()
+    assert (stored[gap] < -1e8).all()
+    found = stored[exists & ~gap].exp()
+    torch.testing.assert_close(found, mass2[exists & ~gap], rtol=1e-6, atol=1e-6)
 
 
 # --- Physics --------------------------------------------------------------------------------
