@@ -43,8 +43,10 @@ class QuarkPairs(Stage):
     provides = ("hard_flavour", "cos_theta", "phi", "sqrt_s")
 
     def __init__(self, sqrt_s: float = 91.1876, running_width: bool = True) -> None:
-        if not 10 <= sqrt_s <= 10_000:
-            raise WorkflowError(f"√s = {sqrt_s} GeV: expected 10 to 10,000, five massless quarks")
+        if not 30 <= sqrt_s <= 10_000:
+            raise WorkflowError(
+                f"√s = {sqrt_s} GeV: expected 30 to 10,000, well above the threshold of b quarks"
+            )
         self.sqrt_s = sqrt_s
         self.running_width = running_width
 

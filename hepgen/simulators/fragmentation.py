@@ -14,7 +14,7 @@ from hepgen.simulators.decays import DecayChain, Particles
 from hepgen.simulators.history import Recorder, Steps, Walk, gathered, rank
 from hepgen.simulators.lund import LundFunction
 from hepgen.simulators.species import JetEnds, Species
-from hepgen.simulators.stage import Stage, State
+from hepgen.simulators.stage import Failure, Stage, State
 
 LUND_A = Parameter("lund_a", 0.68, label=r"$a$", low=0.1, high=2.0)
 LUND_B = Parameter("lund_b", 0.98, "GeV$^{-2}$", label=r"$b$", low=0.2, high=2.0)
@@ -178,8 +178,8 @@ def turned(axis: Tensor, x: Tensor, y: Tensor, along: Tensor) -> Tensor:
     return torch.stack([nx * common + x, ny * common + sign * y, nz * along - sideways])
 
 
-def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> Tensor:
-    r"""Momenta with the energy and momentum of their events, shape ``(4, T)``.
+def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Momenta with the energy and momentum of their events, and the events without any.
 
     All hadrons of an event are boosted to their common rest frame, and there their
     three-momenta are multiplied by the k with Σ√(k²p² + m²) = √s.
@@ -188,6 +188,10 @@ def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> Tensor:
         hadrons: Before.
         energy: √s of each event, GeV, shape ``(N,)``.
         masses: Of the hadrons by index.
+
+    Returns:
+        The momenta, shape ``(4, T)``, and the indices of the events whose hadrons are heavier
+        than √s or too few: their energy is not restored.
     """
     n, rows = len(energy), hadrons.rows
     total = torch.zeros(4, n, dtype=torch.float64).index_add_(1, rows, hadrons.momenta)
@@ -198,6 +202,7 @@ def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> Tensor:
     p = p + ((p * frame).sum(0) / (gamma + 1) - e) * frame
     p2, m2 = p.square().sum(0), masses[hadrons.species].square()
     k = torch.ones(n, dtype=torch.float64)
+    excess = torch.zeros_like(k)
     for _ in range(8):
         each = (k.index_select(0, rows).square() * p2 + m2).sqrt()
         zero = torch.zeros(n, dtype=torch.float64)
@@ -207,7 +212,8 @@ def restored(hadrons: Particles, energy: Tensor, masses: Tensor) -> Tensor:
         if not bool((excess.abs() > 1e-3).any()):
             break
     p = p * k.index_select(0, rows)
-    return torch.cat([(p.square().sum(0) + m2).sqrt()[None], p])
+    momenta = torch.cat([(p.square().sum(0) + m2).sqrt()[None], p])
+    return momenta, (excess.abs() > 1e-3).nonzero().squeeze(-1)
 
 
 class Hadronisation(Stage):
@@ -249,6 +255,7 @@ class Hadronisation(Stage):
         self.stop = stop
         self.species = Species(() if decay_kaons else (310,))
         self.ends = JetEnds(self.species)
+        self._failures: list[Failure] = []
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Hadronise every event."""
@@ -257,13 +264,24 @@ class Hadronisation(Stage):
         fragmentation = self.fragmentation(state, parameters)
         Recorder(fragmentation, shape).run()
         hadrons = fragmentation.hadrons
-        hadrons.momenta = restored(hadrons, energy, self.species.mass)
+        hadrons.momenta, failed = restored(hadrons, energy, self.species.mass)
+        self._failures += [
+            Failure(
+                self.name, event % shape[1], "hadrons are heavier than the event", retried=False
+            )
+            for event in failed.tolist()
+        ]
         decays = DecayChain(hadrons, len(energy), self.species)
         Recorder(decays, shape).run()
         momenta, ids, count, charged = decays.padded()
         e, x, y, z = momenta
         columns = zip(self.provides, (x, y, z, e, ids, count, charged), strict=True)
         return state | {name: value.unflatten(0, shape) for name, value in columns}
+
+    def failures(self) -> list[Failure]:
+        """Events whose energy could not be restored: rare, and rarer at higher energy."""
+        handed, self._failures = self._failures, []
+        return handed
 
     def fragmentation(self, state: State, parameters: Mapping[str, Tensor]) -> Fragmentation:
         """The walk of the jets of a block."""

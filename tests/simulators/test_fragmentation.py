@@ -14,11 +14,13 @@ from scipy import integrate, stats
 
 from hepgen.errors import WorkflowError
 from hepgen.simulators.chain import Trace
-from hepgen.simulators.fragmentation import Hadronisation, turned
+from hepgen.simulators.decays import Particles
+from hepgen.simulators.fragmentation import Hadronisation, restored, turned
 from hepgen.simulators.hadron_table import DECAYS, MASS, channels, charge, conjugate, outcomes
 from hepgen.simulators.kinematics import around
 from hepgen.simulators.lund import LundFunction
 from hepgen.simulators.processes.registry import process
+from hepgen.simulators.species import Species
 
 E_CM = 91.1876
 EVENTS = 5_000
@@ -118,7 +120,7 @@ def test_a_jet_is_turned_to_its_parton() -> None:
     torch.testing.assert_close(found, torch.stack(around((n[0], n[1], n[2]), cosine, phi)))
 
 
-@pytest.mark.parametrize("energy", [20.0, E_CM, 500.0])
+@pytest.mark.parametrize("energy", [30.0, E_CM, 500.0])
 def test_every_event_has_its_energy_and_momentum(energy: float) -> None:
     state = events(energy).state
     p = torch.stack([state[f"Particle_{c}"][0] for c in ("e", "px", "py", "pz")])
@@ -132,6 +134,20 @@ def test_every_event_has_its_energy_and_momentum(energy: float) -> None:
         found = mass2[ids.abs() == particle]
         expected = torch.full_like(found, MASS[particle] ** 2)
         torch.testing.assert_close(found, expected, atol=1e-6 * energy, rtol=0)
+
+
+def test_an_event_lighter_than_its_hadrons_is_a_failure() -> None:
+    """One D meson and one pion in an event of 1 GeV; the same in one of 10 GeV."""
+    species = Species()
+    kinds = torch.tensor([species.index[421], species.index[211]] * 2)
+    e = (species.mass[kinds].square() + 0.25).sqrt()
+    z = torch.tensor([0.5, -0.5] * 2, dtype=torch.float64)
+    hadrons = Particles(torch.tensor([0, 0, 1, 1]), kinds, torch.stack([e, 0 * z, 0 * z, z]))
+    energy = torch.tensor([1.0, 10.0], dtype=torch.float64)
+    momenta, failed = restored(hadrons, energy, species.mass)
+
+    assert failed.tolist() == [0]
+    assert momenta[0, 2:].sum().item() == pytest.approx(10.0, rel=1e-9)
 
 
 def test_only_stable_particles_are_left() -> None:
