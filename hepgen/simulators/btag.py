@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from pyro.distributions import Bernoulli
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.simulators.coordinates import cylindrical, delta_r
 from hepgen.simulators.detectors.nuisances import BTAG_EFFICIENCY, MISTAG_RATE
-from hepgen.simulators.distributions import Padded
+from hepgen.simulators.distributions import Chance, Padded
 from hepgen.simulators.jet_energy import JETS
 from hepgen.simulators.stage import Stage, State
 
@@ -63,7 +62,7 @@ class BTagging(Stage):
         heavy, light = (parameters[n][..., None] for n in ("btag_efficiency", "mistag_rate"))
         factor = torch.where(flavour > 0, heavy, light)
         likely = (tag_probability(flavour, pt) * factor).clamp(max=1.0)[exists]
-        tagged = Padded(Bernoulli(likely, validate_args=False), exists)
+        tagged = Padded(Chance(likely, validate_args=False), exists)
         tag = pyro.sample("jet_btag", tagged)[..., : pt.shape[-1]]
         return state | {"Jet_flavour": flavour, "Jet_btag": tag}
 

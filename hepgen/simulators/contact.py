@@ -7,12 +7,12 @@ from functools import cached_property
 
 import pyro
 import torch
-from pyro.distributions import Bernoulli, Categorical
+from pyro.distributions import Categorical
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
-from hepgen.simulators.distributions import HelicityAngle, Tabulated
+from hepgen.simulators.distributions import Chance, HelicityAngle, Tabulated
 from hepgen.simulators.electroweak import Contact, HelicitySum, cross_section, helicity_sum
 from hepgen.simulators.luminosity import Luminosity, Rapidity
 from hepgen.simulators.parton import (
@@ -94,7 +94,7 @@ class ContactDrellYan(Stage):
         flavour, like = channel // 2, (channel % 2 == 0).double()
         y = pyro.sample("rapidity", Rapidity(self.rapidities, log_mass, flavour))
         ahead = forward_probability(self.luminosity, log_mass, y, flavour)
-        forward = pyro.sample("quark_forward", Bernoulli(ahead, validate_args=False)) > 0.5
+        forward = pyro.sample("quark_forward", Chance(ahead, validate_args=False)) > 0.5
         c = pyro.sample("cos_theta", HelicityAngle(like))
         phi = pyro.sample("phi", azimuth(shape))
         return state | {

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pyro
 import torch
-from pyro.distributions import Bernoulli, Categorical
+from pyro.distributions import Categorical
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
-from hepgen.simulators.distributions import HelicityAngle, TruncatedExponential
+from hepgen.simulators.distributions import Chance, HelicityAngle, TruncatedExponential
 from hepgen.simulators.electroweak import (
     MUON_CHARGE,
     MUON_ISOSPIN,
@@ -144,13 +144,13 @@ class DirectionDetector(Stage):
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Draw whether each pair is found, and its measured direction."""
         c, phi = state["cos_theta"], state["phi"]
-        found_as = Bernoulli(efficiency(c, parameters), validate_args=False)
+        found_as = Chance(efficiency(c, parameters), validate_args=False)
         found = pyro.sample("found", found_as) > 0.5
         kappa = parameters["angular_resolution"].expand(c.shape) ** -2
         deflection = pyro.sample("deflection", TruncatedExponential(kappa, 0.0, 2.0))
         turn = pyro.sample("deflection_azimuth", azimuth(c.shape))
         wrong = parameters["charge_confusion"].expand(c.shape)
-        sign = 1 - 2 * pyro.sample("charge_swap", Bernoulli(wrong, validate_args=False))
+        sign = 1 - 2 * pyro.sample("charge_swap", Chance(wrong, validate_args=False))
         s = (1 - c.square()).clamp_min(0).sqrt()
         x, y, z = around((s * torch.cos(phi), s * torch.sin(phi), c), 1 - deflection, turn)
         measured = {"measured_cos_theta": sign * z, "measured_phi": torch.atan2(sign * y, sign * x)}

@@ -1,4 +1,4 @@
-"""f f̄ → γ*/Z → ℓ⁺ℓ⁻ at leading order, from helicity amplitudes."""
+"""f f̄ → γ*/Z → f' f̄' at leading order, from helicity amplitudes."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def helicity_sum(
     isospin: float,
     running_width: bool = False,
     contact: Contact | None = None,
+    final: tuple[float, float] = (MUON_CHARGE, MUON_ISOSPIN),
 ) -> HelicitySum:
-    r"""Squared amplitudes of massless fermions i → muons.
+    r"""Squared amplitudes of massless fermions i → f.
 
     .. math:: A_{XY} = 4\pi\alpha\left[\frac{Q_i Q_f}{s}
               + \frac{g_X^i g_Y^f}{s - m_Z^2 + i m_Z \Gamma_Z}\right] + c_{XY}
@@ -57,15 +58,17 @@ def helicity_sum(
         running_width: With sΓ_Z/m_Z in the place of m_ZΓ_Z, the convention of the world
             average of m_Z; the same line then has an m_Z larger by Γ_Z²/(2m_Z) = 34 MeV.
         contact: c_XY; none by default.
+        final: Charge and isospin of the outgoing fermion; muons by default.
     """
+    final_charge, final_isospin = final
     distance = s - m_z.square()
     width = s * gamma_z / m_z if running_width else m_z * gamma_z
     propagator = distance.square() + width.square()
-    photon = charge * MUON_CHARGE / s
+    photon = charge * final_charge / s
     scale = (4 * math.pi * ALPHA) ** 2
     norm = sin2_theta_w * (1 - sin2_theta_w)
     left_i, right_i = isospin - charge * sin2_theta_w, -charge * sin2_theta_w
-    left_f, right_f = MUON_ISOSPIN - MUON_CHARGE * sin2_theta_w, -MUON_CHARGE * sin2_theta_w
+    left_f, right_f = final_isospin - final_charge * sin2_theta_w, -final_charge * sin2_theta_w
 
     # |Q_iQ_f/s + g/(d + iw)|² = (Q_iQ_f/s)² + (2 g d Q_iQ_f/s + g²)/(d² + w²), summed.
     def squares(first: Tensor, second: Tensor) -> Tensor:
@@ -90,7 +93,10 @@ def helicity_sum(
 
 
 def cross_section(s: Tensor, amplitudes: HelicitySum, colour: float) -> Tensor:
-    """σ̂ = (s/48π)·C·Σ|A|² in pb: dσ/dc integrated over c. C = 1 for e⁺e⁻, 1/3 for qq̄."""
+    """σ̂ = (s/48π)·C·Σ|A|² in pb: dσ/dc integrated over c.
+
+    C = 1 for leptons on both sides, 3 for e⁺e⁻ → qq̄, 1/3 for qq̄ → leptons.
+    """
     return PICOBARN * colour * s / (48 * math.pi) * (amplitudes.like + amplitudes.unlike)
 
 

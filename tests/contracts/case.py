@@ -25,6 +25,7 @@ class Case:
         kinks: The largest share of events in which the density has a kink within a step of the
             finite difference.
         rate_only: Parameters of the cross-section alone: no event depends on them.
+        laws: The parameters for which those laws are tested; all that have a score by default.
     """
 
     chain: Chain
@@ -37,3 +38,4 @@ class Case:
     events: int = 100_000
     kinks: float = 1e-3
     rate_only: Sequence[str] = ()
+    laws: Sequence[str] = ()

@@ -27,7 +27,16 @@ from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.shower import FinalStateRadiation
 from hepgen.simulators.stage import Stage, State
-from tests.contracts import calo_shower, detector, dijet_bump, dy_eft, ee_mumu, gaussian, zmumu
+from tests.contracts import (
+    calo_shower,
+    detector,
+    dijet_bump,
+    dy_eft,
+    ee_jets,
+    ee_mumu,
+    gaussian,
+    zmumu,
+)
 from tests.contracts.case import Case
 
 # Torch's own forward-mode differentiation calls something that it has deprecated.
@@ -35,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:Deprecatio
 
 FALSE_ALARM = 1e-4
 
-TABLES = (zmumu, dy_eft, ee_mumu, dijet_bump, calo_shower, detector, gaussian)
+TABLES = (zmumu, dy_eft, ee_mumu, ee_jets, dijet_bump, calo_shower, detector, gaussian)
 CASES: dict[str, Case] = {n: case for table in TABLES for n, case in table.CASES.items()}
 STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {
     n: stage for table in TABLES for n, stage in table.STAGES.items()
@@ -43,7 +52,7 @@ STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {
 LAWS = [
     (n, p)
     for n, case in CASES.items() if case.scored
-    for p in scored(case.chain) if p not in case.rate_only
+    for p in case.laws or scored(case.chain) if p not in case.rate_only
 ]  # fmt: skip
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from pyro.distributions import Bernoulli
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
@@ -15,7 +14,7 @@ from hepgen.simulators.detector import MUON_EFFICIENCY
 from hepgen.simulators.detectors.isolation import isolation
 from hepgen.simulators.detectors.particle_flow import FLOW
 from hepgen.simulators.detectors.species import ELECTRON, MUON, PHOTON, charge
-from hepgen.simulators.distributions import Padded
+from hepgen.simulators.distributions import Chance, Padded
 from hepgen.simulators.jagged import hardest_first, packed
 from hepgen.simulators.stage import Stage, State
 
@@ -83,7 +82,7 @@ class Identification(Stage):
         candidates, probability = _candidates(state["Flow_id"], flow, pdg_id)
         likely = (probability * factor[..., None]).clamp(max=1.0)
         exists = probability > 0
-        chosen = Padded(Bernoulli(likely[exists], validate_args=False), exists)
+        chosen = Padded(Chance(likely[exists], validate_args=False), exists)
         found = pyro.sample(f"{name}_identified", chosen)[..., : exists.shape[-1]] > 0.5
         pt, eta, phi, number, sign = candidates
         counted = torch.where(_leptons(state["Flow_id"]), 0.0, flow[0])

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from pyro.distributions import Bernoulli
 from torch import Tensor
 
 from hepgen.simulators.coordinates import cylindrical, momenta
 from hepgen.simulators.detector import MUON_RESOLUTION, MUON_SCALE
 from hepgen.simulators.detectors.nuisances import TRACK_EFFICIENCY, TRACK_RESOLUTION
 from hepgen.simulators.detectors.species import ELECTRON, MUON, charge
-from hepgen.simulators.distributions import Padded, RelativeLogNormal
+from hepgen.simulators.distributions import Chance, Padded, RelativeLogNormal
 from hepgen.simulators.jagged import packed
 from hepgen.simulators.stage import Stage, State
 
@@ -80,7 +79,7 @@ def _found(probability: Tensor, factor: Tensor) -> Tensor:
     """Which of the particles that can be found are; shape ``(G, E, K)``."""
     possible = probability > 0
     scaled = (probability * factor).clamp(max=1.0)[possible]
-    chosen = Padded(Bernoulli(scaled, validate_args=False), possible)
+    chosen = Padded(Chance(scaled, validate_args=False), possible)
     drawn: Tensor = pyro.sample("track_found", chosen)
     return drawn[..., : possible.shape[-1]] > 0.5
 

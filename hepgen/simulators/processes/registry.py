@@ -12,6 +12,7 @@ from hepgen.simulators.chain import Chain
 from hepgen.simulators.processes.calo_shower import calo_shower
 from hepgen.simulators.processes.dijet_bump import dijet_bump
 from hepgen.simulators.processes.dy_eft import dy_eft
+from hepgen.simulators.processes.ee_jets import ee_jets
 from hepgen.simulators.processes.ee_mumu import ee_mumu
 from hepgen.simulators.processes.gaussian import gaussian
 from hepgen.simulators.processes.zmumu import zmumu
@@ -21,6 +22,7 @@ PROCESSES: dict[str, Callable[..., Chain]] = {
     "zmumu": zmumu,
     "dy_eft": dy_eft,
     "ee_mumu": ee_mumu,
+    "ee_jets": ee_jets,
     "dijet_bump": dijet_bump,
     "calo_shower": calo_shower,
     "gaussian": gaussian,
