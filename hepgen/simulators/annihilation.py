@@ -80,6 +80,8 @@ class QuarkPairs(Stage):
         """Σ|A|² of equal helicities and of all, by flavour, shape ``(*, 5)``."""
         s = torch.tensor(self.sqrt_s, dtype=torch.float64).square()
         theta = (parameters["m_z"], parameters["gamma_z"], parameters["sin2_theta_w"])
-        sums = [helicity_sum(s, *theta, *ELECTRON, self.running_width, quark) for quark in QUARKS]
+        sums = [
+            helicity_sum(s, *theta, *ELECTRON, self.running_width, final=quark) for quark in QUARKS
+        ]
         like = torch.stack([one.like for one in sums], dim=-1)
         return like, like + torch.stack([one.unlike for one in sums], dim=-1)
