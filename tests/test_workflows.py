@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from hepgen.cli import app
 from hepgen.io.root import read, read_metadata
 from hepgen.pipeline.session import Session
-from hepgen.simulators.augment import scored
 from hepgen.simulators.processes.registry import PROCESSES
 
 # Torch's own forward-mode differentiation calls something that it has deprecated.
@@ -42,6 +41,6 @@ def test_a_workflow_simulates(workflow: Path, more: list[str], tmp_path: Path) -
     assert set(session.chain.observables) <= set(events.fields)
     if more:
         assert len(events) == 300
-        for name in scored(session.chain):
+        for name in session.augmented:
             assert np.isfinite(np.asarray(events[f"score_{name}"])).all(), name
         assert any(name.startswith("latent_") for name in events.fields)

@@ -17,7 +17,7 @@ from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
 from hepgen.pipeline.chains import builtin, chain_of
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.stages import with_stages
-from hepgen.simulators.augment import scored
+from hepgen.simulators.augment import no_score, scored
 from hepgen.simulators.chain import Chain
 from hepgen.store import RunFolder, versions
 
@@ -152,34 +152,39 @@ class Session:
         """The parameters whose joint score ``--augment`` keeps.
 
         Raises:
-            WorkflowError: A stage has no density, or a parameter has no score.
+            WorkflowError: A parameter that is named has no score, or none has.
         """
-        if self.chain.without_density:
-            raise WorkflowError(
-                f"--augment: the density of stage {self.chain.without_density[0]!r} is not known, "
-                "so its events have no joint score and no ratio; simulate without --augment, or "
-                'use stages that have one (generator = "builtin")'
-            )
         possible = scored(self.chain)
         for name in self.workflow.augment.parameters or ():
-            if self.parameters[name].name not in possible:
+            if reason := no_score(self.chain, self.parameters[name].name):
                 raise WorkflowError(
-                    f"augment.parameters: {name!r} decides which events are possible, so it has "
-                    f"no score; there are scores for {', '.join(possible)}"
+                    f"augment.parameters: {reason}, so it has no score; there are scores for "
+                    f"{', '.join(possible) or 'no parameter'}"
                 )
+        if not possible:
+            raise WorkflowError(
+                "--augment: no parameter has a score "
+                f"({'; '.join(self.without_score)}); "
+                "simulate without --augment, or use stages whose density is known"
+            )
         return tuple(self.workflow.augment.parameters or possible)
+
+    @property
+    def without_score(self) -> tuple[str, ...]:
+        """Why each parameter that has no joint score has none, in words."""
+        reasons = (no_score(self.chain, name) for name in self.chain.parameters.names)
+        return tuple(reason for reason in reasons if reason)
 
     @cached_property
     def other_points(self) -> dict[str, dict[str, float]]:
         """The parameter points to which ``--augment`` keeps the joint log-ratio."""
-        possible = scored(self.chain)
         for point, values in self.workflow.augment.points.items():
             for name, value in values.items():
                 self.parameters[name].check(value)
-                if name not in possible:
+                if reason := no_score(self.chain, name):
                     raise WorkflowError(
-                        f"augment.points.{point}: {name!r} decides which events are possible, so "
-                        "there is no ratio between two of its values; simulate there"
+                        f"augment.points.{point}: {reason}, so there is no ratio between two of "
+                        "its values; simulate there"
                     )
         return {name: dict(values) for name, values in self.workflow.augment.points.items()}
 

@@ -13,7 +13,7 @@ with ε the efficiency.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,16 +24,27 @@ from torch.autograd import forward_ad
 
 from hepgen.errors import DataError, ParameterError
 from hepgen.simulators.chain import Chain, Trace
+from hepgen.simulators.stage import Stage, State
 
 
 def scored(chain: Chain) -> tuple[str, ...]:
-    """The parameters with respect to which the joint density has a derivative.
+    """The parameters with respect to which the joint density has a known derivative.
 
     >>> from hepgen.simulators.processes.registry import process
     >>> "m_z" in scored(process("zmumu"))
     True
     """
-    return tuple(p.name for p in chain.parameters if not p.moves_support)
+    return tuple(name for name in chain.parameters.names if not no_score(chain, name))
+
+
+def no_score(chain: Chain, name: str) -> str:
+    """Why there is no score with respect to a parameter, in words; empty where there is one."""
+    if chain.parameters[name].moves_support:
+        return f"parameter {name!r} decides which events are possible"
+    for stage in chain.stages:
+        if not stage.has_density and name in {p.name for p in stage.parameters}:
+            return f"parameter {name!r} is one of stage {stage.name!r}, whose density is not known"
+    return ""
 
 
 def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], name: str) -> Tensor:
@@ -48,7 +59,8 @@ def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], na
         name: With respect to which.
 
     Raises:
-        ParameterError: The parameter moves the support, so there is no score.
+        ParameterError: The parameter moves the support, or is one of a stage whose density is
+            not known, so there is no score.
 
     >>> from hepgen.simulators.processes.registry import process
     >>> chain = process("zmumu")
@@ -56,21 +68,27 @@ def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], na
     >>> joint_score(chain, chain.simulate(theta, 100, seed=1), theta, "m_z").shape
     torch.Size([1, 100])
     """
-    if chain.parameters[name].moves_support:
+    if reason := no_score(chain, name):
         raise ParameterError(
-            f"parameter {name!r} decides which events are possible: it has no score; there are "
-            f"scores for {', '.join(scored(chain))}"
+            f"{reason}: it has no score; there are scores for "
+            f"{', '.join(scored(chain)) or 'no parameter'}"
         )
-
     # A copy: a value that was expanded shares its memory, which forward mode refuses.
     start = parameters[name].clone()
+    state, moved = _columns(chain, trace, parameters), set[str]()
+    score = torch.zeros(trace.shape, dtype=torch.float64)
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(  # type: ignore[no-untyped-call]
             start, torch.ones_like(start)
         )
-        terms = _moving(chain, trace, {**parameters, name: dual}, {name}, _has_tangent)
-        zero = torch.zeros(trace.shape, dtype=torch.float64)
-        return sum((_tangent(term) for term in terms), zero)
+        for stage in chain.stages:
+            if _touched(stage, {name}, moved):
+                terms, after = chain.replay(stage, state, trace, {**parameters, name: dual})
+                score = sum(map(_tangent, terms.values()), score)
+                new = {c: after[c] for c in stage.provides if _derivative(after[c]) is not None}
+                moved |= set(new)
+                state |= new
+    return score
 
 
 @torch.no_grad()
@@ -90,57 +108,53 @@ def joint_log_ratio(
         numerator, denominator: θ₁ and θ₀.
 
     Raises:
-        ParameterError: θ₁ and θ₀ differ in a parameter that moves the support.
+        ParameterError: θ₁ and θ₀ differ in a parameter that has no score.
     """
     for parameter in chain.parameters:
         one, other = numerator[parameter.name], denominator[parameter.name]
-        if parameter.moves_support and not bool((one == other).all()):
+        reason = no_score(chain, parameter.name)
+        if reason and not bool((one == other).all()):
             raise ParameterError(
-                f"parameter {parameter.name!r} decides which events are possible: events cannot "
-                "be reweighted to another value; simulate them there"
+                f"{reason}: events cannot be reweighted to another value; simulate them there"
             )
     names = {n for n in chain.parameters.names if not torch.equal(numerator[n], denominator[n])}
 
-    def differs(name: str, column: Tensor) -> bool:
-        return not torch.equal(column, trace.state[name])
-
-    # Where the numerator moves nothing, the terms of both cancel.
+    here = _columns(chain, trace, denominator)
+    there, moved = dict(here), set[str]()
     ratio = torch.zeros(trace.shape, dtype=torch.float64)
-    for sign, point in ((1, numerator), (-1, denominator)):
-        for term in _moving(chain, trace, point, names, differs):
-            ratio = ratio + sign * term
+    for stage in chain.stages:
+        if _touched(stage, names, moved):
+            first, after_there = chain.replay(stage, there, trace, numerator)
+            second, after_here = chain.replay(stage, here, trace, denominator)
+            ratio = sum(first.values(), ratio) - sum(second.values(), torch.zeros(()))
+            new = {c for c in stage.provides if not torch.equal(after_there[c], after_here[c])}
+            moved |= new
+            there |= {c: after_there[c] for c in new}
+            here |= {c: after_here[c] for c in new}
     return ratio
 
 
-def _moving(
-    chain: Chain,
-    trace: Trace,
-    parameters: Mapping[str, Tensor],
-    names: set[str],
-    moves: Callable[[str, Tensor], bool],
-) -> Iterator[Tensor]:
-    """The terms of log p(x, z | θ) that can depend on some parameters, site by site.
+def _touched(stage: Stage, names: set[str], moved: set[str]) -> bool:
+    """Whether a stage reads one of some parameters, or a column that moves with them.
 
-    A stage that neither reads one of them, nor a column that moves with them, is not run again.
-
-    Arguments:
-        chain, trace, parameters: The simulator, what it drew, θ.
-        names: The parameters.
-        moves: Whether a column, given with its name, moves with them.
+    The density of any other stage does not depend on them: it need not be run again.
     """
-    state, moved = dict(trace.state), set[str]()
+    return bool(names & {p.name for p in stage.parameters} or moved & set(stage.requires))
+
+
+def _columns(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor]) -> State:
+    """The columns of every stage at θ: those of the trace where they were made at θ."""
+    provided = {column for stage in chain.stages for column in stage.provides}
+    same = all(
+        name in trace.parameters and torch.equal(trace.parameters[name], parameters[name])
+        for name in chain.parameters.names
+    )
+    if same and provided <= set(trace.state):
+        return dict(trace.state)
+    state: State = {}
     for stage in chain.stages:
-        if not (names & {p.name for p in stage.parameters} or moved & set(stage.requires)):
-            continue
-        terms, after = chain.replay(stage, state, trace, parameters)
-        yield from terms.values()
-        new = {name: after[name] for name in stage.provides if moves(name, after[name])}
-        moved |= set(new)
-        state |= new
-
-
-def _has_tangent(_: str, column: Tensor) -> bool:
-    return _derivative(column) is not None
+        _, state = chain.replay(stage, state, trace, parameters)
+    return state
 
 
 def _tangent(term: Tensor) -> Tensor:

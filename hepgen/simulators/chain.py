@@ -30,6 +30,7 @@ class Trace:
         state: The columns after the last stage.
         masks: Which entries exist, for the sites that are jagged.
         failures: The ledger of events that a stage could not make.
+        parameters: θ, at which it was drawn.
         notes: What the stages noted of the events.
     """
 
@@ -37,6 +38,7 @@ class Trace:
     state: State
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -169,6 +171,7 @@ class Chain:
                 n: node["fn"].mask for n, node in nodes.items() if isinstance(node["fn"], Padded)
             },
             failures=tuple(failure for stage in self.stages for failure in stage.failures()),
+            parameters=dict(parameters),
             notes={name: v for stage in self.stages for name, v in stage.notes().items()},
         )
 

@@ -71,11 +71,17 @@ def test_a_parameter_of_a_replaced_stage_is_said_to_be_one() -> None:
         Session.open(ZMUMU, ["chain.generator=pythia", "parameters.mz={}", *WITHOUT_BACKGROUND])
 
 
-def test_augmented_data_need_a_density() -> None:
-    session = Session.open(ZMUMU, ["chain.generator=pythia", *WITHOUT_BACKGROUND])
-    with pytest.raises(
-        WorkflowError, match="--augment: the density of stage 'pythia' is not known"
-    ):
+def test_the_score_of_a_detector_behind_pythia_is_kept_and_that_of_its_theory_refused() -> None:
+    pythia = ["chain.generator=pythia", *WITHOUT_BACKGROUND]
+    session = Session.open(ZMUMU, pythia)
+    campaign = simulation_campaign(session, events="100", theta=["default"], augment=True)
+    assert campaign.scores == ("muon_scale", "muon_resolution", "muon_efficiency")
+
+    session = Session.open(ZMUMU, [*pythia, 'augment.parameters=["m_z"]'])
+    with pytest.raises(WorkflowError, match="'m_z' is one of stage 'pythia', whose density is not"):
+        simulation_campaign(session, events="100", theta=["default"], augment=True)
+    session = Session.open(ZMUMU, [*pythia, "augment.points.up.m_z=91.5"])
+    with pytest.raises(WorkflowError, match=r"points.up: .*'pythia', whose density is not known"):
         simulation_campaign(session, events="100", theta=["default"], augment=True)
 
 

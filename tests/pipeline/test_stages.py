@@ -76,11 +76,11 @@ class Double(Stage):
 
     name = "double"
     requires = ("x",)
-    provides = ("y",)
-    outputs = {"y": ("GeV", "$y$")}
+    provides = ("twice",)
+    outputs = {"twice": ("GeV", "$2x$")}
 
     def __call__(self, state, parameters):
-        return state | {"y": 2 * state["x"]}
+        return state | {"twice": 2 * state["x"]}
 
 
 class Nameless(Double):
@@ -126,7 +126,7 @@ IDEAL = stage("Ideal", replace="detector")
 OWN: dict[str, Any] = {
     "process": "stages",
     "parameters": {"mu": {"role": "interest", "prior": {"uniform": [-3.0, 3.0]}}},
-    "features": [{"name": "y"}],
+    "features": [{"name": "twice"}],
 }
 
 
@@ -171,7 +171,7 @@ def test_stages_before_and_after_others_and_at_the_end(folder: Path) -> None:
     assert [s.name for s in session.chain.stages] == [
         "parton", "smear", "double", "isr", "fsr", "detector", "reconstruction",
     ]  # fmt: skip
-    assert {"x", "y", "Dimuon_mass"} <= set(session.chain.observables)
+    assert {"x", "twice", "Dimuon_mass"} <= set(session.chain.observables)
     assert "mu" in session.parameters
     last = opened(folder, stage("Smear"), stage("Double"))
     assert [s.name for s in last.chain.stages][-2:] == ["smear", "double"]
@@ -191,7 +191,7 @@ def test_a_whole_chain_of_stages(folder: Path, tmp_path: Path) -> None:
     session = opened(folder, stage("Smear"), stage("Double"), **OWN)
     campaign = Campaign(session.chain, session.parameters, 1000, prior=False, fixed={"mu": 2.0})
     simulate_to_root(campaign, tmp_path / "a.root", provenance={}, jobs=1, monitor=Silent())
-    y = np.asarray(read(tmp_path / "a.root").read()["y"])
+    y = np.asarray(read(tmp_path / "a.root").read()["twice"])
 
     assert abs(y.mean() - 4.0) < 4 * 2 / 1000**0.5
     assert (

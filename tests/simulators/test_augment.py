@@ -12,7 +12,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from pyro.distributions import Uniform
+from pyro.distributions import Normal, Uniform
 from scipy import stats
 from torch import Tensor
 
@@ -147,6 +147,59 @@ def test_a_parameter_that_moves_the_support_has_neither_score_nor_ratio() -> Non
         joint_score(chain, trace, here, "threshold")
     with pytest.raises(ParameterError, match=r"'threshold' decides .* simulate them there"):
         joint_log_ratio(chain, trace, {"threshold": torch.tensor(2.5)}, here)
+
+
+class Shifted(Stage):
+    """A column that moves with its parameter, without a site."""
+
+    name = "shifted"
+    requires = ("mass",)
+    provides = ("there",)
+    parameters = (Parameter("shift", 0.5),)
+
+    def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
+        return state | {"there": state["mass"] + parameters["shift"]}
+
+
+class Measured(Stage):
+    """A Gaussian about such a column; it reads no parameter itself."""
+
+    name = "measured"
+    requires = ("there",)
+    provides = ("x",)
+
+    def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
+        there = state["there"]
+        return state | {"x": pyro.sample("x", Normal(there, torch.ones_like(there)))}
+
+
+def test_a_parameter_that_acts_through_a_column_has_its_score_and_ratio() -> None:
+    """t = x − M − a; ln r = t Δ − Δ²/2, whatever point the trace was drawn at."""
+    chain = Chain([CHAIN.stages[0], Shifted(), Measured()])
+    here = chain.parameters.values()
+    there = here | {"shift": torch.tensor(0.8, dtype=torch.float64)}
+    trace = chain.simulate(here, 100, seed=1)
+    distance = trace.sites["x"] - trace.sites["mass"]
+
+    for at, a in ((here, 0.5), (there, 0.8)):
+        torch.testing.assert_close(joint_score(chain, trace, at, "shift"), distance - a)
+        torch.testing.assert_close(
+            joint_score(chain, trace, at, "m_z"),
+            joint_score(Chain(chain.stages[:1]), trace, at, "m_z"),
+        )
+    expected = 0.3 * (distance - 0.5) - 0.3**2 / 2
+    torch.testing.assert_close(joint_log_ratio(chain, trace, there, here), expected)
+    torch.testing.assert_close(joint_log_ratio(chain, trace, here, there), -expected)
+
+
+def test_score_and_ratio_are_those_of_the_whole_chain() -> None:
+    """The stages that are not run again have terms that cancel."""
+    here, there = at(background_fraction=0.1), at(background_fraction=0.12, muon_scale=0.01)
+    trace = CHAIN.simulate(here, 500, seed=2)
+
+    whole = CHAIN.log_prob(trace, there) - CHAIN.log_prob(trace, here)
+
+    torch.testing.assert_close(joint_log_ratio(CHAIN, trace, there, here), whole)
 
 
 def test_a_campaign_keeps_what_the_functions_give() -> None:
