@@ -17,7 +17,7 @@ from hepgen.simulators.species import JetEnds, Species
 from hepgen.simulators.stage import Failure, Stage, State
 
 LUND_A = Parameter("lund_a", 0.68, label=r"$a$", low=0.1, high=2.0)
-LUND_B = Parameter("lund_b", 0.98, "GeV$^{-2}$", label=r"$b$", low=0.2, high=2.0)
+LUND_B = Parameter("lund_b", 0.98, "1/GeV^2", label=r"$b$", low=0.2, high=2.0)
 #: Of each component of the transverse momentum of a pair, GeV: 0.335 for both together.
 SIGMA = 0.335 / math.sqrt(2)
 HEAVY = 1.5  # GeV: a leading hadron above this is kept whichever way it goes
