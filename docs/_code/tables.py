@@ -32,8 +32,11 @@ def type_name(kind):
     if origin is tuple:
         return f"{len(args)} × {type_name(args[0])}"
     if origin is list:
-        return "list" if inspect.isclass(args[0]) and issubclass(args[0], config.Section) else (
-            f"list of {type_name(args[0])}")
+        return (
+            "list"
+            if inspect.isclass(args[0]) and issubclass(args[0], config.Section)
+            else (f"list of {type_name(args[0])}")
+        )
     if origin is dict or kind is dict:
         return "table"
     names = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
@@ -48,7 +51,11 @@ def toml(value):
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, (tuple, list)):
-        return f"`[{', '.join(f'{v:_}' if isinstance(v, int) else str(v) for v in value)}]`" if value else ""
+        return (
+            f"`[{', '.join(f'{v:_}' if isinstance(v, int) else str(v) for v in value)}]`"
+            if value
+            else ""
+        )
     if isinstance(value, int):
         return f"`{value:_}`"
     return f"`{value}`" if isinstance(value, float) else ""

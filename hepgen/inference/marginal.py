@@ -235,7 +235,10 @@ class _Moments:
         step, total = mean - self.mean, self.number + n
         within = (terms - mean[..., None]).square().sum(-1)
         self.squares = self.squares + within + step.square() * self.number * n / total
-        self.mean, self.number = self.mean + step * n / total, total
+        # Once −∞, a mean stays there; ∞ − ∞ would not say so.
+        lost = torch.isneginf(self.mean) | torch.isneginf(mean)
+        self.mean = torch.where(lost, -torch.inf, self.mean + step * n / total)
+        self.number = total
 
     @property
     def error(self) -> Tensor:

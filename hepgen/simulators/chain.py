@@ -196,13 +196,19 @@ class Chain:
         self._check_parameters(parameters)
         state: State = {}
         terms: dict[str, Tensor] = {}
+        impossible = torch.zeros(trace.shape, dtype=torch.bool)
         for stage in self.stages:
-            own, state = self.replay(stage, state, trace, parameters)
+            own, state = self.replay(stage, state, trace, parameters, impossible)
             terms |= own
         return terms
 
     def replay(
-        self, stage: Stage, state: State, trace: Trace, parameters: Mapping[str, Tensor]
+        self,
+        stage: Stage,
+        state: State,
+        trace: Trace,
+        parameters: Mapping[str, Tensor],
+        impossible: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], State]:
         """One stage with its sites fixed: their terms in log p(x, z | θ), and the state after it.
 
@@ -211,6 +217,8 @@ class Chain:
             state: The columns that it requires.
             trace: Has the values of its sites.
             parameters: θ.
+            impossible: Events of density zero so far, shape ``(G, E)``; those of this stage are
+                added. What follows them has no meaning, and may be NaN.
         """
         if not stage.has_density:
             raise SimulationError(
@@ -222,10 +230,14 @@ class Chain:
         with torch.random.fork_rng(devices=[]), _plates(*trace.shape):
             nodes = run.get_trace(stage, start, parameters).nodes
         terms = {}
+        lost = torch.zeros(trace.shape, dtype=torch.bool) if impossible is None else impossible
         for name, node in nodes.items():
             if _is_site(node):
                 term = node["fn"].log_prob(node["value"]).expand(trace.shape)
+                if bool(lost.any()):
+                    term = torch.where(lost, -torch.inf, term)
                 _refuse_non_finite(term, f"has log p({name}) =", node, minus_infinity=True)
+                lost |= torch.isneginf(term.detach())
                 terms[name] = term
         return terms, nodes["_RETURN"]["value"]
 

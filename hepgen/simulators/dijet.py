@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pyro
 import torch
-from pyro.distributions import Beta, TransformedDistribution
+from pyro.distributions import Beta
 from torch import Tensor
-from torch.distributions.transforms import AffineTransform
 
 from hepgen.errors import ParameterError, WorkflowError
 from hepgen.parameters import Parameter
@@ -19,7 +19,7 @@ from hepgen.simulators.dijet_distributions import (
     ExchangeAngle,
     SignedMixture,
 )
-from hepgen.simulators.distributions import Tabulated
+from hepgen.simulators.distributions import StageDistribution, Tabulated
 from hepgen.simulators.parton import azimuth
 from hepgen.simulators.stage import Stage, State
 
@@ -109,15 +109,22 @@ class DijetParton(Stage):
         share = rate / (rate + self.background)
         mass = pyro.sample("mass", SignedMixture(share, falling, line).expand(shape))
         background, signal = self.rates(mass, parameters)
-        here = signal / (signal + background)
+        # Where a mass is impossible there is neither.
+        here = (signal / (signal + background)).nan_to_num(0.0)
         c = pyro.sample("cos_theta", SignedMixture(here, *self.angles))
-        y = pyro.sample("rapidity", rapidity((self.sqrt_s / mass).log()))
+        y = pyro.sample("rapidity", Parabola((self.sqrt_s / mass).log()))
         phi = pyro.sample("phi", azimuth(shape))
         return state | {"mass": mass, "y": y, "cos_theta": c, "phi": phi}
 
     def cross_section(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """(μS + B)·``luminosity`` in pb, shape ``(G,)``: the rate at the nominal luminosity."""
         sigma = parameters["signal_strength"] * self.signal + self.background
+        if bool((sigma <= 0).any()):
+            raise ParameterError(
+                f"signal_strength = {parameters['signal_strength'].min().item():g}: the "
+                f"cross-section would be {sigma.min().item():g} pb; expected a positive one: "
+                "choose a weaker deficit"
+            )
         return (sigma * parameters["luminosity"]).reshape(-1)
 
     def spectra(self, parameters: Mapping[str, Tensor]) -> tuple[Tabulated, BreitWigner]:
@@ -163,10 +170,25 @@ def falling_spectrum(x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     return (p1 * torch.log1p(-x) - (p2 + p3 * log) * log).exp()
 
 
-def rapidity(y_max: Tensor) -> TransformedDistribution:
-    """p(y) = ¾ [1 − (y/y_max)²]/y_max."""
-    two = torch.full_like(y_max, 2.0)
-    parabola = Beta(two, two, validate_args=False)
-    return TransformedDistribution(
-        parabola, AffineTransform(-y_max, 2 * y_max), validate_args=False
-    )
+class Parabola(StageDistribution):
+    """p(y) = ¾ [1 − (y/y_max)²]/y_max.
+
+    Arguments:
+        y_max: Half the width, shape ``(*batch)``.
+    """
+
+    def __init__(self, y_max: Tensor) -> None:
+        self.y_max = y_max
+        super().__init__(y_max.shape)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws of shape ``(*sample_shape, *batch)``."""
+        two = torch.full(self.batch_shape, 2.0, dtype=torch.float64)
+        return (2 * Beta(two, two).sample(sample_shape) - 1) * self.y_max
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(y), −∞ beyond y_max."""
+        scaled = value / self.y_max
+        inside = (scaled.abs() < 1) & (self.y_max > 0)
+        density = (0.75 * (1 - torch.where(inside, scaled, 0.0).square()) / self.y_max).log()
+        return torch.where(inside, density, -math.inf)

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from pyro.distributions import Exponential
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
-from hepgen.simulators.distributions import RelativeLogNormal
+from hepgen.simulators.distributions import Exponential, RelativeLogNormal
 from hepgen.simulators.stage import Stage, State
 
 OUT_OF_CONE = Parameter("out_of_cone", 0.03, label=r"$\kappa$", low=1e-3, high=0.5)
@@ -46,7 +45,7 @@ class OutOfCone(Stage):
         """Draw the losses; slot 0 is the jet at cos θ*, slot 1 the one opposite."""
         mass, c = state["mass"], state["cos_theta"]
         rate = parameters["out_of_cone"][..., None].expand(*mass.shape, 2)
-        loss = pyro.sample("jet_loss", Exponential(rate, validate_args=False).to_event(1))
+        loss = pyro.sample("jet_loss", Exponential(rate).to_event(1))
         pt = parton_pt(mass, c)[..., None] * kept(loss)
         away = torch.atanh(c)
         eta = torch.stack([state["y"] + away, state["y"] - away], dim=-1)

@@ -1,7 +1,8 @@
 """Distributions of the stages that torch and Pyro do not have.
 
 Each is normalised exactly for the density it samples, so a joint score built from its
-``log_prob`` has mean zero by construction, and each is differentiable in its parameters.
+``log_prob`` has mean zero by construction, and each is differentiable in its parameters. Outside
+the support the density is zero: a proposal may try values there.
 """
 
 from __future__ import annotations
@@ -184,6 +185,28 @@ class Chance(Bernoulli):  # type: ignore[misc]
         return torch.where(value > 0.5, self.probs, 1 - self.probs).log()
 
 
+class Exponential(StageDistribution):
+    """p(x) = λ e^{−λx} for x ≥ 0.
+
+    Arguments:
+        rate: λ in 1/[x], shape ``(*batch)``.
+    """
+
+    def __init__(self, rate: Tensor) -> None:
+        self.rate = rate
+        super().__init__(rate.shape)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """Draws of shape ``(*sample_shape, *batch)``."""
+        with torch.no_grad():
+            unit = torch.empty(*sample_shape, *self.batch_shape, dtype=torch.float64)
+            return unit.exponential_() / self.rate
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x), −∞ below zero."""
+        return torch.where(value >= 0, self.rate.log() - self.rate * value, -math.inf)
+
+
 class HelicityAngle(StageDistribution):
     r"""p(c) = ⅜ [w (1 + c)² + (1 − w)(1 − c)²], c = cos θ*, for massless fermions.
 
@@ -202,9 +225,10 @@ class HelicityAngle(StageDistribution):
             return torch.where(self._uniform(sample_shape) < self.like, c, -c)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(c)."""
+        """log p(c), −∞ beyond ±1."""
         forward, backward = (1 + value).square(), (1 - value).square()
-        return (0.375 * (self.like * forward + (1 - self.like) * backward)).log()
+        density = (0.375 * (self.like * forward + (1 - self.like) * backward)).log()
+        return torch.where(value.abs() <= 1, density, -math.inf)
 
 
 class DeadCone(StageDistribution):
@@ -238,9 +262,11 @@ class DeadCone(StageDistribution):
             return (w * self.xi0).clamp(max=1.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(ξ)."""
-        shape = value.log() - 2 * (value + self.xi0).log()
-        return shape - self._primitive(1 / self.xi0).log()
+        """log p(ξ), −∞ outside (0, 1)."""
+        inside = (value > 0) & (value <= 1)
+        xi = torch.where(inside, value, 0.5)
+        shape = xi.log() - 2 * (xi + self.xi0).log()
+        return torch.where(inside, shape - self._primitive(1 / self.xi0).log(), -math.inf)
 
 
 class RelativeLogNormal(StageDistribution):
@@ -268,10 +294,11 @@ class RelativeLogNormal(StageDistribution):
             return (self.location + self.scale * z).exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(x)."""
-        log = value.log()
+        """log p(x), −∞ for x ≤ 0."""
+        log = torch.where(value > 0, value, 1.0).log()
         z = (log - self.location) / self.scale
-        return -0.5 * z.square() - self.scale.log() - log - 0.5 * math.log(2 * math.pi)
+        density = -0.5 * z.square() - self.scale.log() - log - 0.5 * math.log(2 * math.pi)
+        return torch.where(value > 0, density, -math.inf)
 
 
 class Select(StageDistribution):

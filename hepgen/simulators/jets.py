@@ -17,6 +17,7 @@ import awkward as ak
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from hepgen.errors import SimulationError, WorkflowError
 from hepgen.simulators.coordinates import momenta
@@ -141,8 +142,19 @@ def particles(state: State, prefix: str) -> tuple[Any, Tensor]:
 
 
 def _plain(column: Tensor) -> Any:
-    """A column as an array. It depends on no parameter, so a derivative may pass it by."""
-    # Inside a forward-mode derivative torch gives no array of any tensor, but its values.
+    """A column as an array.
+
+    Raises:
+        SimulationError: It carries a derivative, which FastJet would lose.
+    """
+    carried = forward_ad.unpack_dual(column).tangent  # type: ignore[no-untyped-call]
+    if column.requires_grad or carried is not None:
+        raise SimulationError(
+            "the momenta that FastJet clusters depend on a parameter without a site between: "
+            "their derivative would be lost, and the score wrong; draw what the parameter moves "
+            "with pyro.sample, or leave it out of the scores (augment.parameters)"
+        )
+    # Inside torch.func's derivatives torch gives no array of any tensor, but its values.
     return np.array(column.tolist())
 
 

@@ -20,7 +20,7 @@ CONSTANT_TERM = Parameter("constant_term", 0.003, label="$b$", low=1e-4, high=0.
 SAMPLING_TERM = Parameter(
     "sampling_term", 0.03, r"sqrt(GeV)", label=r"$a_\mathrm{s}$", low=1e-3, high=0.5
 )
-NOISE = Parameter("noise", 0.003, "GeV", label=r"$\sigma_n$", low=1e-4, high=0.5)
+NOISE = Parameter("noise", 0.003, "GeV", label=r"$\sigma_n$", low=1e-4, high=0.05)
 
 
 class Digitisation(Stage):

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.distributions import Exponential, Normal
+from pyro.distributions import Normal
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
 from hepgen.simulators.calorimeter.material import LEAD_TUNGSTATE, Material
-from hepgen.simulators.distributions import StageDistribution
+from hepgen.simulators.distributions import Exponential, StageDistribution
 from hepgen.simulators.stage import Stage, State
 
 ENERGY = Parameter("energy", 50.0, "GeV", "interest", label="$E$", low=0.5, high=1000.0)
@@ -74,8 +74,8 @@ class ShowerProfile(Stage):
               \qquad \beta = \frac{\alpha - 1}{T}
 
     with (ln T, ln α) of :class:`LongitudinalMoments`, given ln α > ln 1.27: below, the profile
-    of the spots would not begin at zero. Of the bivariate normal that leaves out 8·10⁻⁴ at
-    1 GeV and nothing above 10 GeV, and the density is normalised without it. A photon
+    of the spots would not begin at zero. Of the bivariate normal that leaves out 1.1 % at
+    0.5 GeV, 8·10⁻⁴ at 1 GeV and nothing above 10 GeV, and the density is normalised without it. A photon
     converts after an exponential depth of mean 9/7 X₀ and then showers as an electron of its
     energy. ``shower_depth`` multiplies T.
 
@@ -116,7 +116,7 @@ class ShowerProfile(Stage):
         if self.particle == "electron":
             return torch.zeros(shape, dtype=torch.float64)
         rate = torch.full(shape, 1 / CONVERSION_LENGTH, dtype=torch.float64)
-        depth: Tensor = pyro.sample("conversion_depth", Exponential(rate, validate_args=False))
+        depth: Tensor = pyro.sample("conversion_depth", Exponential(rate))
         return depth
 
 
