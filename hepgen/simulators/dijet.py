@@ -184,7 +184,8 @@ class Parabola(StageDistribution):
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Draws of shape ``(*sample_shape, *batch)``."""
         two = torch.full(self.batch_shape, 2.0, dtype=torch.float64)
-        return (2 * Beta(two, two).sample(sample_shape) - 1) * self.y_max
+        drawn: Tensor = (2 * Beta(two, two).sample(sample_shape) - 1) * self.y_max
+        return drawn
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(y), −∞ beyond y_max."""

@@ -75,9 +75,9 @@ class ShowerProfile(Stage):
 
     with (ln T, ln α) of :class:`LongitudinalMoments`, given ln α > ln 1.27: below, the profile
     of the spots would not begin at zero. Of the bivariate normal that leaves out 1.1 % at
-    0.5 GeV, 8·10⁻⁴ at 1 GeV and nothing above 10 GeV, and the density is normalised without it. A photon
-    converts after an exponential depth of mean 9/7 X₀ and then showers as an electron of its
-    energy. ``shower_depth`` multiplies T.
+    0.5 GeV, 8·10⁻⁴ at 1 GeV and nothing above 10 GeV, and the density is normalised without it.
+    A photon converts after an exponential depth of mean 9/7 X₀ and then showers as an electron
+    of its energy. ``shower_depth`` multiplies T.
 
     Sites: ``log_alpha``, ``log_t``, and for a photon ``conversion_depth`` (X₀).
 
