@@ -186,8 +186,8 @@ def simulate(
         f"{output}: {facts['events']} events written, {facts['genEventCount']} generated, "
         f"{facts['selectedEventCount']} selected (efficiency {facts['efficiency']:.4f})"
     )
-    left_out = session.without_score if augment else ()
-    _print(facts, "\n".join([words, *(f"no score: {why}" for why in left_out)]), as_json)
+    left_out = session.without_score(campaign.held) if augment else {}
+    _print(facts, "\n".join([words, *(f"no score: {w}" for w in left_out.values())]), as_json)
 
 
 @app.command()

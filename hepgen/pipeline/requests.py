@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hepgen.errors import InputError, ParameterError
 from hepgen.pipeline.session import Session
-from hepgen.simulators.campaign import Campaign
+from hepgen.simulators.campaign import Campaign, held
 
 
 def simulation_campaign(
@@ -35,14 +35,15 @@ def simulation_campaign(
     """
     words = [part.strip() for text in theta for part in text.split(",") if part.strip()]
     fixed = dict(_assignment(session, w) for w in words if w not in ("prior", "default"))
+    constant = held(session.parameters, fixed, "prior" in words)
     entry = session.workflow.simulation
     return Campaign(
         session.chain, session.parameters, count(events),
         entry.seed if seed is None else seed, fixed=fixed, prior="prior" in words,
         points=entry.events_per_point if points is None else points, block_size=entry.block_size,
         latents=latents, keep_all=keep_all,
-        scores=session.augmented if augment else (),
-        ratios=session.other_points if augment else {},
+        scores=session.augmented(constant) if augment else (),
+        ratios=session.other_points(constant) if augment else {},
     )  # fmt: skip
 
 

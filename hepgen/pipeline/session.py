@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from hepgen.config import ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
@@ -17,7 +19,7 @@ from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
 from hepgen.pipeline.chains import builtin, chain_of
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.stages import with_stages
-from hepgen.simulators.augment import no_score, scored
+from hepgen.simulators.augment import no_score
 from hepgen.simulators.chain import Chain
 from hepgen.store import RunFolder, versions
 
@@ -147,16 +149,19 @@ class Session:
         bounds = {k: v for k, v in (("low", low), ("high", high)) if v is not None}
         return Feature(name, unit, label, **bounds)
 
-    @cached_property
-    def augmented(self) -> tuple[str, ...]:
+    def augmented(self, held: Mapping[str, float]) -> tuple[str, ...]:
         """The parameters whose joint score ``--augment`` keeps.
+
+        Arguments:
+            held: The values of the parameters that do not vary.
 
         Raises:
             WorkflowError: A parameter that is named has no score, or none has.
         """
-        possible = scored(self.chain)
+        without = self.without_score(held)
+        possible = [name for name in self.chain.parameters.names if name not in without]
         for name in self.workflow.augment.parameters or ():
-            if reason := no_score(self.chain, self.parameters[name].name):
+            if reason := without.get(self.parameters[name].name):
                 raise WorkflowError(
                     f"augment.parameters: {reason}, so it has no score; there are scores for "
                     f"{', '.join(possible) or 'no parameter'}"
@@ -164,24 +169,26 @@ class Session:
         if not possible:
             raise WorkflowError(
                 "--augment: no parameter has a score "
-                f"({'; '.join(self.without_score)}); "
+                f"({'; '.join(without.values())}); "
                 "simulate without --augment, or use stages whose density is known"
             )
         return tuple(self.workflow.augment.parameters or possible)
 
-    @property
-    def without_score(self) -> tuple[str, ...]:
-        """Why each parameter that has no joint score has none, in words."""
-        reasons = (no_score(self.chain, name) for name in self.chain.parameters.names)
-        return tuple(reason for reason in reasons if reason)
+    def without_score(self, held: Mapping[str, float]) -> dict[str, str]:
+        """Why each parameter that has no joint score has none, in words, by name."""
+        reasons = {}
+        for name in self.chain.parameters.names:
+            value = torch.tensor(held[name], dtype=torch.float64) if name in held else None
+            reasons[name] = no_score(self.chain, name, value)
+        return {name: reason for name, reason in reasons.items() if reason}
 
-    @cached_property
-    def other_points(self) -> dict[str, dict[str, float]]:
+    def other_points(self, held: Mapping[str, float]) -> dict[str, dict[str, float]]:
         """The parameter points to which ``--augment`` keeps the joint log-ratio."""
+        without = self.without_score(held)
         for point, values in self.workflow.augment.points.items():
             for name, value in values.items():
                 self.parameters[name].check(value)
-                if reason := no_score(self.chain, name):
+                if reason := without.get(name):
                     raise WorkflowError(
                         f"augment.points.{point}: {reason}, so there is no ratio between two of "
                         "its values; simulate there"

@@ -37,8 +37,21 @@ def scored(chain: Chain) -> tuple[str, ...]:
     return tuple(name for name in chain.parameters.names if not no_score(chain, name))
 
 
-def no_score(chain: Chain, name: str) -> str:
-    """Why there is no score with respect to a parameter, in words; empty where there is one."""
+def no_score(chain: Chain, name: str, value: Tensor | None = None) -> str:
+    """Why there is no score with respect to a parameter, in words; empty where there is one.
+
+    Arguments:
+        chain: The simulator.
+        name: The parameter.
+        value: Its value, where that is known: at the edge of its range, such as a fraction of
+            zero, other events become possible in one direction, and E[t] is not zero.
+    """
+    parameter = chain.parameters[name]
+    if value is not None and bool(((value == parameter.low) | (value == parameter.high)).any()):
+        return (
+            f"parameter {name!r} = {float(value.flatten()[0]):g} is at the edge of its range, "
+            "where other events become possible"
+        )
     if chain.parameters[name].moves_support:
         return f"parameter {name!r} decides which events are possible"
     for stage in chain.stages:
@@ -59,8 +72,8 @@ def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], na
         name: With respect to which.
 
     Raises:
-        ParameterError: The parameter moves the support, or is one of a stage whose density is
-            not known, so there is no score.
+        ParameterError: The parameter moves the support, is at the edge of its range, or is one
+            of a stage whose density is not known, so there is no score.
 
     >>> from hepgen.simulators.processes.registry import process
     >>> chain = process("zmumu")
@@ -68,7 +81,7 @@ def joint_score(chain: Chain, trace: Trace, parameters: Mapping[str, Tensor], na
     >>> joint_score(chain, chain.simulate(theta, 100, seed=1), theta, "m_z").shape
     torch.Size([1, 100])
     """
-    if reason := no_score(chain, name):
+    if reason := no_score(chain, name, parameters[name]):
         raise ParameterError(
             f"{reason}: it has no score; there are scores for "
             f"{', '.join(scored(chain)) or 'no parameter'}"
@@ -112,7 +125,7 @@ def joint_log_ratio(
     """
     for parameter in chain.parameters:
         one, other = numerator[parameter.name], denominator[parameter.name]
-        reason = no_score(chain, parameter.name)
+        reason = no_score(chain, parameter.name, other)
         if reason and not bool((one == other).all()):
             raise ParameterError(
                 f"{reason}: events cannot be reweighted to another value; simulate them there"

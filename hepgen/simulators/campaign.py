@@ -142,6 +142,11 @@ class Campaign:
         free = set(self.parameters.free_names) - set(self.fixed)
         return bool(free) and (self.prior or self.theta is not None)
 
+    @property
+    def held(self) -> dict[str, float]:
+        """The values of the parameters that are the same for all events."""
+        return held(self.parameters, self.fixed, self.varies)
+
     def _events_per_point(self, block: int) -> int:
         if not self.varies:
             return self.block_size
@@ -218,6 +223,12 @@ class Campaign:
         groups = trace.shape[0]
         number = block * self.block_size + torch.arange(groups)[:, None].expand(trace.shape)
         return np.asarray(number[kept].numpy(), dtype=np.int64)
+
+
+def held(parameters: ParameterSet, fixed: Mapping[str, float], varies: bool) -> dict[str, float]:
+    """The values of the parameters that are not drawn."""
+    defaults = {p.name: p.default for p in parameters if not (varies and p.free)}
+    return {**defaults, **fixed}
 
 
 def _column(state: Mapping[str, Tensor], name: str, kept: Tensor) -> Any:

@@ -165,7 +165,7 @@ def efficiency(cos_theta: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class AngleReconstruction(Stage):
-    """The observables of a pair, and the selection |cos θ| < c_max. Deterministic.
+    """The observables of a pair, and the selection of cos θ within ±c_max. Deterministic.
 
     Arguments:
         cos_max: c_max.

@@ -117,11 +117,17 @@ def test_information_of_too_few_events_is_an_error(scores: dict[str, np.ndarray]
         fisher_information(scores)
 
 
-def test_the_score_at_the_edge_of_a_fraction_is_its_one_sided_derivative() -> None:
-    """d ln(1 − f)/df = −1 at f = 0: no event is background yet, and any f makes them rarer."""
+def test_at_the_edge_of_its_range_a_parameter_has_neither_score_nor_ratio() -> None:
+    """At f = 0 no event is background: E[t] = −1 there, and no weight can make one."""
     trace = CHAIN.simulate(at(), 100, seed=10)
 
-    assert (joint_score(CHAIN, trace, at(), "background_fraction") == -1).all()
+    with pytest.raises(ParameterError, match="'background_fraction' = 0 is at the edge"):
+        joint_score(CHAIN, trace, at(), "background_fraction")
+    with pytest.raises(ParameterError, match=r"at the edge .* simulate them there"):
+        joint_log_ratio(CHAIN, trace, at(background_fraction=0.1), at())
+    inside = at(background_fraction=0.1)
+    trace = CHAIN.simulate(inside, 100, seed=10)
+    assert (joint_log_ratio(CHAIN, trace, at(), inside) <= -np.log(0.9) + 1e-12).all()
 
 
 class Cut(Stage):

@@ -35,7 +35,7 @@ def dijet_bump(
         signal_cross_section: S in pb, of the signal at μ = 1 in the generated range.
         background_cross_section: B in pb, of the background in the generated range.
         spin: Of the resonance, 0 or 1.
-        cos_theta_max: Largest |cos θ*| generated; tanh(``delta_y_max``/2) of it is selected.
+        cos_theta_max: Largest absolute cos θ* generated; tanh(``delta_y_max``/2) of it is selected.
         resolution_noise: n of the jet resolution √(n²/pT² + s²/pT + c²), GeV.
         resolution_stochastic: s of it, √GeV.
         resolution_constant: c of it.

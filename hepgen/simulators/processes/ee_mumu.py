@@ -21,7 +21,7 @@ def ee_mumu(
     Arguments:
         energies: √s of each energy point, GeV.
         luminosities: Of each point, in any unit: only their ratios matter.
-        cos_max: Largest |cos θ| of the selected pairs.
+        cos_max: Largest absolute cos θ of the selected pairs.
     """
     stages = [
         ElectronPositron(energies, luminosities),
