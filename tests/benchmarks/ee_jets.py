@@ -31,7 +31,7 @@ def chain_rate(blocks: int = 6) -> float:
     from hepgen.simulators.processes.registry import process
 
     torch.set_num_threads(1)
-    chain = process("ee_jets")
+    chain = process("ee_jets", detector=False)
     values = chain.parameters.values()
     chain.simulate(values, BLOCK, seed=1)
     start = time.process_time()
@@ -48,7 +48,7 @@ def shower_rate(blocks: int = 6) -> float:
     from hepgen.simulators.processes.registry import process
 
     torch.set_num_threads(1)
-    chain = Chain(process("ee_jets").stages[:2])
+    chain = Chain(process("ee_jets", detector=False).stages[:2])
     values = chain.parameters.values()
     chain.simulate(values, BLOCK, seed=1)
     start = time.process_time()
@@ -100,7 +100,7 @@ def event_numbers(events: int = 20_000) -> dict[str, float]:
 
     from hepgen.simulators.processes.registry import process
 
-    chain = process("ee_jets")
+    chain = process("ee_jets", detector=False)
     state = chain.simulate(chain.parameters.values(), events, seed=2).state
     total = torch.stack([state[f"Particle_{c}"].sum(-1) for c in ("e", "px", "py", "pz")])
     total[0] -= 91.1876
