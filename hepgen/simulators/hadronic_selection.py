@@ -58,9 +58,11 @@ class HadronicSelection(Stage):
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
         """Add the visible energy of every event, and whether it is selected."""
         energy = state["Flow_e"].sum(-1)
-        selected = (energy > self.visible_min * self.sqrt_s) & (
-            state["nTrack"] >= self.tracks_min
-        ) & (state["nJet"] >= self.jets_min)
+        selected = (
+            (energy > self.visible_min * self.sqrt_s)
+            & (state["nTrack"] >= self.tracks_min)
+            & (state["nJet"] >= self.jets_min)
+        )
         if self.balanced:
             missing = (state["Particle_e"].sum(-1) - self.sqrt_s).abs()
             selected = selected & (missing < BALANCE * self.sqrt_s)

@@ -77,7 +77,7 @@ def test_durham_makes_the_jets_that_are_asked_for() -> None:
     ("options", "message"),
     [
         ({"generator": "sherpa"}, "'sherpa'; expected builtin, pythia, or hepmc:FILE"),
-        ({"pythia": {"a": 1}}, "settings of Pythia .*expected generator = \"pythia\""),
+        ({"pythia": {"a": 1}}, 'settings of Pythia .*expected generator = "pythia"'),
         ({"jet_algorithm": "cone"}, "expected 'antikt' or 'durham'"),
         ({"visible_min": -0.1}, "visible_min -0.1"),
     ],
@@ -119,7 +119,8 @@ class HeavyPair(Stage):
 
     name = "heavy_pair"
     provides = (
-        "sqrt_s", "hard_flavour", "nParton", *(f"Parton_{c}" for c in ("px", "py", "pz", "e", "id")),
+        "sqrt_s", "hard_flavour", "nParton",
+        "Parton_px", "Parton_py", "Parton_pz", "Parton_e", "Parton_id",
     )  # fmt: skip
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
