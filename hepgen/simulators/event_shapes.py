@@ -82,7 +82,11 @@ class ChargedMultiplicity(Stage):
 
 
 def charged_multiplicity(pdg_id: Tensor) -> Tensor:
-    """How many of an event's objects are charged, shape ``(G, E)``, by PDG id, ``(G, E, K)``."""
+    """How many of an event's objects are charged, shape ``(G, E)``, by PDG id, ``(G, E, K)``.
+
+    >>> charged_multiplicity(torch.tensor([[[211, 22, -13, 0]]]))
+    tensor([[2]])
+    """
     return (charge(pdg_id) != 0).sum(-1)
 
 

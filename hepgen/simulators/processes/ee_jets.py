@@ -85,6 +85,9 @@ def ee_jets(
             detector and all behind it stay.
         pythia: More settings of Pythia, by its own names.
         source: The file that `generator` names, opened.
+
+    >>> [stage.name for stage in ee_jets(detector=False).stages]
+    ['parton', 'shower', 'hadronisation']
     """
     if pythia and generator != "pythia":
         raise WorkflowError(
