@@ -38,14 +38,16 @@ class EventShapes(Stage):
 
     Arguments:
         source: The prefix of the objects: ``Flow``, ``Particle`` or ``Parton``.
+        charged: With ``nCharged``. Of particle-flow objects it is the number of tracks, and a
+            chain may have that of its hadrons under this name.
     """
 
     name = "event_shapes"
-    provides = tuple(EVENT_SHAPES)
 
-    def __init__(self, source: str = "Flow") -> None:
+    def __init__(self, source: str = "Flow", charged: bool = True) -> None:
         library()
-        self.source = source
+        self.source, self.charged = source, charged
+        self.provides = tuple(n for n in EVENT_SHAPES if charged or n != "nCharged")
         self.requires = tuple(f"{source}_{c}" for c in ("px", "py", "pz", "e", "id"))
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
@@ -62,8 +64,30 @@ class EventShapes(Stage):
             "Durham_y23": torch.from_numpy(durham_y(events, 2)),
         }
         shaped = {name: column.reshape(mask.shape[:2]) for name, column in columns.items()}
-        charged = mask & (charge(state[f"{self.source}_id"]) != 0)
-        return state | shaped | {"nCharged": charged.sum(-1)}
+        if self.charged:
+            shaped["nCharged"] = charged_multiplicity(state[f"{self.source}_id"])
+        return state | shaped
+
+
+class ChargedMultiplicity(Stage):
+    """``nCharged``, the number of charged stable particles. Deterministic."""
+
+    name = "charged_multiplicity"
+    requires = ("Particle_id",)
+    provides = ("nCharged",)
+
+    def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
+        """Count those of every event."""
+        return state | {"nCharged": charged_multiplicity(state["Particle_id"])}
+
+
+def charged_multiplicity(pdg_id: Tensor) -> Tensor:
+    """How many of an event's objects are charged, shape ``(G, E)``, by PDG id, ``(G, E, K)``.
+
+    >>> charged_multiplicity(torch.tensor([[[211, 22, -13, 0]]]))
+    tensor([[2]])
+    """
+    return (charge(pdg_id) != 0).sum(-1)
 
 
 def _tensor(p: Tensor, power: int) -> Tensor:

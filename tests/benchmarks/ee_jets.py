@@ -1,5 +1,7 @@
 """Hadrons in e⁺e⁻: events per second beside Pythia 8, and the numbers the chain must give.
 
+Then the full chain, to jets and event shapes: its rate, and one sample at another coupling.
+
     python tests/benchmarks/ee_jets.py
 
 One process and one thread at a time, processor time of each. Pythia is timed in its own event
@@ -31,7 +33,7 @@ def chain_rate(blocks: int = 6) -> float:
     from hepgen.simulators.processes.registry import process
 
     torch.set_num_threads(1)
-    chain = process("ee_jets")
+    chain = process("ee_jets", detector=False)
     values = chain.parameters.values()
     chain.simulate(values, BLOCK, seed=1)
     start = time.process_time()
@@ -48,7 +50,7 @@ def shower_rate(blocks: int = 6) -> float:
     from hepgen.simulators.processes.registry import process
 
     torch.set_num_threads(1)
-    chain = Chain(process("ee_jets").stages[:2])
+    chain = Chain(process("ee_jets", detector=False).stages[:2])
     values = chain.parameters.values()
     chain.simulate(values, BLOCK, seed=1)
     start = time.process_time()
@@ -94,13 +96,68 @@ def sudakov(events: int = 1_000_000) -> dict[float, float]:
     return {r: (heaviest < math.log(r)).double().mean().item() for r in (1e-1, 1e-2, 1e-3, 1e-4)}
 
 
+def detector_rate(events: int = 8_192, blocks: int = 2) -> tuple[float, float]:
+    """Events per processor second of the full chain, and the peak memory, MB."""
+    import resource
+
+    import torch
+
+    from hepgen.simulators.processes.registry import process
+
+    torch.set_num_threads(1)
+    chain = process("ee_jets")
+    values = chain.parameters.values()
+    chain.simulate(values, 100, seed=1)
+    start = time.process_time()
+    for block in range(blocks):
+        chain.simulate(values, events, seed=1, block=block)
+    rate = blocks * events / (time.process_time() - start)
+    return rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def reweighted(blocks: int = 5, low: float = 0.118, high: float = 0.130) -> dict[str, str]:
+    """Selected events of the full chain at one coupling, weighted to another, beside its own."""
+    import numpy as np
+    import torch
+    from scipy import stats
+
+    from hepgen.simulators.augment import joint_log_ratio
+    from hepgen.simulators.processes.registry import process
+
+    torch.set_num_threads(1)
+    chain = process("ee_jets")
+    here, there = (chain.parameters.values(None, alpha_s=a) for a in (low, high))
+    binning = {
+        "Thrust": np.array([0.5, 0.7, 0.75, 0.8, 0.84, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0]),
+        "nTrack": np.array([4.5, *np.arange(7.5, 25, 1), 28.5, 60.5]),
+        "Durham_y23": 10.0 ** np.array([-9, -3.5, -3, -2.5, -2, -1.75, -1.5, -1.25, -1, -0.4]),
+    }
+    sums = {name: np.zeros((4, len(edges) - 1)) for name, edges in binning.items()}
+    for block in range(blocks):
+        own = chain.simulate(here, BLOCK // 2, seed=7, block=block)
+        other = chain.simulate(there, BLOCK // 2, seed=8, block=block).state
+        chosen, kept = own.state["selected"], other["selected"]
+        weight = joint_log_ratio(chain, own, there, here).exp()[chosen].numpy()
+        for name, edges in binning.items():
+            x, y = own.state[name][chosen].numpy(), other[name][kept].numpy()
+            for row, (column, w) in enumerate(((x, weight), (x, weight**2), (y, None), (x, None))):
+                sums[name][row] += np.histogram(column, edges, weights=w)[0]
+    found = {}
+    for name, (moved, square, direct, plain) in sums.items():
+        chi2 = ((moved - direct) ** 2 / (square + direct)).sum()
+        before = ((plain - direct) ** 2 / (plain + direct)).sum()
+        p = stats.chi2.sf(chi2, len(direct))
+        found[name] = f"χ² = {chi2:.1f} in {len(direct)} bins, p = {p:.3f}; unweighted {before:.0f}"
+    return found
+
+
 def event_numbers(events: int = 20_000) -> dict[str, float]:
     """Multiplicity, and how well energy and momentum are conserved."""
     import torch
 
     from hepgen.simulators.processes.registry import process
 
-    chain = process("ee_jets")
+    chain = process("ee_jets", detector=False)
     state = chain.simulate(chain.parameters.values(), events, seed=2).state
     total = torch.stack([state[f"Particle_{c}"].sum(-1) for c in ("e", "px", "py", "pz")])
     total[0] -= 91.1876
@@ -137,6 +194,10 @@ def main() -> None:
     print(f"⟨n_ch⟩: asked 20.8 ± 15 %, measured {numbers['charged']:.2f}")
     print(f"⟨partons⟩: {numbers['partons']:.2f}")
     print(f"largest |Δp|/√s: asked 1e-5, measured {numbers['worst']:.1e}")
+    rate, memory = alone(detector_rate)
+    print(f"full chain: {rate:.0f}/s; memory with blocks of 8192: asked 1000 MB, {memory:.0f} MB")
+    for name, what in alone(reweighted).items():
+        print(f"{name}, α_s 0.118 → 0.130, selected: asked p > 0.01, measured {what}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ class Case:
         varied: Three values of some parameters, which move the median of ``observed``.
         scored: Whether the laws of the joint score and ratio are tested: the costly ones.
         events: For those laws.
+        sample: Events for the laws that hold event by event.
         kinks: The largest share of events in which the density has a kink within a step of the
             finite difference.
         rate_only: Parameters of the cross-section alone: no event depends on them.
@@ -36,6 +37,7 @@ class Case:
     varied: Mapping[str, Sequence[float]]
     scored: bool = True
     events: int = 100_000
+    sample: int = 2_000
     kinks: float = 1e-3
     rate_only: Sequence[str] = ()
     laws: Sequence[str] = ()

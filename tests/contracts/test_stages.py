@@ -65,8 +65,8 @@ def values(case: Case, **changed: float) -> dict[str, Tensor]:
     return case.chain.parameters.values(None, **{**case.point, **changed})
 
 
-def simulate(case: Case, n: int = 2000, seed: int = 1, block: int = 0) -> Trace:
-    return case.chain.simulate(values(case), n, seed, block)
+def simulate(case: Case, n: int = 0, seed: int = 1, block: int = 0) -> Trace:
+    return case.chain.simulate(values(case), n or case.sample, seed, block)
 
 
 def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
@@ -246,12 +246,13 @@ def test_parameters_of_a_stage_do_not_reach_upstream(case: Case) -> None:
     """Moving what only the later stages read leaves every column before them as it was."""
     before: list[str] = []
     read: set[str] = set()
-    one = simulate(case, 500).state
+    n = case.sample // 4
+    one = simulate(case, n).state
     for stage in case.chain.stages:
         own = {p.name for p in stage.parameters} - read
         moved = {n: v for n, v in case.moved.items() if n in own}
         if before and moved:
-            two = case.chain.simulate(values(case, **moved), 500, seed=1).state
+            two = case.chain.simulate(values(case, **moved), n, seed=1).state
             assert equal({c: one[c] for c in before}, {c: two[c] for c in before}), stage.name
         read |= own
         before += stage.provides
@@ -263,7 +264,7 @@ def test_parameters_of_a_stage_do_not_reach_upstream(case: Case) -> None:
 @cases
 def test_log_prob_of_own_events_is_finite(case: Case) -> None:
     """Also at another parameter point, and by site, with shape (G, E)."""
-    n = 20_000 if case.events >= 100_000 else 2_000
+    n = 20_000 if case.events >= 100_000 else case.sample
     trace = simulate(case, n)
     for at in (values(case), values(case, **case.moved)):
         terms = case.chain.log_prob_terms(trace, at)
@@ -347,7 +348,7 @@ def test_joint_ratio_has_mean_one(name: str, parameter: str) -> None:
 def test_joint_score_is_the_finite_difference(name: str, parameter: str) -> None:
     """Event by event; a density with a kink differs where one is within a step."""
     case = CASES[name]
-    trace = simulate(case, 4000)
+    trace = simulate(case, 2 * case.sample)
     at = case.point[parameter]
     step = 1e-8 * abs(at) if at else 1e-8
     up, down = (
@@ -364,7 +365,7 @@ def test_joint_score_is_the_finite_difference(name: str, parameter: str) -> None
 @every_parameter
 def test_forward_and_reverse_mode_agree(name: str, parameter: str) -> None:
     case = CASES[name]
-    trace = simulate(case, 4000)
+    trace = simulate(case, 2 * case.sample)
     at = values(case)
     leaf = at[parameter].clone().requires_grad_()
     log_prob = case.chain.log_prob(trace, at | {parameter: leaf})
@@ -419,9 +420,10 @@ def at_point(given: Mapping[str, Tensor], g: int) -> dict[str, Tensor]:
 @cases
 def test_points_at_once_have_the_density_of_each_alone(case: Case) -> None:
     given = points(case)
-    trace = case.chain.simulate(given, 1000, seed=5)
+    n = case.sample // 2
+    trace = case.chain.simulate(given, n, seed=5)
     together = case.chain.log_prob(trace, given)
-    assert trace.shape == (3, 1000)
+    assert trace.shape == (3, n)
 
     for g in range(3):
         part = Trace(

@@ -28,7 +28,7 @@ EVENTS = 5_000
 
 @cache
 def events(energy: float = E_CM, **options: float) -> Trace:
-    chain = process("ee_jets", sqrt_s=energy, **options)
+    chain = process("ee_jets", sqrt_s=energy, detector=False, **options)
     return chain.simulate(chain.parameters.values(), EVENTS, seed=11)
 
 

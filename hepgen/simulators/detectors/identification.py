@@ -21,6 +21,19 @@ from hepgen.simulators.stage import Stage, State
 #: Columns of the collections, after the prefix.
 CHARGED = ("pt", "eta", "phi", "charge", "iso")
 NEUTRAL = ("pt", "eta", "phi", "iso")
+#: What is an observable, with unit and label.
+ISOLATED_COLUMNS = {
+    f"{prefix}_{column}": description
+    for prefix, symbol in (("Muon", r"\mu"), ("Electron", "e"), ("Photon", r"\gamma"))
+    for column, description in {
+        "pt": ("GeV", rf"${symbol}\ p_\mathrm{{T}}$"),
+        "eta": ("", rf"${symbol}\ \eta$"),
+        "phi": ("", rf"${symbol}\ \phi$"),
+        "charge": ("", rf"${symbol}$ charge"),
+        "iso": ("", rf"${symbol}$ isolation"),
+    }.items()
+    if (prefix, column) != ("Photon", "charge")
+}
 
 
 def identification(pdg_id: int, pt: Tensor, eta: Tensor) -> Tensor:
