@@ -20,8 +20,11 @@ from scipy import stats
 from torch import Tensor
 from torch.distributions import Normal
 
+from hepgen.simulators.dijet import Parabola
+from hepgen.simulators.dijet_distributions import BreitWigner, DecayAngle, ExchangeAngle
 from hepgen.simulators.distributions import (
     DeadCone,
+    Exponential,
     HelicityAngle,
     Interpolated,
     Padded,
@@ -334,3 +337,39 @@ def test_empty_padding_is_nothing() -> None:
 
     assert (empty.sample() == 0).all()
     assert (empty.log_prob(torch.zeros(4, 2, dtype=torch.float64)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("distribution", "outside"),
+    [
+        (HelicityAngle(real(0.5)), (-1.01, 3.0)),
+        (DeadCone(real(1e-4)), (-0.1, 0.0, 1.01)),
+        (RelativeLogNormal(real(40.0), real(0.02)), (-1.0, 0.0)),
+        (Exponential(real(2.0)), (-1e-9, -5.0)),
+        (TruncatedExponential(real(0.1), 1.0, 2.0), (0.9, 2.1)),
+        (Tabulated(*tables()), (-1e4, 1e4)),
+        (Parabola(real(2.0)), (-2.01, 5.0)),
+        (BreitWigner(real(2000.0), real(60.0), (900.0, 5000.0)), (899.0, 5001.0)),
+        (ExchangeAngle(0.6), (-0.61, 0.9)),
+        (DecayAngle(0.6, 1), (-0.61, 0.9)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, StageDistribution) else "",
+)
+def test_the_density_is_zero_outside_the_support(
+    distribution: StageDistribution, outside: tuple[float, ...]
+) -> None:
+    """A proposal may try any value: a positive density there would count it."""
+    for value in outside:
+        assert torch.isneginf(distribution.log_prob(real(value))).all(), value
+
+
+def test_an_exponential_is_that_of_scipy() -> None:
+    x = torch.linspace(0.0, 9.0, 50, dtype=torch.float64)
+
+    found = Exponential(real(0.7)).log_prob(x)
+
+    np.testing.assert_allclose(found, stats.expon.logpdf(x, scale=1 / 0.7))
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        drawn = Exponential(torch.full((DRAWS,), 0.7, dtype=torch.float64)).sample()
+    assert stats.kstest(drawn.numpy(), stats.expon(scale=1 / 0.7).cdf).pvalue > FALSE_ALARM
