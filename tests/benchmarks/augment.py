@@ -92,7 +92,7 @@ def main(events: int, processes: list[str]) -> None:
     for name in processes or sorted(PROCESSES):
         start = time.perf_counter()
         case = CASES[name]
-        block_size = min(50_000, case.events // 2)
+        block_size = min(50_000, max(case.events // 2, 8000))
         found = report(name, measure(case, events, block_size))
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
         pulls += found
