@@ -1,0 +1,226 @@
+"""Independent fragmentation (:class:`~hepgen.simulators.fragmentation.Fragmentation`), compiled."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hepgen.simulators.compiled.kernel import Array, grown, kernel, normal_pair, seeded, uniform
+
+SIGMA = 0.335 / math.sqrt(2)
+HEAVY = 1.5
+BINS = 64
+#: No draw from a list reaches into the next.
+LAST = 1 - 1e-9
+#: Columns of a hadron.
+KIND, E, X, Y, Z = range(5)
+
+
+@kernel
+def guide(cumulative: Array) -> Array:
+    """For each table, and each of the equal parts of its range, where to begin to look.
+
+    Arguments:
+        cumulative: Increasing from 0, shape ``(R, B)``.
+    """
+    out = np.empty((len(cumulative), BINS), np.int64)
+    last = cumulative.shape[1] - 2
+    for row in range(len(cumulative)):
+        i = 0
+        for part in range(BINS):
+            below = part / BINS * cumulative[row, -1]
+            while i < last and cumulative[row, i + 1] <= below:
+                i += 1
+            out[row, part] = i
+    return out
+
+
+@kernel
+def share(
+    u: float, row: int, nodes: Array, values: Array, area: Array, start: Array
+) -> float:
+    """``LundSampler.draw`` from one table."""
+    target = u * area[row, -1]
+    i = start[row, int(u * BINS)]
+    while i < len(nodes) - 2 and area[row, i + 1] <= target:
+        i += 1
+    step = nodes[i + 1] - nodes[i]
+    rest = (target - area[row, i]) / step
+    low, rise = values[row, i], values[row, i + 1] - values[row, i]
+    root = math.sqrt(max(low * low + 2 * rise * rest, 0.0))
+    within = 2 * rest / max(low + root, 1e-300)
+    return nodes[i] + step * min(max(within, 0.0), 1.0)
+
+
+@kernel
+def fragment(
+    seed: int,
+    partons: tuple[Array, Array, Array, Array, Array, Array],
+    menu: tuple[Array, Array, Array, Array, Array],
+    mass: Array,
+    lund: tuple[Array, Array, Array, Array],
+    rows: tuple[float, float, int, int],
+    stop: float,
+    recorded: tuple[Array, Array, Array, Array],
+    counts: Array,
+    drawing: bool,
+    fragments: Array,
+    hadrons: Array,
+    terms: Array,
+) -> tuple[Array, Array, Array]:
+    """Fragment N events, drawing the fragments or following those that are recorded.
+
+    Arguments:
+        seed: Of the block.
+        partons: E, x, y, z and id, shape ``(N, K)`` each, and their number, ``(N,)``.
+        menu: Ends and guide of the choices at the ends of a jet; of each choice the hadron,
+            the end that is left and the logarithm of its chance.
+        mass: Of the hadrons by index.
+        lund: Nodes, values, areas and guide of f(z).
+        rows: The lowest ln m_T² of its tables, their number for each unit of it, how many there
+            are at a parameter point, and how many events there are at one.
+        stop: GeV.
+        recorded: Kind, x, y and share, shape ``(N, K)`` each.
+        counts: The number of fragments of each event: read, or written where they are drawn.
+        drawing: Whether they are.
+        fragments: Room for their rows.
+        hadrons: Room for rows (species, E, x, y, z).
+        terms: Written where they are not drawn: the logarithms of the densities of kinds, x and
+            y, shape ``(3, N)``.
+
+    Returns:
+        The fragments, what is recorded where they are drawn, and else (event, share, ln m_T²);
+        the hadrons; their numbers, shape ``(N,)``.
+    """
+    state = seeded(seed)
+    kept = np.zeros(len(counts), np.int64)
+    width = partons[0].shape[1]
+    cone, kick_x, kick_y = np.empty(width), np.empty(width), np.empty(width)
+    end, jet = np.empty(width, np.int64), np.empty(width, np.int64)
+    axes = np.empty((width, 5))
+    at = final = 0
+    for event in range(len(counts)):
+        on = 0
+        for i in range(partons[5][event]):
+            energy = partons[0][event, i]
+            nz = partons[3][event, i] / energy
+            sign = 1.0 if nz >= 0 else -1.0
+            axes[i, 0], axes[i, 1] = partons[1][event, i] / energy, partons[2][event, i] / energy
+            axes[i, 2], axes[i, 3], axes[i, 4] = nz, sign, -1 / (sign + nz)
+            if 2 * energy > stop:
+                pdg = partons[4][event, i]
+                cone[on], kick_x[on], kick_y[on], jet[on] = 2 * energy, 0.0, 0.0, i
+                end[on] = (pdg if -6 <= pdg <= 6 else 0) + 6
+                on += 1
+        slot, first = 0, True
+        while on > 0:
+            still = 0
+            for j in range(on):
+                if drawing:
+                    u = end[j] + min(uniform(state), LAST)
+                    kind = menu[1][int(u * BINS)]
+                    while menu[0][kind] <= u:
+                        kind += 1
+                    x, y = normal_pair(state)
+                    x, y = SIGMA * x, SIGMA * y
+                else:
+                    kind = int(recorded[0][event, slot])
+                    x, y = recorded[1][event, slot], recorded[2][event, slot]
+                tx, ty = kick_x[j] + x, kick_y[j] + y
+                hadron = menu[2][kind]
+                m = mass[hadron]
+                mt2 = m * m + tx * tx + ty * ty
+                log_mt2 = math.log(mt2)
+                if at == len(fragments):
+                    fragments = grown(fragments)
+                if drawing:
+                    place = min(max((log_mt2 - rows[0]) * rows[1], 0.0), rows[2] - 1 - 1e-9)
+                    row = int(place)
+                    if uniform(state) < place - row:
+                        row += 1
+                    row += event // rows[3] * rows[2]
+                    z = share(uniform(state), row, lund[0], lund[1], lund[2], lund[3])
+                    fragments[at, 0], fragments[at, 1] = kind, x
+                    fragments[at, 2], fragments[at, 3] = y, z
+                else:
+                    z = recorded[3][event, slot]
+                    fragments[at, 0], fragments[at, 1], fragments[at, 2] = event, z, log_mt2
+                    terms[0, event] += menu[4][kind]
+                    terms[1, event] += _normal(x)
+                    terms[2, event] += _normal(y)
+                at += 1
+                slot += 1
+                plus = z * cone[j]
+                along = 0.5 * (plus - mt2 / plus)
+                if along > 0 or (first and m > HEAVY):
+                    along = abs(along)
+                    if final == len(hadrons):
+                        hadrons = grown(hadrons)
+                    n = axes[jet[j]]
+                    sideways = n[3] * tx * n[0] + ty * n[1]
+                    common = along + n[4] * sideways
+                    px, py = n[0] * common + tx, n[1] * common + n[3] * ty
+                    pz = n[2] * along - sideways
+                    hadrons[final, KIND] = hadron
+                    hadrons[final, E] = math.sqrt(m * m + px * px + py * py + pz * pz)
+                    hadrons[final, X], hadrons[final, Y], hadrons[final, Z] = px, py, pz
+                    final += 1
+                    kept[event] += 1
+                left = cone[j] - plus
+                if left > stop:
+                    cone[still], kick_x[still], kick_y[still] = left, -x, -y
+                    end[still], jet[still] = menu[3][kind], jet[j]
+                    still += 1
+            on, first = still, False
+        counts[event] = slot
+    return fragments[:at], hadrons[:final], kept
+
+
+@kernel
+def _normal(value: float) -> float:
+    """Log-density of one component of a pair's transverse momentum."""
+    return -0.5 * (value / SIGMA) ** 2 - math.log(SIGMA * math.sqrt(2 * math.pi))
+
+
+@kernel
+def restore(hadrons: Array, counts: Array, energy: Array, mass: Array) -> Array:
+    """``fragmentation.restored``, in place; the excess of energy that is left in each event."""
+    excess = np.zeros(len(counts))
+    p2 = np.empty(64)
+    m2 = np.empty(64)
+    at = 0
+    for event in range(len(counts)):
+        n = counts[event]
+        if n > len(p2):
+            p2, m2 = np.empty(2 * n), np.empty(2 * n)
+        own = hadrons[at : at + n]
+        at += n
+        e = x = y = z = 0.0
+        for i in range(n):
+            e, x, y, z = e + own[i, E], x + own[i, X], y + own[i, Y], z + own[i, Z]
+        m = math.sqrt(max(e * e - x * x - y * y - z * z, 1e-12))
+        x, y, z = x / m, y / m, z / m
+        factor = 1 / (e / m + 1)
+        for i in range(n):
+            h = own[i]
+            back = (h[X] * x + h[Y] * y + h[Z] * z) * factor - h[E]
+            h[X], h[Y], h[Z] = h[X] + back * x, h[Y] + back * y, h[Z] + back * z
+            p2[i] = h[X] * h[X] + h[Y] * h[Y] + h[Z] * h[Z]
+            m2[i] = mass[int(h[KIND])] ** 2
+        k = 1.0
+        for _ in range(8):
+            total = slope = 0.0
+            for i in range(n):
+                each = math.sqrt(k * k * p2[i] + m2[i])
+                total += each
+                slope += p2[i] / each
+            excess[event] = total - energy[event]
+            k = min(max(k - excess[event] / max(k * slope, 1e-12), 1e-3), 1e3)
+            if abs(excess[event]) < 1e-4:
+                break
+        for i in range(n):
+            h = own[i]
+            h[E] = math.sqrt(k * k * p2[i] + m2[i])
+            h[X], h[Y], h[Z] = k * h[X], k * h[Y], k * h[Z]
+    return excess

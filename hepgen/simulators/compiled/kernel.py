@@ -1,0 +1,100 @@
+"""What kernels share: how they are compiled, their random numbers, and rows of a table."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+Array = np.ndarray[Any, Any]
+Function = Callable[..., Any]
+
+
+def kernel(function: Function) -> Function:
+    """A function as machine code, kept on disk where there is a folder for it."""
+    # A checker of annotations may have wrapped it.
+    plain = inspect.unwrap(function)
+    try:
+        compiled: Function = njit(cache=True, error_model="numpy")(plain)
+    except RuntimeError:  # no folder can be written
+        compiled = njit(error_model="numpy")(plain)
+    return compiled
+
+
+@kernel
+def seeded(seed: int) -> Array:
+    """The state of xoshiro256++ for a seed, by SplitMix64 (Blackman and Vigna, ACM TOMS 2021)."""
+    state = np.empty(4, np.uint64)
+    x = np.uint64(seed)
+    for i in range(4):
+        x += np.uint64(0x9E3779B97F4A7C15)
+        z = x
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state[i] = z ^ (z >> np.uint64(31))
+    return state
+
+
+@kernel
+def bits(state: Array) -> Any:
+    """The next 64 bits."""
+    a, b, c, d = state[0], state[1], state[2], state[3]
+    x = a + d
+    result = ((x << np.uint64(23)) | (x >> np.uint64(41))) + a
+    shifted = b << np.uint64(17)
+    c ^= a
+    d ^= b
+    b ^= c
+    a ^= d
+    c ^= shifted
+    d = (d << np.uint64(45)) | (d >> np.uint64(19))
+    state[0], state[1], state[2], state[3] = a, b, c, d
+    return result
+
+
+@kernel
+def uniform(state: Array) -> float:
+    """A number in (0, 1), neither end."""
+    return (np.float64(bits(state) >> np.uint64(12)) + 0.5) * 2.0**-52
+
+
+@kernel
+def normal_pair(state: Array) -> tuple[float, float]:
+    """Two independent standard normal numbers, by Marsaglia's polar method."""
+    while True:
+        x, y = 2 * uniform(state) - 1, 2 * uniform(state) - 1
+        r2 = x * x + y * y
+        if r2 < 1.0:
+            scale = math.sqrt(-2 * math.log(r2) / r2)
+            return scale * x, scale * y
+
+
+@kernel
+def grown(table: Array) -> Array:
+    """The same rows, with room for twice as many."""
+    out = np.empty((2 * table.shape[0], table.shape[1]), table.dtype)
+    out[: table.shape[0]] = table
+    return out
+
+
+@kernel
+def pad(flat: Array, first: int, counts: Array, out: Array) -> None:
+    """One column of the rows of events, into a matrix of zeros with a row for each event."""
+    at = 0
+    for event in range(len(counts)):
+        for k in range(counts[event]):
+            out[event, k] = flat[at, first]
+            at += 1
+
+
+def padded(flat: Array, columns: tuple[int, ...], counts: Array) -> list[Array]:
+    """Some columns of a table whose rows are those of event after event, shape ``(N, K)`` each."""
+    width = max(int(counts.max(initial=0)), 1)
+    out = np.zeros((len(columns), len(counts), width))
+    for number, column in enumerate(columns):
+        pad(flat, column, counts, out[number])
+    return list(out)
