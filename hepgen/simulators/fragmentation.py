@@ -305,7 +305,7 @@ class Hadronisation(Stage):
         if compilable(*columns):
             from hepgen.simulators.compiled.walks import CompiledFragmentation
 
-            return CompiledFragmentation((*columns, state["nParton"].flatten()), *settings)
+            return CompiledFragmentation(columns, state["nParton"].flatten(), *settings)
         *momenta, ids = columns
         exists = ids != 0
         rows = exists.nonzero()[:, 0]

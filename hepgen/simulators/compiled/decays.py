@@ -7,12 +7,15 @@ import math
 import numpy as np
 
 from hepgen.simulators.compiled.jets import BINS, KIND, LAST, E, X, Y, Z
-from hepgen.simulators.compiled.kernel import Array, grown, kernel, seeded, uniform
+from hepgen.simulators.compiled.kernel import Array, grown, kernel, uniform
+
+#: More than the particles in the tree of any decay, the parent with all that come of it.
+TREE = 128
 
 
 @kernel
 def decay(
-    seed: int,
+    state: Array,
     hadrons: Array,
     numbers: Array,
     menu: tuple[Array, Array, Array, Array, Array, Array],
@@ -20,15 +23,16 @@ def decay(
     is_stable: Array,
     recorded: tuple[Array, Array, Array],
     counts: Array,
+    left: Array,
     drawing: bool,
     decays: Array,
     final: Array,
     terms: Array,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Let the hadrons of N events decay, generation after generation.
 
     Arguments:
-        seed: Of the block.
+        state: Of the random numbers.
         hadrons: Rows (species, E, x, y, z).
         numbers: How many of them each event has, shape ``(N,)``.
         menu: Ends and guide of the channels; of each channel the two daughters, their momentum,
@@ -37,42 +41,40 @@ def decay(
         is_stable: By species.
         recorded: Channel, cosine and azimuth, shape ``(N, K)`` each.
         counts: The number of decays of each event: read, or written where they are drawn.
+        left: Written: the number of particles that are left of each.
         drawing: Whether they are.
         decays: Room for rows (channel, cosine, azimuth).
         final: Room for the rows of what is left.
         terms: Written: the logarithms of the chances of the channels, shape ``(N,)``.
 
     Returns:
-        The decays, where they are drawn; what is left; how much of it each event has.
+        The decays, where they are drawn; what is left.
     """
-    state = seeded(seed)
-    left = np.zeros(len(counts), np.int64)
-    queue = np.empty((256, 5))
+    queue = np.empty((256 * TREE, 5))
     at = out = start = 0
     for event in range(len(counts)):
         filled = numbers[event]
-        while filled + 2 > len(queue):
+        while filled * TREE > len(queue):
             queue = grown(queue)
+        while out + filled * TREE > len(final):
+            final = grown(final)
+        while at + filled * TREE > len(decays):
+            decays = grown(decays)
         for i in range(filled):
             for c in range(5):
                 queue[i, c] = hadrons[start + i, c]
         start += filled
         slot = head = 0
+        begin = out
         while head < filled:
-            p = queue[head]
+            species, e = int(queue[head, KIND]), queue[head, E]
+            px, py, pz = queue[head, X], queue[head, Y], queue[head, Z]
             head += 1
-            species = int(p[KIND])
             if is_stable[species]:
-                if out == len(final):
-                    final = grown(final)
-                for c in range(5):
-                    final[out, c] = p[c]
+                final[out, KIND], final[out, E] = species, e
+                final[out, X], final[out, Y], final[out, Z] = px, py, pz
                 out += 1
-                left[event] += 1
                 continue
-            if filled + 2 > len(queue):
-                queue = grown(queue)
-                p = queue[head - 1]
             if drawing:
                 u = species + min(uniform(state), LAST)
                 channel = menu[1][int(u * BINS)]
@@ -80,8 +82,6 @@ def decay(
                     channel += 1
                 cosine = 2 * uniform(state) - 1
                 azimuth = (2 * uniform(state) - 1) * math.pi
-                if at == len(decays):
-                    decays = grown(decays)
                 decays[at, 0], decays[at, 1], decays[at, 2] = channel, cosine, azimuth
             else:
                 channel = int(recorded[0][event, slot])
@@ -92,31 +92,29 @@ def decay(
             momentum, energy, m = menu[3][channel], menu[4][channel], mass[species]
             across = momentum * math.sqrt(max(1 - cosine * cosine, 0.0))
             x, y, z = across * math.cos(azimuth), across * math.sin(azimuth), momentum * cosine
-            projection = x * p[X] + y * p[Y] + z * p[Z]
-            factor = (projection / (p[E] + m) + energy) / m
-            first, second = queue[filled], queue[filled + 1]
-            first[KIND], second[KIND] = menu[2][channel, 0], menu[2][channel, 1]
-            first[E] = (p[E] * energy + projection) / m
-            first[X], first[Y], first[Z] = x + factor * p[X], y + factor * p[Y], z + factor * p[Z]
-            for c in range(E, Z + 1):
-                second[c] = p[c] - first[c]
+            projection = x * px + y * py + z * pz
+            factor = (projection / (e + m) + energy) / m
+            first = (
+                (e * energy + projection) / m, x + factor * px, y + factor * py, z + factor * pz,
+            )  # fmt: skip
+            queue[filled, KIND] = menu[2][channel, 0]
+            queue[filled, E], queue[filled, X] = first[0], first[1]
+            queue[filled, Y], queue[filled, Z] = first[2], first[3]
+            queue[filled + 1, KIND] = menu[2][channel, 1]
+            queue[filled + 1, E], queue[filled + 1, X] = e - first[0], px - first[1]
+            queue[filled + 1, Y], queue[filled + 1, Z] = py - first[2], pz - first[3]
             filled += 2
-        counts[event] = slot
-    return decays[: at if drawing else 0], final[:out], left
+        counts[event], left[event] = slot, out - begin
+    return decays[: at if drawing else 0], final[:out]
 
 
 @kernel
-def columns(
-    particles: Array, counts: Array, pdg: Array, momenta: Array, ids: Array, charge: Array,
-    charged: Array,
-) -> None:  # fmt: skip
-    """Rows (species, E, x, y, z) as columns with a row for each event, zero beyond its count."""
+def identify(particles: Array, counts: Array, pdg: Array, charge: Array, charged: Array) -> None:
+    """Put PDG ids in the place of species, as bits, and count those that are charged in each event."""
     at = 0
     for event in range(len(counts)):
-        for k in range(counts[event]):
+        for _ in range(counts[event]):
             species = int(particles[at, KIND])
-            ids[event, k] = pdg[species]
+            particles.view(np.int64)[at, KIND] = pdg[species]
             charged[event] += charge[species]
-            for c in range(4):
-                momenta[c, event, k] = particles[at, E + c]
             at += 1

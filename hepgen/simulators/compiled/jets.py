@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import Array, grown, kernel, normal_pair, seeded, uniform
+from hepgen.simulators.compiled.kernel import Array, grown, kernel, normal_pair, uniform
 
 SIGMA = 0.335 / math.sqrt(2)
 HEAVY = 1.5
@@ -55,34 +55,40 @@ def share(
 
 @kernel
 def fragment(
-    seed: int,
-    partons: tuple[Array, Array, Array, Array, Array, Array],
+    state: Array,
+    partons: tuple[Array, Array, Array, Array, Array],
+    number: Array,
+    point: Array,
     menu: tuple[Array, Array, Array, Array, Array],
     mass: Array,
     lund: tuple[Array, Array, Array, Array],
-    rows: tuple[float, float, int, int],
+    rows: tuple[float, float, int],
     stop: float,
     recorded: tuple[Array, Array, Array, Array],
     counts: Array,
+    kept: Array,
     drawing: bool,
     fragments: Array,
     hadrons: Array,
     terms: Array,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Fragment N events, drawing the fragments or following those that are recorded.
 
     Arguments:
-        seed: Of the block.
-        partons: E, x, y, z and id, shape ``(N, K)`` each, and their number, ``(N,)``.
+        state: Of the random numbers.
+        partons: E, x, y, z and id, shape ``(N, K)`` each.
+        number: Of the partons, shape ``(N,)``.
+        point: The parameter point of each event.
         menu: Ends and guide of the choices at the ends of a jet; of each choice the hadron,
             the end that is left and the logarithm of its chance.
         mass: Of the hadrons by index.
         lund: Nodes, values, areas and guide of f(z).
-        rows: The lowest ln m_T² of its tables, their number for each unit of it, how many there
-            are at a parameter point, and how many events there are at one.
+        rows: The lowest ln m_T² of its tables, their number for each unit of it, and how many
+            there are at a parameter point.
         stop: GeV.
         recorded: Kind, x, y and share, shape ``(N, K)`` each.
         counts: The number of fragments of each event: read, or written where they are drawn.
+        kept: Written: the number of hadrons of each.
         drawing: Whether they are.
         fragments: Room for their rows.
         hadrons: Room for rows (species, E, x, y, z).
@@ -91,10 +97,8 @@ def fragment(
 
     Returns:
         The fragments, what is recorded where they are drawn, and else (event, share, ln m_T²);
-        the hadrons; their numbers, shape ``(N,)``.
+        the hadrons.
     """
-    state = seeded(seed)
-    kept = np.zeros(len(counts), np.int64)
     width = partons[0].shape[1]
     cone, kick_x, kick_y = np.empty(width), np.empty(width), np.empty(width)
     end, jet = np.empty(width, np.int64), np.empty(width, np.int64)
@@ -102,7 +106,7 @@ def fragment(
     at = final = 0
     for event in range(len(counts)):
         on = 0
-        for i in range(partons[5][event]):
+        for i in range(number[event]):
             energy = partons[0][event, i]
             nz = partons[3][event, i] / energy
             sign = 1.0 if nz >= 0 else -1.0
@@ -113,9 +117,13 @@ def fragment(
                 cone[on], kick_x[on], kick_y[on], jet[on] = 2 * energy, 0.0, 0.0, i
                 end[on] = (pdg if -6 <= pdg <= 6 else 0) + 6
                 on += 1
-        slot, first = 0, True
+        slot, first, begin = 0, True, final
         while on > 0:
             still = 0
+            while at + on > len(fragments):
+                fragments = grown(fragments)
+            while final + on > len(hadrons):
+                hadrons = grown(hadrons)
             for j in range(on):
                 if drawing:
                     u = end[j] + min(uniform(state), LAST)
@@ -132,14 +140,12 @@ def fragment(
                 m = mass[hadron]
                 mt2 = m * m + tx * tx + ty * ty
                 log_mt2 = math.log(mt2)
-                if at == len(fragments):
-                    fragments = grown(fragments)
                 if drawing:
                     place = min(max((log_mt2 - rows[0]) * rows[1], 0.0), rows[2] - 1 - 1e-9)
                     row = int(place)
                     if uniform(state) < place - row:
                         row += 1
-                    row += event // rows[3] * rows[2]
+                    row += point[event] * rows[2]
                     z = share(uniform(state), row, lund[0], lund[1], lund[2], lund[3])
                     fragments[at, 0], fragments[at, 1] = kind, x
                     fragments[at, 2], fragments[at, 3] = y, z
@@ -155,26 +161,24 @@ def fragment(
                 along = 0.5 * (plus - mt2 / plus)
                 if along > 0 or (first and m > HEAVY):
                     along = abs(along)
-                    if final == len(hadrons):
-                        hadrons = grown(hadrons)
-                    n = axes[jet[j]]
-                    sideways = n[3] * tx * n[0] + ty * n[1]
-                    common = along + n[4] * sideways
-                    px, py = n[0] * common + tx, n[1] * common + n[3] * ty
-                    pz = n[2] * along - sideways
+                    i = jet[j]
+                    nx, ny, sign = axes[i, 0], axes[i, 1], axes[i, 3]
+                    sideways = sign * tx * nx + ty * ny
+                    common = along + axes[i, 4] * sideways
+                    px, py = nx * common + tx, ny * common + sign * ty
+                    pz = axes[i, 2] * along - sideways
                     hadrons[final, KIND] = hadron
                     hadrons[final, E] = math.sqrt(m * m + px * px + py * py + pz * pz)
                     hadrons[final, X], hadrons[final, Y], hadrons[final, Z] = px, py, pz
                     final += 1
-                    kept[event] += 1
                 left = cone[j] - plus
                 if left > stop:
                     cone[still], kick_x[still], kick_y[still] = left, -x, -y
                     end[still], jet[still] = menu[3][kind], jet[j]
                     still += 1
             on, first = still, False
-        counts[event] = slot
-    return fragments[:at], hadrons[:final], kept
+        counts[event], kept[event] = slot, final - begin
+    return fragments[:at], hadrons[:final]
 
 
 @kernel

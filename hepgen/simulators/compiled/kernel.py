@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 Function = Callable[..., Any]
 
 
@@ -82,19 +83,50 @@ def grown(table: Array) -> Array:
 
 
 @kernel
-def pad(flat: Array, first: int, counts: Array, out: Array) -> None:
-    """One column of the rows of events, into a matrix of zeros with a row for each event."""
+def fill(rows: Array, counts: Array, out: Array, first: int) -> None:
+    """Rows of event after event, into columns of shape ``(C, N, K)`` from one event on."""
     at = 0
     for event in range(len(counts)):
         for k in range(counts[event]):
-            out[event, k] = flat[at, first]
+            for c in range(len(out)):
+                out[c, first + event, k] = rows[at, c]
             at += 1
 
 
-def padded(flat: Array, columns: tuple[int, ...], counts: Array) -> list[Array]:
-    """Some columns of a table whose rows are those of event after event, shape ``(N, K)`` each."""
-    width = max(int(counts.max(initial=0)), 1)
-    out = np.zeros((len(columns), len(counts), width))
-    for number, column in enumerate(columns):
-        pad(flat, column, counts, out[number])
-    return list(out)
+class Columns:
+    """Columns of N events, padded with zeros, from the rows of parts of the events in turn.
+
+    Arguments:
+        number: How many columns there are.
+        events: N.
+    """
+
+    def __init__(self, number: int, events: int) -> None:
+        self.out = np.zeros((number, events, 0))
+        self.first = self.width = 0
+
+    def add(self, rows: Array, counts: Array) -> None:
+        """The rows of the next events, ``counts`` of each."""
+        widest = int(counts.max(initial=1))
+        if widest > self.out.shape[2]:
+            self._widen(widest)
+        self.width = max(self.width, widest)
+        fill(rows, counts, self.out, self.first)
+        self.first += len(counts)
+
+    def _widen(self, widest: int) -> None:
+        # The widest of all events is wider than that of the first.
+        old, shape = self.out, (*self.out.shape[:2], widest + widest // 3 + 2)
+        self.out = np.zeros(shape)
+        self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
+
+    @property
+    def columns(self) -> Array:
+        """All of them, shape ``(C, N, K)``."""
+        return self.out[:, :, : self.width]
+
+
+def parts(events: int, whole: bool) -> Iterator[slice]:
+    """All events at once, or so many at a time that their rows stay in the cache."""
+    size = max(events, 1) if whole else 512
+    return (slice(i, i + size) for i in range(0, events, size))

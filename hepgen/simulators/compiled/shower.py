@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import Array, grown, kernel, seeded, uniform
+from hepgen.simulators.compiled.kernel import Array, grown, kernel, uniform
 
 GLUON = 21
 RATE = 3.0 / (2 * math.pi)
@@ -51,6 +51,14 @@ def _integral(clock: Array, t: float, lower: float, length: float, dipoles: floa
 
 
 @kernel
+def _none(clock: Array, t: float, lower: float, length: float, dipoles: float) -> float:
+    """The logarithm of the chance of no trial from a scale to a lower one."""
+    if lower > t:
+        return -math.inf
+    return -RATE * _integral(clock, t, lower, length, dipoles)
+
+
+@kernel
 def _over(clock: Array, t: float) -> float:
     slope, pole, alpha = clock
     return alpha if slope == 0.0 else 1 / (slope * (t - pole))
@@ -74,8 +82,8 @@ def _flavours(mass2: float) -> float:
 
 
 @kernel
-def _spinor(p: Array) -> tuple[float, float, float]:
-    energy, x, y, z = p[E], p[X], p[Y], p[Z]
+def _spinor(energy: float, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """``dipole_kinematics._spinor``."""
     transverse2 = x * x + y * y
     along = energy + z if z > 0 else transverse2 / max(energy - z, 1e-300)
     root = math.sqrt(max(along, 1e-300))
@@ -85,11 +93,11 @@ def _spinor(p: Array) -> tuple[float, float, float]:
 
 @kernel
 def _branch(
-    emitter: Array, spectator: Array, new: Array, kept: float, share: float, azimuth: float
+    p: Array, emitter: int, spectator: int, new: int, kept: float, share: float, azimuth: float
 ) -> None:
     """``dipole_kinematics.branch``, in place."""
-    e0, e1, e2 = _spinor(emitter)
-    s0, s1, s2 = _spinor(spectator)
+    e0, e1, e2 = _spinor(p[emitter, E], p[emitter, X], p[emitter, Y], p[emitter, Z])
+    s0, s1, s2 = _spinor(p[spectator, E], p[spectator, X], p[spectator, Y], p[spectator, Z])
     taken, rest = 1 - kept, 1 - share
     kick = math.sqrt(share * rest * taken)
     cos, sin = kick * math.cos(azimuth), kick * math.sin(azimuth)
@@ -98,10 +106,10 @@ def _branch(
     n1 = e0 * (s1 * cos - s2 * sin) + s0 * (e1 * cos + e2 * sin)
     n2 = e0 * (s2 * cos + s1 * sin) - s0 * (e1 * sin - e2 * cos)
     for c, n in ((E, upper + lower), (X, n1), (Y, n2), (Z, upper - lower)):
-        given = taken * spectator[c]
-        new[c] = rest * emitter[c] + share * given + n
-        emitter[c] += given - new[c]
-        spectator[c] *= kept
+        given = taken * p[spectator, c]
+        p[new, c] = rest * p[emitter, c] + share * given + n
+        p[emitter, c] += given - p[new, c]
+        p[spectator, c] *= kept
 
 
 @kernel
@@ -124,7 +132,7 @@ def _apply(
     kept = 1 - (right if from_left else left)
     _insert(p, n, d)
     emitter, spectator = (d, d + 2) if from_left else (d + 2, d)
-    _branch(p[emitter], p[spectator], p[d + 1], kept, (1 - left - right) / kept, azimuth)
+    _branch(p, emitter, spectator, d + 1, kept, (1 - left - right) / kept, azimuth)
     old = p[d, LOG_S]
     p[d, LOG_S], p[d + 1, LOG_S] = old + math.log(right), old + math.log(left)
     if emission:
@@ -139,8 +147,9 @@ def _apply(
         if (outer > d) == from_left:
             p[outer, LOG_S] += math.log(kept)
         elif p[outer, LOG_S] > 0.5 * CLOSED:
-            a, b = p[outer], p[outer + 1]
-            product = a[E] * b[E] - a[X] * b[X] - a[Y] * b[Y] - a[Z] * b[Z]
+            product = p[outer, E] * p[outer + 1, E]
+            for c in range(X, Z + 1):
+                product -= p[outer, c] * p[outer + 1, c]
             p[outer, LOG_S] = math.log(max(2 * product, 1e-30))
     length = 0.0
     for i in range(n):
@@ -152,39 +161,39 @@ def _apply(
 
 @kernel
 def run(
-    seed: int,
+    state: Array,
     pairs: Array,
     clock: Array,
     reference: float,
     recorded: tuple[Array, Array, Array, Array],
     counts: Array,
+    made: Array,
     drawing: bool,
     trials: Array,
     partons: Array,
     terms: Array,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Shower N pairs, drawing the trials or following those that are recorded.
 
     Arguments:
-        seed: Of the block.
+        state: Of the random numbers.
         pairs: √s, flavour, direction (3), α_s and ln k_T,min² of each, shape ``(N, 7)``.
         clock: β, t_Λ and α_max of the overestimate; β is 0 where it does not run.
         reference: ln m_Z².
         recorded: ln k_T², position, azimuth and outcome, shape ``(N, K)`` each.
         counts: The number of trials of each: read, or written where they are drawn.
+        made: Written: the number of partons of each.
         drawing: Whether they are.
         trials: Room for their rows.
-        partons: Room for rows (E, x, y, z, id).
+        partons: Room for rows (id, E, x, y, z), the id as the bits of an integer.
         terms: Written where they are not drawn: the logarithms of the densities of the counts
             and of the scales, shape ``(2, N)``.
 
     Returns:
         The trials, what is recorded where they are drawn, and else (event, t, whether it is
         vetoed, weight of what happened, or of anything where it is vetoed); the partons in the
-        order of colour; their numbers, shape ``(N,)``.
+        order of colour.
     """
-    state = seeded(seed)
-    made = np.empty(len(pairs), np.int64)
     p = np.empty((64, 7))
     at = final = 0
     for event in range(len(pairs)):
@@ -276,15 +285,8 @@ def run(
         while final + n > len(partons):
             partons = grown(partons)
         for i in range(n):
-            for c in range(LOG_S):
-                partons[final, c] = p[i, c]
+            partons.view(np.int64)[final, 0] = int(p[i, ID])
+            for c in range(E, Z + 1):
+                partons[final, 1 + c] = p[i, c]
             final += 1
-    return trials[:at], partons[:final], made
-
-
-@kernel
-def _none(clock: Array, t: float, lower: float, length: float, dipoles: float) -> float:
-    """The logarithm of the chance of no trial from a scale to a lower one."""
-    if lower > t:
-        return -math.inf
-    return -RATE * _integral(clock, t, lower, length, dipoles)
+    return trials[:at], partons[:final]
