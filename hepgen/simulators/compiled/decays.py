@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from hepgen.simulators.compiled.jets import BINS, KIND, LAST, E, X, Y, Z
-from hepgen.simulators.compiled.kernel import Array, grown, kernel, uniform
+from hepgen.simulators.compiled.kernel import Array, circle, grown, kernel, uniform
 
 #: More than the particles in the tree of any decay, the parent with all that come of it.
 TREE = 128
@@ -50,6 +50,8 @@ def decay(
     Returns:
         The decays, where they are drawn; what is left.
     """
+    ends, begin_at, daughters, momenta, energies, log_chance = menu
+    channels, cosines, azimuths = recorded
     queue = np.empty((256 * TREE, 5))
     at = out = start = 0
     for event in range(len(counts)):
@@ -77,30 +79,31 @@ def decay(
                 continue
             if drawing:
                 u = species + min(uniform(state), LAST)
-                channel = menu[1][int(u * BINS)]
-                while menu[0][channel] <= u:
+                channel = begin_at[int(u * BINS)]
+                while ends[channel] <= u:
                     channel += 1
                 cosine = 2 * uniform(state) - 1
                 azimuth = (2 * uniform(state) - 1) * math.pi
                 decays[at, 0], decays[at, 1], decays[at, 2] = channel, cosine, azimuth
             else:
-                channel = int(recorded[0][event, slot])
-                cosine, azimuth = recorded[1][event, slot], recorded[2][event, slot]
-                terms[event] += menu[5][channel]
+                channel = int(channels[event, slot])
+                cosine, azimuth = cosines[event, slot], azimuths[event, slot]
+                terms[event] += log_chance[channel]
             at += 1
             slot += 1
-            momentum, energy, m = menu[3][channel], menu[4][channel], mass[species]
+            momentum, energy, m = momenta[channel], energies[channel], mass[species]
             across = momentum * math.sqrt(max(1 - cosine * cosine, 0.0))
-            x, y, z = across * math.cos(azimuth), across * math.sin(azimuth), momentum * cosine
+            cos, sin = circle(azimuth)
+            x, y, z = across * cos, across * sin, momentum * cosine
             projection = x * px + y * py + z * pz
             factor = (projection / (e + m) + energy) / m
             first = (
                 (e * energy + projection) / m, x + factor * px, y + factor * py, z + factor * pz,
             )  # fmt: skip
-            queue[filled, KIND] = menu[2][channel, 0]
+            queue[filled, KIND] = daughters[channel, 0]
             queue[filled, E], queue[filled, X] = first[0], first[1]
             queue[filled, Y], queue[filled, Z] = first[2], first[3]
-            queue[filled + 1, KIND] = menu[2][channel, 1]
+            queue[filled + 1, KIND] = daughters[channel, 1]
             queue[filled + 1, E], queue[filled + 1, X] = e - first[0], px - first[1]
             queue[filled + 1, Y], queue[filled + 1, Z] = py - first[2], pz - first[3]
             filled += 2

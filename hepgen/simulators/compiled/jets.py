@@ -99,7 +99,12 @@ def fragment(
         The fragments, what is recorded where they are drawn, and else (event, share, ln m_T²);
         the hadrons.
     """
-    width = partons[0].shape[1]
+    energies, xs, ys, zs, ids = partons
+    ends, begin_at, hadron_of, left_of, log_chance = menu
+    nodes, values, area, start = lund
+    lowest, scale, tables = rows
+    kinds, first_x, first_y, shares = recorded
+    width = energies.shape[1]
     cone, kick_x, kick_y = np.empty(width), np.empty(width), np.empty(width)
     end, jet = np.empty(width, np.int64), np.empty(width, np.int64)
     axes = np.empty((width, 5))
@@ -107,13 +112,13 @@ def fragment(
     for event in range(len(counts)):
         on = 0
         for i in range(number[event]):
-            energy = partons[0][event, i]
-            nz = partons[3][event, i] / energy
+            energy = energies[event, i]
+            nz = zs[event, i] / energy
             sign = 1.0 if nz >= 0 else -1.0
-            axes[i, 0], axes[i, 1] = partons[1][event, i] / energy, partons[2][event, i] / energy
+            axes[i, 0], axes[i, 1] = xs[event, i] / energy, ys[event, i] / energy
             axes[i, 2], axes[i, 3], axes[i, 4] = nz, sign, -1 / (sign + nz)
             if 2 * energy > stop:
-                pdg = partons[4][event, i]
+                pdg = ids[event, i]
                 cone[on], kick_x[on], kick_y[on], jet[on] = 2 * energy, 0.0, 0.0, i
                 end[on] = (pdg if -6 <= pdg <= 6 else 0) + 6
                 on += 1
@@ -127,32 +132,32 @@ def fragment(
             for j in range(on):
                 if drawing:
                     u = end[j] + min(uniform(state), LAST)
-                    kind = menu[1][int(u * BINS)]
-                    while menu[0][kind] <= u:
+                    kind = begin_at[int(u * BINS)]
+                    while ends[kind] <= u:
                         kind += 1
                     x, y = normal_pair(state)
                     x, y = SIGMA * x, SIGMA * y
                 else:
-                    kind = int(recorded[0][event, slot])
-                    x, y = recorded[1][event, slot], recorded[2][event, slot]
+                    kind = int(kinds[event, slot])
+                    x, y = first_x[event, slot], first_y[event, slot]
                 tx, ty = kick_x[j] + x, kick_y[j] + y
-                hadron = menu[2][kind]
+                hadron = hadron_of[kind]
                 m = mass[hadron]
                 mt2 = m * m + tx * tx + ty * ty
                 log_mt2 = math.log(mt2)
                 if drawing:
-                    place = min(max((log_mt2 - rows[0]) * rows[1], 0.0), rows[2] - 1 - 1e-9)
+                    place = min(max((log_mt2 - lowest) * scale, 0.0), tables - 1 - 1e-9)
                     row = int(place)
                     if uniform(state) < place - row:
                         row += 1
-                    row += point[event] * rows[2]
-                    z = share(uniform(state), row, lund[0], lund[1], lund[2], lund[3])
+                    row += point[event] * tables
+                    z = share(uniform(state), row, nodes, values, area, start)
                     fragments[at, 0], fragments[at, 1] = kind, x
                     fragments[at, 2], fragments[at, 3] = y, z
                 else:
-                    z = recorded[3][event, slot]
+                    z = shares[event, slot]
                     fragments[at, 0], fragments[at, 1], fragments[at, 2] = event, z, log_mt2
-                    terms[0, event] += menu[4][kind]
+                    terms[0, event] += log_chance[kind]
                     terms[1, event] += _normal(x)
                     terms[2, event] += _normal(y)
                 at += 1
@@ -174,7 +179,7 @@ def fragment(
                 left = cone[j] - plus
                 if left > stop:
                     cone[still], kick_x[still], kick_y[still] = left, -x, -y
-                    end[still], jet[still] = menu[3][kind], jet[j]
+                    end[still], jet[still] = left_of[kind], jet[j]
                     still += 1
             on, first = still, False
         counts[event], kept[event] = slot, final - begin

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
+#: π/2, as a number with few enough bits that small multiples are exact, and the rest of it.
+RIGHT = 1.5707963267341256
+REST = 6.077100506506192e-11
 
 
 def kernel(function: Function) -> Function:
@@ -75,6 +78,24 @@ def normal_pair(state: Array) -> tuple[float, float]:
 
 
 @kernel
+def circle(angle: float) -> tuple[float, float]:
+    """Cosine and sine of an angle in [−π, π], by their series within π/4 of a right angle."""
+    turns = math.floor(angle * (2 / math.pi) + 0.5)
+    x = (angle - turns * RIGHT) - turns * REST
+    s = x * x
+    cos = 1 + s * (-1 / 2 + s * (1 / 24 + s * (-1 / 720 + s * (1 / 40320 + s * (
+        -1 / 3628800 + s * (1 / 479001600 + s * (-1 / 87178291200 + s / 20922789888000)))))))
+    sin = x * (1 + s * (-1 / 6 + s * (1 / 120 + s * (-1 / 5040 + s * (1 / 362880 + s * (
+        -1 / 39916800 + s * (1 / 6227020800 - s / 1307674368000)))))))
+    quarter = int(turns) & 3
+    if quarter & 1:
+        cos, sin = -sin, cos
+    if quarter & 2:
+        cos, sin = -cos, -sin
+    return cos, sin
+
+
+@kernel
 def grown(table: Array) -> Array:
     """The same rows, with room for twice as many."""
     out = np.empty((2 * table.shape[0], table.shape[1]), table.dtype)
@@ -87,10 +108,11 @@ def fill(rows: Array, counts: Array, out: Array, first: int) -> None:
     """Rows of event after event, into columns of shape ``(C, N, K)`` from one event on."""
     at = 0
     for event in range(len(counts)):
-        for k in range(counts[event]):
-            for c in range(len(out)):
-                out[c, first + event, k] = rows[at, c]
-            at += 1
+        n = counts[event]
+        for c in range(len(out)):
+            for k in range(n):
+                out[c, first + event, k] = rows[at + k, c]
+        at += n
 
 
 class Columns:
@@ -116,7 +138,7 @@ class Columns:
 
     def _widen(self, widest: int) -> None:
         # The widest of all events is wider than that of the first.
-        old, shape = self.out, (*self.out.shape[:2], widest + widest // 3 + 2)
+        old, shape = self.out, (*self.out.shape[:2], widest + widest // 5 + 2)
         self.out = np.zeros(shape)
         self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import Array, grown, kernel, uniform
+from hepgen.simulators.compiled.kernel import Array, circle, grown, kernel, uniform
 
 GLUON = 21
 RATE = 3.0 / (2 * math.pi)
@@ -100,7 +100,8 @@ def _branch(
     s0, s1, s2 = _spinor(p[spectator, E], p[spectator, X], p[spectator, Y], p[spectator, Z])
     taken, rest = 1 - kept, 1 - share
     kick = math.sqrt(share * rest * taken)
-    cos, sin = kick * math.cos(azimuth), kick * math.sin(azimuth)
+    cos, sin = circle(azimuth)
+    cos, sin = kick * cos, kick * sin
     upper = e0 * s0 * cos
     lower = (e1 * s1 + e2 * s2) * cos - (e1 * s2 - e2 * s1) * sin
     n1 = e0 * (s1 * cos - s2 * sin) + s0 * (e1 * cos + e2 * sin)
@@ -194,6 +195,7 @@ def run(
         vetoed, weight of what happened, or of anything where it is vetoed); the partons in the
         order of colour.
     """
+    scales, positions, azimuths, outcomes = recorded
     p = np.empty((64, 7))
     at = final = 0
     for event in range(len(pairs)):
@@ -217,7 +219,7 @@ def run(
                 if step == counts[event]:
                     terms[0, event] += _none(clock, before, cutoff, length, dipoles)
                     break
-                t, position = recorded[0][event, step], recorded[1][event, step]
+                t, position = scales[event, step], positions[event, step]
                 terms[0, event] += _none(clock, before, t, length, dipoles)
             length = 0.0
             for i in range(n - 1):
@@ -264,7 +266,7 @@ def run(
                 trials[at, 0], trials[at, 1] = t, position
                 trials[at, 2], trials[at, 3] = azimuth, outcome
             else:
-                azimuth, outcome = recorded[2][event, step], int(recorded[3][event, step])
+                azimuth, outcome = azimuths[event, step], int(outcomes[event, step])
                 terms[1, event] += math.log(RATE * _over(clock, t) * length)
                 weight = emission
                 if outcome == 0:
