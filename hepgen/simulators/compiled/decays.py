@@ -113,7 +113,7 @@ def decay(
 
 @kernel
 def identify(particles: Array, counts: Array, pdg: Array, charge: Array, charged: Array) -> None:
-    """Put PDG ids in the place of species, as bits, and count those that are charged in each event."""
+    """Put the bits of PDG ids in the place of species, and count what is charged in each event."""
     at = 0
     for event in range(len(counts)):
         for _ in range(counts[event]):

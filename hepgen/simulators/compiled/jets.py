@@ -37,9 +37,7 @@ def guide(cumulative: Array) -> Array:
 
 
 @kernel
-def share(
-    u: float, row: int, nodes: Array, values: Array, area: Array, start: Array
-) -> float:
+def share(u: float, row: int, nodes: Array, values: Array, area: Array, start: Array) -> float:
     """``LundSampler.draw`` from one table."""
     target = u * area[row, -1]
     i = start[row, int(u * BINS)]

@@ -110,10 +110,10 @@ class CompiledCascade(DipoleCascade):
         return columns, counts, rows
 
     def _clock(self) -> Array:
-        coupling = self.coupling
-        running = isinstance(coupling, RunningCoupling)
-        slope, pole = (coupling.slope, coupling.pole) if running else (0.0, 0.0)
-        return np.array([slope, pole, coupling.alpha_max])
+        slope = pole = 0.0
+        if isinstance(self.coupling, RunningCoupling):
+            slope, pole = self.coupling.slope, self.coupling.pole
+        return np.array([slope, pole, self.coupling.alpha_max])
 
     def ordered(self) -> tuple[Tensor, Tensor]:
         """Momenta, shape ``(4, N, K)``, and ids along the chains of colour."""
