@@ -19,11 +19,11 @@ def decay(
     hadrons: Array,
     numbers: Array,
     menu: tuple[Array, Array, Array, Array, Array, Array],
-    mass: Array,
-    is_stable: Array,
+    kinds: tuple[Array, Array, Array, Array],
     recorded: tuple[Array, Array, Array],
     counts: Array,
     left: Array,
+    charged: Array,
     drawing: bool,
     decays: Array,
     final: Array,
@@ -37,20 +37,21 @@ def decay(
         numbers: How many of them each event has, shape ``(N,)``.
         menu: Ends and guide of the channels; of each channel the two daughters, their momentum,
             the energy of the first, and the logarithm of its chance.
-        mass: By species.
-        is_stable: By species.
+        kinds: By species the mass, whether it is stable, the PDG id, and whether it is charged.
         recorded: Channel, cosine and azimuth, shape ``(N, K)`` each.
         counts: The number of decays of each event: read, or written where they are drawn.
         left: Written: the number of particles that are left of each.
+        charged: Written: how many of these are charged.
         drawing: Whether they are.
         decays: Room for rows (channel, cosine, azimuth).
-        final: Room for the rows of what is left.
+        final: Room for the rows of what is left, with the bits of the id for the species.
         terms: Written: the logarithms of the chances of the channels, shape ``(N,)``.
 
     Returns:
         The decays, where they are drawn; what is left.
     """
     ends, begin_at, daughters, momenta, energies, log_chance = menu
+    mass, is_stable, pdg, charge = kinds
     channels, cosines, azimuths = recorded
     queue = np.empty((256 * TREE, 5))
     at = out = start = 0
@@ -60,21 +61,23 @@ def decay(
             queue = grown(queue)
         while out + filled * TREE > len(final):
             final = grown(final)
+        ids = final.view(np.int64)
         while at + filled * TREE > len(decays):
             decays = grown(decays)
         for i in range(filled):
             for c in range(5):
                 queue[i, c] = hadrons[start + i, c]
         start += filled
-        slot = head = 0
+        slot = head = visible = 0
         begin = out
         while head < filled:
             species, e = int(queue[head, KIND]), queue[head, E]
             px, py, pz = queue[head, X], queue[head, Y], queue[head, Z]
             head += 1
             if is_stable[species]:
-                final[out, KIND], final[out, E] = species, e
+                ids[out, KIND], final[out, E] = pdg[species], e
                 final[out, X], final[out, Y], final[out, Z] = px, py, pz
+                visible += charge[species]
                 out += 1
                 continue
             if drawing:
@@ -107,17 +110,5 @@ def decay(
             queue[filled + 1, E], queue[filled + 1, X] = e - first[0], px - first[1]
             queue[filled + 1, Y], queue[filled + 1, Z] = py - first[2], pz - first[3]
             filled += 2
-        counts[event], left[event] = slot, out - begin
+        counts[event], left[event], charged[event] = slot, out - begin, visible
     return decays[: at if drawing else 0], final[:out]
-
-
-@kernel
-def identify(particles: Array, counts: Array, pdg: Array, charge: Array, charged: Array) -> None:
-    """Put the bits of PDG ids in the place of species, and count what is charged in each event."""
-    at = 0
-    for event in range(len(counts)):
-        for _ in range(counts[event]):
-            species = int(particles[at, KIND])
-            particles.view(np.int64)[at, KIND] = pdg[species]
-            charged[event] += charge[species]
-            at += 1

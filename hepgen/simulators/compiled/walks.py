@@ -225,8 +225,8 @@ class CompiledDecays(DecayChain):
         n, drawing, table = self.events, steps is None, self.species
         modes = table.daughters, table.momentum, table.energy, table.menus.log_chance
         menu = (*_lists(table.menus, len(table.ids)), *(_array(x) for x in modes))
-        names = _array(table.pdg), _array(table.is_charged)
-        kinds = _array(table.mass), _array(~table.decays)
+        of_kind = table.mass, ~table.decays, table.pdg, table.is_charged
+        kinds = tuple(_array(x) for x in of_kind)
         state, recorded = _state(steps), _recorded(steps, self.columns)
         counts, terms = _counts(steps, n), np.zeros(0 if drawing else n)
         self._left, self._charged = np.zeros((2, n), np.int64)
@@ -236,10 +236,9 @@ class CompiledDecays(DecayChain):
         for part in parts(n, whole=not drawing):
             hadrons = self._hadrons[ends[part.start] : ends[min(part.stop, n)]]
             rows, left = decays.decay(
-                state, hadrons, self._made[part], menu, *kinds, recorded, counts[part],
-                self._left[part], drawing, decayed, final, terms,
+                state, hadrons, self._made[part], menu, kinds, recorded, counts[part],
+                self._left[part], self._charged[part], drawing, decayed, final, terms,
             )  # fmt: skip
-            decays.identify(left, self._left[part], *names, self._charged[part])
             self._final.add(left, self._left[part])
             if drawing:
                 columns.add(rows, counts[part])
