@@ -20,6 +20,7 @@ from hepgen.simulators.processes.registry import process
 
 pytest.importorskip("numba")
 
+from hepgen.simulators.compiled import kernel
 from hepgen.simulators.compiled.jets import guide, share
 from hepgen.simulators.compiled.kernel import Columns, circle, normal_pair, seeded, uniform
 
@@ -245,3 +246,20 @@ def test_columns_widen_where_a_later_event_is_longer() -> None:
         number += rows.size
         columns.add(rows, np.array(counts))
     assert (columns.columns == expected).all()
+
+
+def test_where_nothing_can_be_written_a_kernel_is_compiled_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without_folder(**options: object) -> object:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return njit(**options)
+
+    njit = kernel.njit
+    monkeypatch.setattr(kernel, "njit", without_folder)
+    assert kernel.kernel(_double)(2.0) == 4.0
+
+
+def _double(x: float) -> float:
+    return 2 * x
