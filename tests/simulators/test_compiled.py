@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import multiprocessing
 
@@ -20,9 +21,8 @@ from hepgen.simulators.processes.registry import process
 
 pytest.importorskip("numba")
 
-from hepgen.simulators.compiled import kernel
 from hepgen.simulators.compiled.jets import guide, share
-from hepgen.simulators.compiled.kernel import Columns, circle, normal_pair, seeded, uniform
+from hepgen.simulators.compiled.kernel import Columns, circle, kernel, normal_pair, seeded, uniform
 
 EVENTS = 5_000
 OTHER = {
@@ -251,14 +251,16 @@ def test_columns_widen_where_a_later_event_is_longer() -> None:
 def test_where_nothing_can_be_written_a_kernel_is_compiled_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    njit = importlib.import_module("numba").njit
+
     def without_folder(**options: object) -> object:
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available for file")
-        return njit(**options)
+        found: object = njit(**options)
+        return found
 
-    njit = kernel.njit
-    monkeypatch.setattr(kernel, "njit", without_folder)
-    assert kernel.kernel(_double)(2.0) == 4.0
+    monkeypatch.setattr("hepgen.simulators.compiled.kernel.njit", without_folder)
+    assert kernel(_double)(2.0) == 4.0
 
 
 def _double(x: float) -> float:

@@ -1,4 +1,8 @@
-"""What kernels share: how they are compiled, their random numbers, and rows of a table."""
+"""What kernels share: how they are compiled, their random numbers, and rows of a table.
+
+numba compiles a kernel again when its own file changes, not when this one does: whoever changes a
+function here deletes what is kept (``*.nbi`` and ``*.nbc`` in ``__pycache__``).
+"""
 
 from __future__ import annotations
 
