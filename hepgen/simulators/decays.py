@@ -86,10 +86,13 @@ class DecayChain(Walk):
             total.index_add_(0, parents.rows, self.species.menus.log_chance[channel.long()])
             return channel.long(), cosine, azimuth
 
-        counts = self._run(choose)
+        self._record(self._run(choose), total)
+
+    def _record(self, counts: Tensor, chances: Tensor) -> None:
+        """The terms, with the logarithms of the chances of the channels of each event."""
         self.terms = {
             "decays": torch.zeros(self.events, dtype=torch.float64),
-            "decay_channel": total,
+            "decay_channel": chances,
             "decay_cosine": -math.log(2) * counts,
             "decay_azimuth": -math.log(2 * math.pi) * counts,
         }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
+from hepgen.simulators.compiled import compilable
 from hepgen.simulators.coupling import Coupling, FixedCoupling, RunningCoupling
 from hepgen.simulators.dipole_cascade import DipoleCascade
 from hepgen.simulators.history import Recorder
@@ -94,4 +95,7 @@ class DipoleShower(Stage):
         direction = torch.stack([sine * torch.cos(phi), sine * torch.sin(phi), c])
         alpha_s, cutoff = (parameters[p.name].expand(shape).flatten() for p in self.parameters)
         energy, flavour = state["sqrt_s"].flatten(), state["hard_flavour"].flatten()
-        return DipoleCascade(energy, flavour, direction, alpha_s, cutoff, self.coupling)
+        walk = DipoleCascade
+        if compilable(energy, direction, cutoff):
+            from hepgen.simulators.compiled.walks import CompiledCascade as walk  # noqa: N813
+        return walk(energy, flavour, direction, alpha_s, cutoff, self.coupling)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.parameters import Parameter
+from hepgen.simulators.compiled import compilable
 from hepgen.simulators.decays import DecayChain, Particles
 from hepgen.simulators.history import Recorder, Steps, Walk, gathered, rank
 from hepgen.simulators.lund import LundFunction
@@ -106,6 +107,15 @@ class Fragmentation(Walk):
         rows, share, log_mt2 = (torch.cat(list(one)) for one in zip(*self.shares, strict=True))
         term = self.function.log_prob(share, self.point[rows], log_mt2)
         return torch.zeros(self.events, dtype=torch.float64).index_add(0, rows, term)
+
+    def restore(self, energy: Tensor) -> Tensor:
+        """Give the hadrons the energy of their events; the events where that fails."""
+        self.hadrons.momenta, failed = restored(self.hadrons, energy, self.masses)
+        return failed
+
+    def decays(self, species: Species) -> DecayChain:
+        """The decays of the hadrons."""
+        return DecayChain(self.hadrons, self.events, species)
 
     def _log_mt2(self, kind: Tensor, kick: Tensor) -> Tensor:
         mass = self.masses[self.ends.hadron[kind]]
@@ -263,15 +273,14 @@ class Hadronisation(Stage):
         energy = state["sqrt_s"].flatten()
         fragmentation = self.fragmentation(state, parameters)
         Recorder(fragmentation, shape).run()
-        hadrons = fragmentation.hadrons
-        hadrons.momenta, failed = restored(hadrons, energy, self.species.mass)
+        failed = fragmentation.restore(energy)
         self._failures += [
             Failure(
                 self.name, event % shape[1], "hadrons are heavier than the event", retried=False
             )
             for event in failed.tolist()
         ]
-        decays = DecayChain(hadrons, len(energy), self.species)
+        decays = fragmentation.decays(self.species)
         Recorder(decays, shape).run()
         momenta, ids, count, charged = decays.padded()
         e, x, y, z = momenta
@@ -289,14 +298,16 @@ class Hadronisation(Stage):
         a, b = (parameters[p.name].reshape(-1) for p in self.parameters)
         a, b = a + 0 * b, b + 0 * a
         points = torch.arange(groups) if len(a) == groups else torch.zeros(groups, dtype=torch.long)
-        ids = state["Parton_id"].flatten(0, 1)
+        columns = [state[f"Parton_{c}"].flatten(0, 1) for c in ("e", "px", "py", "pz", "id")]
+        settings = (
+            points.repeat_interleave(n), LundFunction(a, b), self.ends, self.species.mass, self.stop
+        )  # fmt: skip
+        if compilable(*columns):
+            from hepgen.simulators.compiled.walks import CompiledFragmentation
+
+            return CompiledFragmentation(columns, state["nParton"].flatten(), *settings)
+        *momenta, ids = columns
         exists = ids != 0
         rows = exists.nonzero()[:, 0]
-        momenta = torch.stack(
-            [state[f"Parton_{c}"].flatten(0, 1)[exists] for c in ("e", "px", "py", "pz")]
-        )
-        partons = Particles(rows, self.ends.row(ids[exists]), momenta)
-        return Fragmentation(
-            partons, points.repeat_interleave(n), LundFunction(a, b), self.ends,
-            self.species.mass, self.stop,
-        )  # fmt: skip
+        packed = torch.stack([one[exists] for one in momenta])
+        return Fragmentation(Particles(rows, self.ends.row(ids[exists]), packed), *settings)

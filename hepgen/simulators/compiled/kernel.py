@@ -1,0 +1,191 @@
+"""What kernels share: how they are compiled, their random numbers, and rows of a table.
+
+numba compiles a kernel again when its own file changes, not when this one does: whoever changes a
+function here deletes what is kept (``*.nbi`` and ``*.nbc`` in ``__pycache__``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Function = Callable[..., Any]
+#: π/2, as a number with few enough bits that small multiples are exact, and the rest of it.
+RIGHT = 1.5707963267341256
+REST = 6.077100506506192e-11
+
+
+def kernel(function: Function) -> Function:
+    """A function as machine code, kept on disk where there is a folder for it."""
+    # A checker of annotations may have wrapped it.
+    plain = inspect.unwrap(function)
+    try:
+        compiled: Function = njit(cache=True, error_model="numpy")(plain)
+    except RuntimeError:  # no folder can be written
+        compiled = njit(error_model="numpy")(plain)
+    return compiled
+
+
+@kernel
+def seeded(seed: int) -> Array:
+    """The state of xoshiro256++ for a seed, by SplitMix64 (Blackman and Vigna, ACM TOMS 2021)."""
+    state = np.empty(4, np.uint64)
+    x = np.uint64(seed)
+    for i in range(4):
+        x += np.uint64(0x9E3779B97F4A7C15)
+        z = x
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state[i] = z ^ (z >> np.uint64(31))
+    return state
+
+
+@kernel
+def bits(state: Array) -> Any:
+    """The next 64 bits."""
+    a, b, c, d = state[0], state[1], state[2], state[3]
+    x = a + d
+    result = ((x << np.uint64(23)) | (x >> np.uint64(41))) + a
+    shifted = b << np.uint64(17)
+    c ^= a
+    d ^= b
+    b ^= c
+    a ^= d
+    c ^= shifted
+    d = (d << np.uint64(45)) | (d >> np.uint64(19))
+    state[0], state[1], state[2], state[3] = a, b, c, d
+    return result
+
+
+@kernel
+def uniform(state: Array) -> float:
+    """A number in (0, 1), neither end."""
+    return (np.float64(bits(state) >> np.uint64(12)) + 0.5) * 2.0**-52
+
+
+@kernel
+def normal_pair(state: Array) -> tuple[float, float]:
+    """Two independent standard normal numbers, by Marsaglia's polar method."""
+    while True:
+        x, y = 2 * uniform(state) - 1, 2 * uniform(state) - 1
+        r2 = x * x + y * y
+        if r2 < 1.0:
+            scale = math.sqrt(-2 * math.log(r2) / r2)
+            return scale * x, scale * y
+
+
+@kernel
+def circle(angle: float) -> tuple[float, float]:
+    """Cosine and sine of an angle in [−π, π], by their series within π/4 of a right angle."""
+    turns = math.floor(angle * (2 / math.pi) + 0.5)
+    x = (angle - turns * RIGHT) - turns * REST
+    s = x * x
+    cos = 1 + s * (
+        -1 / 2
+        + s
+        * (
+            1 / 24
+            + s
+            * (
+                -1 / 720
+                + s
+                * (
+                    1 / 40320
+                    + s
+                    * (
+                        -1 / 3628800
+                        + s * (1 / 479001600 + s * (-1 / 87178291200 + s / 20922789888000))
+                    )
+                )
+            )
+        )
+    )
+    sin = x * (
+        1
+        + s
+        * (
+            -1 / 6
+            + s
+            * (
+                1 / 120
+                + s
+                * (
+                    -1 / 5040
+                    + s
+                    * (1 / 362880 + s * (-1 / 39916800 + s * (1 / 6227020800 - s / 1307674368000)))
+                )
+            )
+        )
+    )
+    quarter = int(turns) & 3
+    if quarter & 1:
+        cos, sin = -sin, cos
+    if quarter & 2:
+        cos, sin = -cos, -sin
+    return cos, sin
+
+
+@kernel
+def grown(table: Array) -> Array:
+    """The same rows, with room for twice as many."""
+    out = np.empty((2 * table.shape[0], table.shape[1]), table.dtype)
+    out[: table.shape[0]] = table
+    return out
+
+
+@kernel
+def fill(rows: Array, counts: Array, out: Array, first: int) -> None:
+    """Rows of event after event, into columns of shape ``(C, N, K)`` from one event on."""
+    at = 0
+    for event in range(len(counts)):
+        n = counts[event]
+        for c in range(len(out)):
+            for k in range(n):
+                out[c, first + event, k] = rows[at + k, c]
+        at += n
+
+
+class Columns:
+    """Columns of N events, padded with zeros, from the rows of parts of the events in turn.
+
+    Arguments:
+        number: How many columns there are.
+        events: N.
+    """
+
+    def __init__(self, number: int, events: int) -> None:
+        self.out = np.zeros((number, events, 0))
+        self.first = self.width = 0
+
+    def add(self, rows: Array, counts: Array) -> None:
+        """The rows of the next events, ``counts`` of each."""
+        widest = int(counts.max(initial=1))
+        if widest > self.out.shape[2]:
+            self._widen(widest)
+        self.width = max(self.width, widest)
+        fill(rows, counts, self.out, self.first)
+        self.first += len(counts)
+
+    def _widen(self, widest: int) -> None:
+        # The widest of all events is wider than that of the first.
+        old, shape = self.out, (*self.out.shape[:2], widest + widest // 5 + 2)
+        self.out = np.zeros(shape)
+        self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
+
+    @property
+    def columns(self) -> Array:
+        """All of them, shape ``(C, N, K)``."""
+        return self.out[:, :, : self.width]
+
+
+def parts(events: int, whole: bool) -> Iterator[slice]:
+    """All events at once, or so many at a time that their rows stay in the cache."""
+    size = max(events, 1) if whole else 512
+    return (slice(i, i + size) for i in range(0, events, size))
