@@ -40,6 +40,8 @@ class PythiaStage(Stage):
     meaning: ClassVar[Mapping[str, str]] = {}
     #: The columns that :meth:`read` makes.
     columns: ClassVar[tuple[str, ...]] = ()
+    #: Whether the settings may load code.
+    allow_code = False
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings: dict[str, Any] = dict(settings)
@@ -73,7 +75,7 @@ class PythiaStage(Stage):
     def generator(self, parameters: Mapping[str, float], seed: int) -> Generator:
         """A Pythia at one parameter point."""
         theory = {setting: parameters[name] for name, setting in self.meaning.items()}
-        return Generator({**self.settings, **theory}, seed)
+        return Generator({**self.settings, **theory}, seed, self.allow_code)
 
     def events(
         self, parameters: Mapping[str, float], n: int, seed: int, first: int = 0

@@ -15,6 +15,7 @@ import awkward as ak
 import numpy as np
 
 from hepgen.errors import SimulationError, WorkflowError, nearest
+from hepgen.simulators.pythia.code import refuse_code
 
 Setting = bool | int | float | str
 
@@ -33,13 +34,17 @@ class Generator:
         settings: By Pythia's names, e.g. ``{"Beams:eCM": 7000.0, "PartonLevel:FSR": False}``;
             see the XML manual of Pythia 8.
         seed: 1 to 900,000,000.
+        allow_code: Whether the settings may load code; see :mod:`hepgen.simulators.pythia.code`.
 
     Raises:
         SimulationError: Pythia is not installed, or cannot start with these settings.
-        WorkflowError: A setting that Pythia does not know, or a value it does not take.
+        WorkflowError: A setting that Pythia does not know, a value it does not take, or one that
+            loads code and may not.
     """
 
-    def __init__(self, settings: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], seed: int, allow_code: bool = False) -> None:
+        if not allow_code:
+            refuse_code(settings)
         self.pythia = _module().Pythia("", False)
         #: Events that Pythia gave up, with the reason: the index of the one that took its place.
         self.failed: list[tuple[int, str]] = []
