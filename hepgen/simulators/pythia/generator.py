@@ -14,8 +14,9 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgen.errors import SimulationError, WorkflowError, nearest
+from hepgen.errors import SimulationError, WorkflowError
 from hepgen.simulators.pythia.code import refuse_code
+from hepgen.simulators.pythia.settings import line
 
 Setting = bool | int | float | str
 
@@ -59,18 +60,9 @@ class Generator:
 
     def _read(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
-            if not self.pythia.readString(f"{name} = {_text(name, value)}", False):
-                raise WorkflowError(self._refusal(name, value))
-
-    def _refusal(self, name: str, value: Any) -> str:
-        settings = self.pythia.settings
-        maps = (settings.getFlagMap, settings.getModeMap, settings.getParmMap, settings.getWordMap)
-        known = [entry.name for get in maps for entry in get("").values()]
-        if name.lower() in map(str.lower, known):
-            return f"Pythia setting {name!r} does not take the value {value!r}"
-        return f"Pythia has no setting {name!r} (or not with the value {value!r}); " + nearest(
-            name, known
-        )
+            words = line(self.pythia, name, value)
+            if not self.pythia.readString(words, False) or self.pythia.settings.unfinishedInput():
+                raise WorkflowError(f"Pythia setting {name!r} does not take the value {value!r}")
 
     def batches(self, n: int) -> Iterator[ak.Array]:
         """The next ``n`` events, in parts: records with the jagged ``prt`` and ``info``.
@@ -114,16 +106,6 @@ class Generator:
     def cross_section(self) -> float:
         """Pythia's estimate of σ in pb, from the events so far."""
         return float(self.pythia.infoPython().sigmaGen()) * 1e9
-
-
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if not isinstance(value, (int, float, str)):
-        raise WorkflowError(
-            f"Pythia setting {name!r} = {value!r}: expected true or false, a number, or text"
-        )
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _module() -> Any:
