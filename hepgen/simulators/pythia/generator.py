@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from hepgen.errors import SimulationError, WorkflowError
+from hepgen.files import stdout_to
 from hepgen.simulators.pythia.code import refuse_code
 from hepgen.simulators.pythia.settings import line
 
@@ -127,20 +125,7 @@ def _errors(table: str) -> Counter[str]:
 def _printed(call: Callable[[], Any]) -> str:
     """What ``call`` prints, also where it is C++ that prints."""
     with tempfile.TemporaryFile() as file:
-        with _output_to(file.fileno()):
+        with stdout_to(file.fileno()):
             call()
         file.seek(0)
         return file.read().decode(errors="replace")
-
-
-@contextmanager
-def _output_to(descriptor: int) -> Iterator[None]:
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(descriptor, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
