@@ -149,6 +149,20 @@ def test_a_bad_setting_is_named(settings: dict[str, bool | float | str], message
         PythiaDimuons(settings=settings).draw(THEORY, 1, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("setting", "who"),
+    [
+        ("23:m0", "the parameter 'm_z'"),
+        (" 23:M0", "the parameter 'm_z'"),
+        ("standardmodel:sin2thetaW", "the parameter 'sin2_theta_w'"),
+        ("Random:seed", "the seed of the simulation"),
+    ],
+)
+def test_a_setting_that_something_else_sets_is_refused(setting: str, who: str) -> None:
+    with pytest.raises(WorkflowError, match=f"'{setting}' = 80: {who} sets it"):
+        process("zmumu", generator="pythia", pythia={setting: 80})
+
+
 def test_a_pythia_that_cannot_start() -> None:
     pytest.importorskip("pythia8mc")
 

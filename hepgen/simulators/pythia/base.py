@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hepgen.simulators.pythia.generator import LARGEST_SEED, Generator
+from hepgen.simulators.pythia.settings import refuse_taken
 from hepgen.simulators.stage import Failure, Stage, State
 from hepgen.simulators.unknown import columns, given
 
@@ -31,6 +32,9 @@ class PythiaStage(Stage):
 
     Arguments:
         settings: By Pythia's names.
+
+    Raises:
+        WorkflowError: A setting that a parameter sets, or the seed.
     """
 
     name = "pythia"
@@ -44,6 +48,7 @@ class PythiaStage(Stage):
     allow_code = False
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        refuse_taken(settings, self.meaning)
         self.settings: dict[str, Any] = dict(settings)
         self._failures: list[Failure] = []
         self._notes: dict[str, Any] = {}

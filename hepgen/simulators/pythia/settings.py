@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hepgen.errors import WorkflowError, nearest
@@ -51,6 +51,25 @@ def line(pythia: Any, name: str, value: Any) -> str:
             f"Pythia setting {name!r} does not take the value {value!r}; expected {expected}"
         )
     return f"{name.strip()} = {text}"
+
+
+def refuse_taken(settings: Mapping[str, Any], meaning: Mapping[str, str]) -> None:
+    """Refuse settings that something else sets.
+
+    Arguments:
+        settings: By Pythia's names.
+        meaning: Parameter → the setting that it is.
+
+    Raises:
+        WorkflowError: There is one.
+    """
+    taken = {setting.lower(): f"the parameter {name!r}" for name, setting in meaning.items()}
+    seed = dict.fromkeys(("random:seed", "random:setseed"), "the seed of the simulation")
+    for name, value in settings.items():
+        if who := (taken | seed).get(name.strip().lower()):
+            raise WorkflowError(
+                f"Pythia setting {name!r} = {value!r}: {who} sets it; remove it and set that"
+            )
 
 
 def names(pythia: Any) -> list[str]:
