@@ -170,6 +170,36 @@ def test_a_pythia_that_cannot_start() -> None:
         Generator({"Beams:eCM": 1.0, "WeakSingleBoson:ffbar2gmZ": True}, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ProcessLevel:all": False}, "cannot make events .*ProcessLevel:all"),
+        ({"HardQCD:all": True, "PhaseSpace:pTHatMin": 50.0}, "without a boson .*WeakSingleBoson"),
+        ({"PartonLevel:all": False}, "without a boson .*PartonLevel:all"),
+        ({"23:onIfAny": 11}, r"20 of 20 events without a muon \(13\) .*23:onIfAny"),
+        ({"PDF:pSet": "LHAPDF6:none"}, "cannot start"),
+        ({"PDF:pSet": "LHAGrid1:none"}, "cannot start"),
+    ],
+)
+def test_events_without_what_is_read_of_them(settings: dict[str, Any], message: str) -> None:
+    pytest.importorskip("pythia8mc")
+    stage = PythiaDimuons(settings=settings)
+    stage.allow_code = True
+    with pytest.raises(SimulationError, match=message):
+        stage.draw(THEORY, 20, seed=1)
+
+
+def test_what_pythia_prints_is_no_result(capfd: pytest.CaptureFixture[str]) -> None:
+    """It is written by C++, so that only the file descriptor tells."""
+    pytest.importorskip("pythia8mc")
+    stage = PythiaDimuons(settings={"Print:quiet": False, "Next:numberShowEvent": 1})
+    stage.draw(THEORY, 3, seed=1)
+    told = capfd.readouterr()
+
+    assert told.out == ""
+    assert "PYTHIA Process Initialization" in told.err
+
+
 # --- The ledger ----------------------------------------------------------------------------
 
 

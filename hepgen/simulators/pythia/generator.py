@@ -6,13 +6,14 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from hepgen.errors import SimulationError, WorkflowError
-from hepgen.files import stdout_to
+from hepgen.files import stdout_to, stdout_to_stderr
 from hepgen.simulators.pythia.code import refuse_code
 from hepgen.simulators.pythia.settings import line
 
@@ -51,7 +52,9 @@ class Generator:
         self._read({"Print:quiet": True})
         self._read(settings)
         self._read({"Random:setSeed": True, "Random:seed": seed})
-        if not self.pythia.init():
+        with at_work("start"):
+            started = self.pythia.init()
+        if not started:
             raise SimulationError(
                 f"Pythia cannot start with the settings {dict(settings)}: {self.complaints()}"
             )
@@ -59,7 +62,9 @@ class Generator:
     def _read(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
             words = line(self.pythia, name, value)
-            if not self.pythia.readString(words, False) or self.pythia.settings.unfinishedInput():
+            with stdout_to_stderr():
+                taken = self.pythia.readString(words, False)
+            if not taken or self.pythia.settings.unfinishedInput():
                 raise WorkflowError(f"Pythia setting {name!r} does not take the value {value!r}")
 
     def batches(self, n: int) -> Iterator[ak.Array]:
@@ -69,7 +74,8 @@ class Generator:
         """
         made = in_a_row = 0
         while made < n:
-            batch = self.pythia.nextBatch(min(BATCH, n - made), "none")
+            with at_work("make events"):
+                batch = self.pythia.nextBatch(min(BATCH, n - made), "none")
             gone = np.asarray(ak.is_none(batch))
             if gone.any():
                 self._note(made, gone)
@@ -114,6 +120,19 @@ def _module() -> Any:
             "Pythia 8 is not installed; install it with: pip install 'hepgen[pythia]'"
         ) from error
     return pythia8mc
+
+
+@contextmanager
+def at_work(doing: str) -> Iterator[None]:
+    """Pythia at work: what it prints is no result, and what it throws is said to be its own."""
+    try:
+        with stdout_to_stderr():
+            yield
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        raise SimulationError(
+            f"Pythia cannot {doing} with these settings: {type(error).__name__}: {error}; check "
+            "the processes that are on, ProcessLevel:all, and the files that settings name"
+        ) from error
 
 
 def _errors(table: str) -> Counter[str]:
