@@ -28,6 +28,8 @@ def chain_of(workflow: Workflow, source: Path) -> Chain:
     kind, colon, path = str(workflow.chain.get("generator", "")).partition(":")
     if not colon:
         return process(workflow.process, **workflow.chain)
+    if not path.strip():
+        raise WorkflowError(f"generator = '{kind}:' names no file; expected {kind}:FILE")
     events = open_events(kind, source.parent / path)
     chain = process(workflow.process, events, **workflow.chain)
     chain.options["events"] = events.identity()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -263,6 +264,16 @@ def test_what_is_no_hepmc_file(content: bytes, tmp_path: Path) -> None:
 def test_a_missing_file_offers_the_nearest(lhe_file: EventFile) -> None:
     with pytest.raises(FileError, match=r"no file .*b\.lhe; did you mean 'a\.lhe'"):
         open_events("lhe", lhe_file.path.with_name("b.lhe"))
+
+
+@pytest.mark.parametrize("kind", ["lhe", "hepmc"])
+def test_what_is_no_regular_file_is_not_opened(kind: str, tmp_path: Path) -> None:
+    """A pipe that nobody writes to would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match=r"pipe is no regular file; expected an? "):
+        open_events(kind, tmp_path / "pipe")
+    with pytest.raises(FileError, match=r"is a folder; expected an? "):
+        open_events(kind, tmp_path)
 
 
 def test_another_kind_of_file(tmp_path: Path) -> None:

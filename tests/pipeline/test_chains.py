@@ -182,6 +182,9 @@ def test_more_events_than_the_file_has(lhe_workflow: Path) -> None:
 def test_a_missing_file_is_said_so_when_the_workflow_is_opened(lhe_workflow: Path) -> None:
     with pytest.raises(FileError, match=r"no file .*event\.lhe; did you mean 'events\.lhe'"):
         Session.open(lhe_workflow, ["chain.generator=lhe:event.lhe"])
+    for kind in ("lhe", "hepmc"):
+        with pytest.raises(WorkflowError, match=f"generator = '{kind}:' names no file"):
+            Session.open(lhe_workflow, [f"chain.generator={kind}:"])
     with pytest.raises(InputError, match="expected builtin, pythia, lhe:FILE or hepmc:FILE"):
         Session.open(lhe_workflow, ["chain.generator=stdhep:event.hep"])
 

@@ -11,7 +11,7 @@ import awkward as ak
 import torch
 from torch import Tensor
 
-from hepgen.simulators.pythia.generator import LARGEST_SEED, Generator
+from hepgen.simulators.pythia.generator import LARGEST_SEED, Generator, at_work
 from hepgen.simulators.pythia.settings import refuse_taken
 from hepgen.simulators.stage import Failure, Stage, State
 from hepgen.simulators.unknown import columns, given
@@ -87,9 +87,13 @@ class PythiaStage(Stage):
     ) -> dict[str, ak.Array]:
         """``n`` events at one parameter point, by column; ``first`` is the index of the first."""
         generator = self.generator(parameters, seed)
-        parts = [self.read(batch) | self._weights(batch) for batch in generator.batches(n)]
+        parts = [self._columns(batch) for batch in generator.batches(n)]
         self._keep_ledger(generator, n, first)
         return {c: ak.concatenate([part[c] for part in parts]) for c in parts[0]}
+
+    def _columns(self, events: ak.Array) -> dict[str, Any]:
+        with at_work("give events that can be read"):
+            return self.read(events) | self._weights(events)
 
     def _weights(self, events: ak.Array) -> dict[str, Any]:
         weights = ak.to_numpy(ak.to_regular(events["info"]["weights"]))
