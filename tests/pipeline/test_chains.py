@@ -94,9 +94,13 @@ def test_settings_that_load_code_have_to_be_allowed(name: str, value: str | int)
 def test_no_library_is_loaded_without_permission(tmp_path: Path) -> None:
     """Also where no session stands before the generator."""
     pytest.importorskip("pythia8mc")
+    point = {"m_z": 91.2, "sin2_theta_w": 0.23}
     settings = {"Init:plugins": f"{{{tmp_path}/libevil.so::X}}"}
     with pytest.raises(WorkflowError, match=r"'Init:plugins' = .* loads code .*--allow-code"):
-        PythiaDimuons(settings=settings).draw({"m_z": 91.2, "sin2_theta_w": 0.23}, 1, seed=1)
+        PythiaDimuons(settings=settings).draw(point, 1, seed=1)
+    # This tune sets PDF:pSet.
+    with pytest.raises(WorkflowError, match=r"'PDF:pSet' = 'LHAPDF6:CT10' loads code"):
+        PythiaDimuons(settings={"Tune:pp": 17}).draw(point, 1, seed=1)
 
 
 def test_a_parameter_of_a_replaced_stage_is_said_to_be_one() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from hepgen.errors import SimulationError, WorkflowError
 from hepgen.files import stdout_to, stdout_to_stderr
 from hepgen.simulators.pythia.code import refuse_code
-from hepgen.simulators.pythia.settings import line
+from hepgen.simulators.pythia.settings import changed_words, line
 
 Setting = bool | int | float | str
 
@@ -51,6 +51,9 @@ class Generator:
         self._told: Counter[str] = Counter()
         self._read({"Print:quiet": True})
         self._read(settings)
+        if not allow_code:
+            # A tune sets others, densities of LHAPDF among them.
+            refuse_code(changed_words(self.pythia))
         self._read({"Random:setSeed": True, "Random:seed": seed})
         with at_work("start"):
             started = self.pythia.init()

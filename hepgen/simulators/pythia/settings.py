@@ -78,6 +78,12 @@ def names(pythia: Any) -> list[str]:
     return [entry.name for known in maps for entry in known.values()]
 
 
+def changed_words(pythia: Any) -> dict[str, str]:
+    """The settings of text that are not as Pythia has them by default, whoever set them."""
+    words = pythia.settings.getWordMap("").values()
+    return {word.name: word.valNow for word in words if word.valNow != word.valDefault}
+
+
 def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
