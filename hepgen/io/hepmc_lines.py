@@ -25,7 +25,7 @@ class Lines:
     def __init__(self) -> None:
         self.ended = False
         self._third = True
-        self._left: int | None = None
+        self._left = 0
         self._particles: dict[int, int] = {}
         self._vertices: dict[int, list[int]] = {}
         self._ends: set[int] = set()
@@ -48,13 +48,16 @@ class Lines:
 
     def complete(self) -> None:
         """Refuse an event that is not as it says, before the next begins."""
-        if self._left:
-            more = "fewer" if self._left > 0 else "more"
-            raise ValueError(f"{abs(self._left)} particles {more} than it says")
+        self._check_left()
         if self._third:
             self._check_references()
         elif missing := self._ends - self._vertices.keys():
             raise ValueError(f"a particle ends in the vertex {min(missing)}, which is not there")
+
+    def _check_left(self) -> None:
+        if self._left:
+            more = "fewer" if self._left > 0 else "more"
+            raise ValueError(f"{abs(self._left)} particles {more} than it says")
 
     def _check_references(self) -> None:
         mothers, incoming = self._particles, self._vertices
@@ -71,7 +74,6 @@ class Lines:
     def _event(self, line: bytes) -> None:
         words = line.split()
         self._particles, self._vertices, self._ends = {}, {}, set()
-        self._left = None
         if self._third:
             _bounded(_whole(words, 2), "vertices")
             self._left = _bounded(_whole(words, 3), "particles")
@@ -86,7 +88,11 @@ class Lines:
 
     def _particle(self, line: bytes) -> None:
         words = line.split()
+        self._left -= 1
         if not self._third:
+            # Those that a vertex announces follow it.
+            if self._left < 0:
+                raise ValueError("a particle that no vertex announces")
             if end := _whole(words, 11):
                 self._ends.add(end)
             return
@@ -94,13 +100,14 @@ class Lines:
         if number in self._particles:
             raise ValueError(f"particle {number} is there more than once")
         self._particles[number] = _whole(words, 2)
-        self._left = (self._left or 0) - 1
 
     def _vertex(self, line: bytes) -> None:
         words = line.split()
         if not self._third:
-            for place, what in ((7, "incoming particles"), (8, "particles"), (9, "weights")):
-                _bounded(_whole(words, place), what)
+            self._check_left()
+            _bounded(_whole(words, 9), "weights")
+            places = ((7, "incoming particles"), (8, "particles"))
+            self._left = sum(_bounded(_whole(words, place), what) for place, what in places)
             self._vertices[_whole(words, 1)] = []
             return
         found = LISTED.fullmatch(line)

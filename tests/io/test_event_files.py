@@ -228,6 +228,12 @@ def test_a_hepmc2_file_that_is_cut_off(tmp_path: Path) -> None:
         ("4 0 0 -1 0\n", "4 0 0 -55 0\n", "event 1 .*ends in the vertex -55, which is not there"),
         ("0 0 2 4 0\n", "0 0 2 1000000000 0\n", "event 1 .*1000000000 particles; at most"),
         ("U GEV", "U TEV", "event 1 .*'TEV MM'; expected GEV or MEV"),
+        (
+            "V -1 0 0 0 0 0 2 4",
+            "P 10009 1 0 0 0 0 0 1 0 0 0 0\nV -1 0 0 0 0 0 2 4",
+            "event 1 .*a particle that no vertex announces",
+        ),
+        ("0 0 2 4 0\n", "0 0 2 9 0\n", "event 1 .*5 particles fewer than it says"),
         ("N 2 ", "N 1000000000 ", "event 1 .*1000000000 names of weights"),
     ],
 )
