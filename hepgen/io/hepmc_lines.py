@@ -25,6 +25,7 @@ class Lines:
     def __init__(self) -> None:
         self.ended = False
         self._third = True
+        self._within = False
         self._left = 0
         self._particles: dict[int, int] = {}
         self._vertices: dict[int, list[int]] = {}
@@ -34,12 +35,17 @@ class Lines:
         """The next line of the file."""
         letter = line[:2]
         if line.startswith(b"HepMC::"):
+            self.complete()
+            self._within = False
             self.ended = END in line
             self._third = b"Asciiv3" in line if b"START" in line else self._third
         elif letter in (b"E ", b"P ", b"V "):
             self.ended = False
             if not NUMBERS.fullmatch(line):
                 raise ValueError(f"expected numbers in the line {line[:80]!r}")
+            self._within |= letter == b"E "
+            if not self._within:
+                raise ValueError(f"outside of an event: {line[:80]!r}")
             {b"E ": self._event, b"P ": self._particle, b"V ": self._vertex}[letter](line)
         elif letter == b"U " and line.split()[1:2] not in ([unit] for unit in UNITS):
             raise ValueError(f"momenta in {line[2:40].strip()!r}; expected GEV or MEV")

@@ -233,6 +233,8 @@ def test_a_hepmc2_file_that_is_cut_off(tmp_path: Path) -> None:
             "P 10009 1 0 0 0 0 0 1 0 0 0 0\nV -1 0 0 0 0 0 2 4",
             "event 1 .*a particle that no vertex announces",
         ),
+        ("\nP 10004 ", "\nHepMC::Version 3\nP 10004 ", "event 1 .*3 particles fewer than it says"),
+        ("\nE 0 0", "\nV -1 0 0 0 0 0 0 0 0\nE 0 0", "the beginning .*outside of an event"),
         ("0 0 2 4 0\n", "0 0 2 9 0\n", "event 1 .*5 particles fewer than it says"),
         ("N 2 ", "N 1000000000 ", "event 1 .*1000000000 names of weights"),
     ],
