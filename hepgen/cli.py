@@ -68,7 +68,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
 AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="import the workflow's [[stages]], which runs code")
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="run the code that the workflow names: [[stages]], and plugins of Pythia",
+    ),
 ]
 Method = Annotated[str | None, typer.Option(help="headline estimator: nle or npe")]
 Tree = Annotated[str | None, typer.Option(help="tree, where the files do not name one")]

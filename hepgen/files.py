@@ -1,9 +1,12 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the standard output, which is for results."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hepgen.errors import FileError
@@ -34,3 +37,24 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def stdout_to(descriptor: int) -> Iterator[None]:
+    """Send what is written to standard output elsewhere, also what C++ writes past Python."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(descriptor, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send what a library prints to standard error."""
+    with stdout_to(2):
+        yield

@@ -69,6 +69,9 @@ class EventFile(ABC):
         self._events: Iterator[Event] | None = None
         self._next = 0
         self._sigma: float | None = None
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise FileError(f"{path} is {kind}; expected {self.kind}, possibly packed by gzip")
         with self.reading(0), path.open("rb") as file:
             self.digest = file_digest(file, "sha256").hexdigest()
         with self.reading(0), uncompressed(path) as file:

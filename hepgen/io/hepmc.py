@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from hepgen.errors import FileError
-from hepgen.io.event_files import MOST_PARTICLES, Event, EventFile, first_quark, uncompressed
+from hepgen.files import stdout_to_stderr
+from hepgen.io.event_files import Event, EventFile, first_quark, uncompressed
+from hepgen.io.hepmc_lines import END, Lines
 
 WEIGHTS = "HepMCWeight"
 STABLE, BEAM, INCOMING = 1, 4, 21
-NUMBERS = re.compile(rb"[EPV] [-+.0-9eE\s@\[\],]*")
-UNSAID = -(10**12)
 
 
 class HepMCFile(EventFile):
@@ -45,33 +44,22 @@ class HepMCFile(EventFile):
                 self.weights = {WEIGHTS: _names(first)}
 
     def count(self, file: Iterable[bytes]) -> int:
-        """The number of events, and whether their lines are whole.
-
-        HepMC's own reader takes what is no number for 0, makes room for as many particles as a
-        line asks for, and stops at an event that is cut off as if that were the end.
-        """
-        events = left = 0
+        """The number of events, and whether their lines are whole."""
+        events, lines = 0, Lines()
         for line in file:
-            letter = line[:2]
-            if letter not in (b"E ", b"P ", b"V "):
-                continue
-            if letter == b"E ":
-                self._complete(events, left)
-                events, left = events + 1, UNSAID
+            if line.startswith(self.mark):
+                with self.reading(events):
+                    lines.complete()
+                events += 1
             with self.reading(events):
-                if not NUMBERS.fullmatch(line):
-                    raise ValueError(f"expected numbers in the line {line[:80]!r}")
-                left = _declared(line) if letter == b"E " else left - (letter == b"P ")
-        self._complete(events, left)
+                lines.add(line)
+        with self.reading(events):
+            lines.complete()
+        if events and not lines.ended:
+            raise FileError(
+                f"{self.path}: truncated: it ends without {END.decode()} after event {events}"
+            )
         return events
-
-    def _complete(self, event: int, left: int) -> None:
-        """Refuse an event with more or fewer particles than its first line announced."""
-        with self.reading(event):
-            if left and left > UNSAID // 2:
-                raise ValueError(
-                    f"{abs(left)} particles {'fewer' if left > 0 else 'more'} than it says"
-                )
 
     def events(self) -> Iterator[Event]:
         """All events from the first on."""
@@ -87,7 +75,14 @@ class HepMCFile(EventFile):
                 "pip install 'hepgen[hepmc]'"
             ) from error
         with uncompressed(self.path) as stream, pyhepmc.open(stream) as file:
-            yield from file
+            events = iter(file)
+            while True:
+                # Its complaints are not results.
+                with stdout_to_stderr():
+                    record = next(events, None)
+                if record is None:
+                    return
+                yield record
 
     def _event(self, record: Any) -> Event:
         table = record.numpy.particles
@@ -104,16 +99,6 @@ class HepMCFile(EventFile):
             {WEIGHTS: relative} if self.weights else {},
             None if sigma is None else float(sigma.xsec()),
         )  # fmt: skip
-
-
-def _declared(line: bytes) -> int:
-    """How many particles the first line of an event of HepMC 3 announces; HepMC 2 does not."""
-    words = line.split()
-    if len(words) < 4 or not words[3].isdigit() or len(words) > 10:
-        return UNSAID
-    if int(words[3]) > MOST_PARTICLES or int(words[2]) > MOST_PARTICLES:
-        raise ValueError(f"{int(words[3])} particles; at most {MOST_PARTICLES} are read")
-    return int(words[3])
 
 
 def _gev(record: Any) -> float:

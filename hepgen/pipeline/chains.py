@@ -9,6 +9,8 @@ from hepgen.errors import WorkflowError
 from hepgen.io.event_files import open_events
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.processes.registry import process
+from hepgen.simulators.pythia.base import PythiaStage
+from hepgen.simulators.pythia.code import refuse_code
 
 #: The process that has no stages of its own.
 STAGES_ONLY = "stages"
@@ -26,9 +28,29 @@ def chain_of(workflow: Workflow, source: Path) -> Chain:
     kind, colon, path = str(workflow.chain.get("generator", "")).partition(":")
     if not colon:
         return process(workflow.process, **workflow.chain)
+    if not path.strip():
+        raise WorkflowError(f"generator = '{kind}:' names no file; expected {kind}:FILE")
     events = open_events(kind, source.parent / path)
     chain = process(workflow.process, events, **workflow.chain)
     chain.options["events"] = events.identity()
+    return chain
+
+
+def permit(chain: Chain, allow_code: bool) -> Chain:
+    """A chain whose settings of Pythia may load code, or do not.
+
+    Arguments:
+        chain: Its stages are told.
+        allow_code: Whether they may.
+
+    Raises:
+        WorkflowError: They may not, and a setting does.
+    """
+    for stage in chain.stages:
+        if isinstance(stage, PythiaStage):
+            stage.allow_code = allow_code
+            if not allow_code:
+                refuse_code(stage.settings)
     return chain
 
 

@@ -16,7 +16,7 @@ from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature
 from hepgen.nn.device import choose
 from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
-from hepgen.pipeline.chains import builtin, chain_of
+from hepgen.pipeline.chains import builtin, chain_of, permit
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.stages import with_stages
 from hepgen.simulators.augment import no_score
@@ -34,7 +34,8 @@ class Session:
         jobs: Worker processes for simulation.
         monitor: Shows progress.
         device: Where networks are trained: ``auto``, ``cpu``, ``cuda``.
-        allow_code: Whether ``[[stages]]`` of the workflow may be imported, which runs their code.
+        allow_code: Whether ``[[stages]]`` of the workflow may be imported, which runs their code,
+            and settings of Pythia may load code.
     """
 
     workflow: Workflow
@@ -76,14 +77,15 @@ class Session:
         """The simulator: the process, with the events of a file and with stages of the user's."""
         chain = chain_of(self.workflow, self.source)
         if not self.workflow.stages:
-            return chain
+            return permit(chain, self.allow_code)
         if not self.allow_code:
             raise WorkflowError(
                 f"{self.source}: its [[stages]] run code, "
                 f"{', '.join(repr(s.where) for s in self.workflow.stages)}; if you trust it, allow "
                 "that with --allow-code (in Python: Session.open(…, allow_code=True))"
             )
-        return with_stages(chain, self.workflow.stages, self.source.parent)
+        chain = with_stages(chain, self.workflow.stages, self.source.parent)
+        return permit(chain, self.allow_code)
 
     @cached_property
     def parameters(self) -> ParameterSet:

@@ -6,8 +6,6 @@ Durham: Catani et al., Phys. Lett. B 269 (1991) 432.
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from hepgen.errors import SimulationError, WorkflowError
+from hepgen.files import stdout_to_stderr
 from hepgen.simulators.coordinates import momenta
 from hepgen.simulators.detectors.species import visible
 from hepgen.simulators.jagged import padded
@@ -41,17 +40,11 @@ def library() -> Any:
         raise SimulationError(
             "jets are clustered by FastJet, which is not installed; run pip install 'hepgen[jets]'"
         ) from error
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        # It is written by C++, past sys.stdout, which is for results.
-        os.dup2(2, 1)
+    # Its banner is written by C++, past sys.stdout, which is for results.
+    with stdout_to_stderr():
         one = ak.Array([[{"px": 1.0, "py": 0.0, "pz": 0.0, "E": 1.0}]], with_name="Momentum4D")
         definition = fastjet.JetDefinition(fastjet.antikt_algorithm, 0.4)
         fastjet.ClusterSequence(one, definition).inclusive_jets()
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
     return fastjet
 
 

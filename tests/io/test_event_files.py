@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -188,7 +189,14 @@ def test_a_broken_lhe_file_is_said_so_with_the_event(text: str, words: str, tmp_
         ("2.0000000000000000e+00 5.0", "nan 5.0", "event 1 .*expected numbers in the line"),
         ("2.0000000000000000e+00 5.0", "1e999 5.0", "event 1 .*NaN or infinite"),
         ("E 3 1 6", "E 3 1 1000000006", "event 4 .*1000000006 particles; at most"),
-        ("E 3 1 6", "E 3 999999999 6", "event 4 .*at most"),
+        ("E 3 1 6", "E 3 999999999 6", "event 4 .*999999999 vertices; at most"),
+        ("[1,2]", "[1,999999]", "event 1 .*vertex -1 names the particle 999999, which is not"),
+        ("P 3 -1 ", "P 3 -999999 ", "event 1 .*particle 3 is from vertex -999999, which is not"),
+        ("P 3 -1 ", "P 3 7 ", "event 1 .*particle 3 is from particle 7, which is not"),
+        ("P 4 -1 ", "P 3 -1 ", "event 1 .*particle 3 is there more than once"),
+        ("V -1 0 [1,2]", "V -1 0 1,2", "event 1 .*expected V -ID STATUS"),
+        ("U GEV", "U TEV", "event 1 .*'TEV MM'; expected GEV or MEV"),
+        ("HepMC::Asciiv3-END_EVENT_LISTING", "", "truncated: it ends without END_EVENT_LISTING"),
         ("E 3 1 6", "E 3 1 5", "event 4 .*1 particles more than it says"),
     ],
 )
@@ -206,10 +214,51 @@ def test_a_broken_hepmc_file_is_said_so_with_the_event(
 def test_a_hepmc2_file_that_is_cut_off(tmp_path: Path) -> None:
     path = write_hepmc(tmp_path / "broken.hepmc", version="HepMC2")
     text = path.read_text()
-    path.write_text(text[: len(text) * 2 // 3])
-    file = open_events("hepmc", path)
-    with pytest.raises(FileError, match=f"ends within event {len(file)}"):
-        file.read(0, len(file))
+    path.write_text(text[: text.index("E 7 ")])
+    with pytest.raises(FileError, match="hepmc: truncated: it ends without END_EVENT_L"):
+        open_events("hepmc", path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("10001 10002 0 2 ", "10001 10002 0 1000000000 ", "event 1 .*1000000000 weights; at most"),
+        ("10001 10002 0 2 ", "10001 10002 0 5 ", "event 1 .*2 weights are listed where it says 5"),
+        ("E 3 0 ", "E 3 ", "event 4 .*too few numbers"),
+        ("4 0 0 -1 0\n", "4 0 0 -55 0\n", "event 1 .*ends in the vertex -55, which is not there"),
+        ("0 0 2 4 0\n", "0 0 2 1000000000 0\n", "event 1 .*1000000000 particles; at most"),
+        ("U GEV", "U TEV", "event 1 .*'TEV MM'; expected GEV or MEV"),
+        (
+            "V -1 0 0 0 0 0 2 4",
+            "P 10009 1 0 0 0 0 0 1 0 0 0 0\nV -1 0 0 0 0 0 2 4",
+            "event 1 .*a particle that no vertex announces",
+        ),
+        ("\nP 10004 ", "\nHepMC::Version 3\nP 10004 ", "event 1 .*3 particles fewer than it says"),
+        ("\nE 0 0", "\nV -1 0 0 0 0 0 0 0 0\nE 0 0", "the beginning .*outside of an event"),
+        ("0 0 2 4 0\n", "0 0 2 9 0\n", "event 1 .*5 particles fewer than it says"),
+        ("N 2 ", "N 1000000000 ", "event 1 .*1000000000 names of weights"),
+    ],
+)
+def test_a_broken_hepmc2_file_is_said_so_with_the_event(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    path = write_hepmc(tmp_path / "broken.hepmc", version="HepMC2")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(FileError, match=rf"broken\.hepmc: {words}"):
+        open_events("hepmc", path)
+
+
+def test_what_the_library_prints_is_no_result(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_hepmc(tmp_path / "broken.hepmc")
+    path.write_text(path.read_text().replace("\nP 4 -1 ", "\nP 400 -1 ", 1))
+    capfd.readouterr()
+    with pytest.raises(FileError):
+        open_events("hepmc", path).read(0, EVENTS)
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\1\2", b"HepMC::Version 3\n", b"E 1 2"])
@@ -225,6 +274,16 @@ def test_a_missing_file_offers_the_nearest(lhe_file: EventFile) -> None:
         open_events("lhe", lhe_file.path.with_name("b.lhe"))
 
 
+@pytest.mark.parametrize("kind", ["lhe", "hepmc"])
+def test_what_is_no_regular_file_is_not_opened(kind: str, tmp_path: Path) -> None:
+    """A pipe that nobody writes to would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match=r"pipe is no regular file; expected an? "):
+        open_events(kind, tmp_path / "pipe")
+    with pytest.raises(FileError, match=r"is a folder; expected an? "):
+        open_events(kind, tmp_path)
+
+
 def test_another_kind_of_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'stdhep:a\.hep'; expected builtin, pythia, lhe:FILE"):
         open_events("stdhep", tmp_path / "a.hep")
@@ -235,7 +294,7 @@ def test_without_the_library_the_command_is_offered(
     kind: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"a.{kind}"
-    path.write_text(lhe(1) if kind == "lhe" else "E 0 0 0\n")
+    path.write_text(lhe(1) if kind == "lhe" else "E 0 0 0\nHepMC::Asciiv3-END_EVENT_LISTING\n")
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(FileError, match=rf"needs {library}; .*pip install 'hepgen\[{kind}\]'"):
         open_events(kind, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tomli_w
 
+from hepgen.config import parse
 from hepgen.errors import FileError, InputError, TrainingError, WorkflowError
 from hepgen.events import WEIGHT
 from hepgen.io.root import read, read_metadata
@@ -18,6 +20,8 @@ from hepgen.pipeline.requests import simulation_campaign
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_root
 from hepgen.pipeline.train import training_events
+from hepgen.simulators.pythia import PythiaDimuons
+from hepgen.simulators.pythia.base import PythiaStage
 from tests.io.event_text import lhe
 
 ZMUMU = Path(__file__).parents[2] / "workflows" / "zmumu.toml"
@@ -59,6 +63,44 @@ def test_settings_of_pythia_may_be_overridden_one_by_one() -> None:
     )
     assert session.workflow.chain["pythia"] == {"PartonLevel:MPI": True}
     assert session.chain.options["pythia"] == {"PartonLevel:MPI": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Init:plugins", "{./libevil.so::X}"),
+        (" init::PLUGINS ", "{./libevil.so::X}"),
+        ("Vincia:MEplugin", "evil"),
+        ("xmlPath", "/tmp"),
+        ("PDF:pSet", "LHAPDF6:NNPDF31_lo_as_0118"),
+        ("HIPDF:piSetB", "lhapdf5:x"),
+        ("MultipartonInteractions:reuseInit", 1),
+    ],
+)
+def test_settings_that_load_code_have_to_be_allowed(name: str, value: str | int) -> None:
+    content = tomllib.loads(ZMUMU.read_text())
+    content["chain"]["generator"], content["chain"]["pythia"] = "pythia", {name: value}
+    for parameter in ("background_fraction", "background_slope"):
+        del content["parameters"][parameter]
+    workflow = parse(content | {"name": "a"})
+
+    with pytest.raises(WorkflowError, match=rf"{name!r} = .* --allow-code .*allow_code=True"):
+        _ = Session(workflow, ZMUMU).chain
+    allowed = Session(workflow, ZMUMU, allow_code=True).chain.stages[0]
+    assert isinstance(allowed, PythiaStage)
+    assert allowed.allow_code
+
+
+def test_no_library_is_loaded_without_permission(tmp_path: Path) -> None:
+    """Also where no session stands before the generator."""
+    pytest.importorskip("pythia8mc")
+    point = {"m_z": 91.2, "sin2_theta_w": 0.23}
+    settings = {"Init:plugins": f"{{{tmp_path}/libevil.so::X}}"}
+    with pytest.raises(WorkflowError, match=r"'Init:plugins' = .* loads code .*--allow-code"):
+        PythiaDimuons(settings=settings).draw(point, 1, seed=1)
+    # This tune sets PDF:pSet.
+    with pytest.raises(WorkflowError, match=r"'PDF:pSet' = 'LHAPDF6:CT10' loads code"):
+        PythiaDimuons(settings={"Tune:pp": 17}).draw(point, 1, seed=1)
 
 
 def test_a_parameter_of_a_replaced_stage_is_said_to_be_one() -> None:
@@ -144,6 +186,9 @@ def test_more_events_than_the_file_has(lhe_workflow: Path) -> None:
 def test_a_missing_file_is_said_so_when_the_workflow_is_opened(lhe_workflow: Path) -> None:
     with pytest.raises(FileError, match=r"no file .*event\.lhe; did you mean 'events\.lhe'"):
         Session.open(lhe_workflow, ["chain.generator=lhe:event.lhe"])
+    for kind in ("lhe", "hepmc"):
+        with pytest.raises(WorkflowError, match=f"generator = '{kind}:' names no file"):
+            Session.open(lhe_workflow, [f"chain.generator={kind}:"])
     with pytest.raises(InputError, match="expected builtin, pythia, lhe:FILE or hepmc:FILE"):
         Session.open(lhe_workflow, ["chain.generator=stdhep:event.hep"])
 

@@ -124,6 +124,22 @@ def test_the_density_is_not_known() -> None:
         ({"Beams:eCN": 7000.0}, "no setting 'Beams:eCN'.*did you mean 'Beams:eCM'"),
         ({"PartonLevel:FRS": True}, "did you mean 'PartonLevel:FSR'"),
         ({"Beams:eCM": "seven"}, "'Beams:eCM' does not take the value 'seven'"),
+        ({"PartonLevel:MPI": "maybe"}, "'PartonLevel:MPI' .* 'maybe'; expected true or false"),
+        ({"PartonLevel:MPI": 5}, "'PartonLevel:MPI' does not take the value 5"),
+        ({"23:onMode": "garbage"}, "'23:onMode' does not take the value 'garbage'"),
+        ({"23:onIfAny": "mu"}, "'mu'; expected whole numbers"),
+        ({"23:mZero": 91.0}, "no setting '23:mZero'"),
+        ({"987654:m0": 91.0}, "no setting '987654:m0'"),
+        ({"Beams:idA": 2212.5}, "2212.5; expected a whole number"),
+        ({"Beams:eCM": float("nan")}, "nan; expected a finite number"),
+        ({"StringZ:aLund": 3.0}, "3.0; expected a number from 0 to 2"),
+        ({"PDF:pSet": "13\ninclude = more"}, "expected text on one line"),
+        ({"UncertaintyBands:List": "{a"}, "expected {…} with text"),
+        ({"": 1}, "no setting ''"),
+        ({" ": 1}, "no setting ' '"),
+        ({"!comment": 1}, "no setting '!comment'"),
+        ({"include": "more.cmnd"}, "no setting 'include'"),
+        ({"PartonLevel::MPI": True}, "did you mean 'PartonLevel:MPI'"),
     ],
 )
 def test_a_bad_setting_is_named(settings: dict[str, bool | float | str], message: str) -> None:
@@ -133,11 +149,55 @@ def test_a_bad_setting_is_named(settings: dict[str, bool | float | str], message
         PythiaDimuons(settings=settings).draw(THEORY, 1, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("setting", "who"),
+    [
+        ("23:m0", "the parameter 'm_z'"),
+        (" 23:M0", "the parameter 'm_z'"),
+        ("standardmodel:sin2thetaW", "the parameter 'sin2_theta_w'"),
+        ("Random:seed", "the seed of the simulation"),
+    ],
+)
+def test_a_setting_that_something_else_sets_is_refused(setting: str, who: str) -> None:
+    with pytest.raises(WorkflowError, match=f"'{setting}' = 80: {who} sets it"):
+        process("zmumu", generator="pythia", pythia={setting: 80})
+
+
 def test_a_pythia_that_cannot_start() -> None:
     pytest.importorskip("pythia8mc")
 
     with pytest.raises(SimulationError, match=r"cannot start .*too low energy"):
         Generator({"Beams:eCM": 1.0, "WeakSingleBoson:ffbar2gmZ": True}, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ProcessLevel:all": False}, "cannot make events .*ProcessLevel:all"),
+        ({"HardQCD:all": True, "PhaseSpace:pTHatMin": 50.0}, "without a boson .*WeakSingleBoson"),
+        ({"PartonLevel:all": False}, "without a boson .*PartonLevel:all"),
+        ({"23:onIfAny": 11}, r"20 of 20 events without a muon \(13\) .*23:onIfAny"),
+        ({"PDF:pSet": "LHAPDF6:none"}, "cannot start"),
+        ({"PDF:pSet": "LHAGrid1:none"}, "cannot start"),
+    ],
+)
+def test_events_without_what_is_read_of_them(settings: dict[str, Any], message: str) -> None:
+    pytest.importorskip("pythia8mc")
+    stage = PythiaDimuons(settings=settings)
+    stage.allow_code = True
+    with pytest.raises(SimulationError, match=message):
+        stage.draw(THEORY, 20, seed=1)
+
+
+def test_what_pythia_prints_is_no_result(capfd: pytest.CaptureFixture[str]) -> None:
+    """It is written by C++, so that only the file descriptor tells."""
+    pytest.importorskip("pythia8mc")
+    stage = PythiaDimuons(settings={"Print:quiet": False, "Next:numberShowEvent": 1})
+    stage.draw(THEORY, 3, seed=1)
+    told = capfd.readouterr()
+
+    assert told.out == ""
+    assert "PYTHIA Process Initialization" in told.err
 
 
 # --- The ledger ----------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import awkward as ak
 import torch
 from torch import Tensor
 
-from hepgen.simulators.pythia.generator import LARGEST_SEED, Generator
+from hepgen.simulators.pythia.generator import LARGEST_SEED, Generator, at_work
+from hepgen.simulators.pythia.settings import refuse_taken
 from hepgen.simulators.stage import Failure, Stage, State
 from hepgen.simulators.unknown import columns, given
 
@@ -31,6 +32,9 @@ class PythiaStage(Stage):
 
     Arguments:
         settings: By Pythia's names.
+
+    Raises:
+        WorkflowError: A setting that a parameter sets, or the seed.
     """
 
     name = "pythia"
@@ -40,8 +44,11 @@ class PythiaStage(Stage):
     meaning: ClassVar[Mapping[str, str]] = {}
     #: The columns that :meth:`read` makes.
     columns: ClassVar[tuple[str, ...]] = ()
+    #: Whether the settings may load code.
+    allow_code = False
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        refuse_taken(settings, self.meaning)
         self.settings: dict[str, Any] = dict(settings)
         self._failures: list[Failure] = []
         self._notes: dict[str, Any] = {}
@@ -73,16 +80,20 @@ class PythiaStage(Stage):
     def generator(self, parameters: Mapping[str, float], seed: int) -> Generator:
         """A Pythia at one parameter point."""
         theory = {setting: parameters[name] for name, setting in self.meaning.items()}
-        return Generator({**self.settings, **theory}, seed)
+        return Generator({**self.settings, **theory}, seed, self.allow_code)
 
     def events(
         self, parameters: Mapping[str, float], n: int, seed: int, first: int = 0
     ) -> dict[str, ak.Array]:
         """``n`` events at one parameter point, by column; ``first`` is the index of the first."""
         generator = self.generator(parameters, seed)
-        parts = [self.read(batch) | self._weights(batch) for batch in generator.batches(n)]
+        parts = [self._columns(batch) for batch in generator.batches(n)]
         self._keep_ledger(generator, n, first)
         return {c: ak.concatenate([part[c] for part in parts]) for c in parts[0]}
+
+    def _columns(self, events: ak.Array) -> dict[str, Any]:
+        with at_work("give events that can be read"):
+            return self.read(events) | self._weights(events)
 
     def _weights(self, events: ak.Array) -> dict[str, Any]:
         weights = ak.to_numpy(ak.to_regular(events["info"]["weights"]))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hepgen.errors import SimulationError
 from hepgen.simulators.parton import M_Z, SIN2_THETA_W
 from hepgen.simulators.pythia.base import PythiaStage
 from hepgen.simulators.pythia.generator import Setting
@@ -81,6 +82,10 @@ class PythiaDimuons(PythiaStage):
         """The boson before its decay, and its muons after radiation."""
         particles = events["prt"]
         last = ak.firsts(particles[particles["id"] == BOSON][:, ::-1])
+        _require(
+            ~ak.is_none(last), "a boson γ*/Z (23)",
+            "the processes that are on (WeakSingleBoson:ffbar2gmZ makes it), PartonLevel:all",
+        )  # fmt: skip
         boson = momentum(last)
         legs = {"negative": _muon(particles, MUON), "positive": _muon(particles, -MUON)}
         found = {"mass": ak.to_numpy(last["m"]), "y": _rapidity(boson), "pt": _pt(boson)}
@@ -109,6 +114,9 @@ def _muon(particles: ak.Array, identity: int) -> NDArray[np.float64]:
     """The momentum of the muon that the boson decayed to, after its last emission."""
     index = ak.local_index(particles["id"])
     born = (particles["id"] == identity) & (abs(particles["status"]) == DECAYED)
+    _require(
+        ak.any(born, axis=1), f"a muon ({identity}) from its decay", "23:onMode and 23:onIfAny"
+    )
     count = ak.to_numpy(ak.num(index))
     start = np.cumsum(count) - count
     flat = ak.flatten(particles)
@@ -122,6 +130,16 @@ def _muon(particles: ak.Array, identity: int) -> NDArray[np.float64]:
         if (then == now).all():
             return momentum(flat[now])
         now = then
+
+
+def _require(there: ak.Array, what: str, settings: str) -> None:
+    """Refuse events without a particle that is read of each."""
+    missing = int(ak.sum(~there))
+    if missing:
+        raise SimulationError(
+            f"Pythia made {missing} of {len(there)} events without {what}, which is read of each; "
+            f"check the settings: {settings}"
+        )
 
 
 def _pt(p: NDArray[np.float64]) -> NDArray[np.float64]:

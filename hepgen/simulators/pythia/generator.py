@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +12,10 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgen.errors import SimulationError, WorkflowError, nearest
+from hepgen.errors import SimulationError, WorkflowError
+from hepgen.files import stdout_to, stdout_to_stderr
+from hepgen.simulators.pythia.code import refuse_code
+from hepgen.simulators.pythia.settings import changed_words, line
 
 Setting = bool | int | float | str
 
@@ -33,39 +34,41 @@ class Generator:
         settings: By Pythia's names, e.g. ``{"Beams:eCM": 7000.0, "PartonLevel:FSR": False}``;
             see the XML manual of Pythia 8.
         seed: 1 to 900,000,000.
+        allow_code: Whether the settings may load code; see :mod:`hepgen.simulators.pythia.code`.
 
     Raises:
         SimulationError: Pythia is not installed, or cannot start with these settings.
-        WorkflowError: A setting that Pythia does not know, or a value it does not take.
+        WorkflowError: A setting that Pythia does not know, a value it does not take, or one that
+            loads code and may not.
     """
 
-    def __init__(self, settings: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], seed: int, allow_code: bool = False) -> None:
+        if not allow_code:
+            refuse_code(settings)
         self.pythia = _module().Pythia("", False)
         #: Events that Pythia gave up, with the reason: the index of the one that took its place.
         self.failed: list[tuple[int, str]] = []
         self._told: Counter[str] = Counter()
         self._read({"Print:quiet": True})
         self._read(settings)
+        if not allow_code:
+            # A tune sets others, densities of LHAPDF among them.
+            refuse_code(changed_words(self.pythia))
         self._read({"Random:setSeed": True, "Random:seed": seed})
-        if not self.pythia.init():
+        with at_work("start"):
+            started = self.pythia.init()
+        if not started:
             raise SimulationError(
                 f"Pythia cannot start with the settings {dict(settings)}: {self.complaints()}"
             )
 
     def _read(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
-            if not self.pythia.readString(f"{name} = {_text(name, value)}", False):
-                raise WorkflowError(self._refusal(name, value))
-
-    def _refusal(self, name: str, value: Any) -> str:
-        settings = self.pythia.settings
-        maps = (settings.getFlagMap, settings.getModeMap, settings.getParmMap, settings.getWordMap)
-        known = [entry.name for get in maps for entry in get("").values()]
-        if name.lower() in map(str.lower, known):
-            return f"Pythia setting {name!r} does not take the value {value!r}"
-        return f"Pythia has no setting {name!r} (or not with the value {value!r}); " + nearest(
-            name, known
-        )
+            words = line(self.pythia, name, value)
+            with stdout_to_stderr():
+                taken = self.pythia.readString(words, False)
+            if not taken or self.pythia.settings.unfinishedInput():
+                raise WorkflowError(f"Pythia setting {name!r} does not take the value {value!r}")
 
     def batches(self, n: int) -> Iterator[ak.Array]:
         """The next ``n`` events, in parts: records with the jagged ``prt`` and ``info``.
@@ -74,7 +77,8 @@ class Generator:
         """
         made = in_a_row = 0
         while made < n:
-            batch = self.pythia.nextBatch(min(BATCH, n - made), "none")
+            with at_work("make events"):
+                batch = self.pythia.nextBatch(min(BATCH, n - made), "none")
             gone = np.asarray(ak.is_none(batch))
             if gone.any():
                 self._note(made, gone)
@@ -111,16 +115,6 @@ class Generator:
         return float(self.pythia.infoPython().sigmaGen()) * 1e9
 
 
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if not isinstance(value, (int, float, str)):
-        raise WorkflowError(
-            f"Pythia setting {name!r} = {value!r}: expected true or false, a number, or text"
-        )
-    return repr(value) if isinstance(value, float) else str(value)
-
-
 def _module() -> Any:
     try:
         import pythia8mc
@@ -129,6 +123,19 @@ def _module() -> Any:
             "Pythia 8 is not installed; install it with: pip install 'hepgen[pythia]'"
         ) from error
     return pythia8mc
+
+
+@contextmanager
+def at_work(doing: str) -> Iterator[None]:
+    """Pythia at work: what it prints is no result, and what it throws is said to be its own."""
+    try:
+        with stdout_to_stderr():
+            yield
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        raise SimulationError(
+            f"Pythia cannot {doing} with these settings: {type(error).__name__}: {error}; check "
+            "the processes that are on, ProcessLevel:all, and the files that settings name"
+        ) from error
 
 
 def _errors(table: str) -> Counter[str]:
@@ -140,20 +147,7 @@ def _errors(table: str) -> Counter[str]:
 def _printed(call: Callable[[], Any]) -> str:
     """What ``call`` prints, also where it is C++ that prints."""
     with tempfile.TemporaryFile() as file:
-        with _output_to(file.fileno()):
+        with stdout_to(file.fileno()):
             call()
         file.seek(0)
         return file.read().decode(errors="replace")
-
-
-@contextmanager
-def _output_to(descriptor: int) -> Iterator[None]:
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(descriptor, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
