@@ -133,7 +133,12 @@ def simulate_to_root(
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     blocks = shard_blocks(campaign, shard)
     store = BlockStore(output.with_name(output.name + ".blocks"), campaign.identity())
-    run_campaign(campaign, store, jobs=jobs, monitor=monitor, blocks=blocks)
+    try:
+        run_campaign(campaign, store, jobs=jobs, monitor=monitor, blocks=blocks)
+    finally:
+        # What failed before its first block has nothing to go on from.
+        if store.empty:
+            store.remove()
     runs = _write(campaign, store, output, blocks, provenance, monitor, overwrite)
     store.remove()
     return runs

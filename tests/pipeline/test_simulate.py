@@ -420,6 +420,17 @@ def test_a_file_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert same(read(tmp_path / "out.root").read(), read(tmp_path / "whole.root").read())
 
 
+def test_a_run_that_failed_at_once_does_not_stand_in_the_way_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Campaign, "simulate", _interrupted_method(Campaign.simulate, 1))
+        with pytest.raises(KeyboardInterrupt):
+            to_root(tmp_path / "a.root")
+    assert not list(tmp_path.iterdir())
+    assert to_root(tmp_path / "a.root", replace(CAMPAIGN, seed=8))["seed"] == 8
+
+
 def test_blocks_of_another_simulation_are_not_mixed_in(tmp_path: Path) -> None:
     run(tmp_path / "out.root.blocks", replace(CAMPAIGN, seed=8), blocks=range(1))
     with pytest.raises(FileError, match=r"another campaign \(seed: 8 there, 7 here\)"):
