@@ -128,11 +128,11 @@ def test_a_folder_of_another_campaign_is_refused_with_what_differs(
 
 def test_a_folder_without_blocks_is_taken_over(store: BlockStore) -> None:
     after = BlockStore(store.folder, IDENTITIES | {"seed": 8})
-    with pytest.raises(FileError, match="another campaign .*seed: 8 there, 7 here"):
+    with pytest.raises(FileError, match=r"another campaign .*seed: 8 there, 7 here"):
         store.write(0, events(), 10, 10)
     assert after.empty
     after.write(0, events(), 10, 10)
-    with pytest.raises(FileError, match="another campaign .*seed: 8 there, 7 here"):
+    with pytest.raises(FileError, match=r"another campaign .*seed: 8 there, 7 here"):
         BlockStore(store.folder, IDENTITIES)
 
 
