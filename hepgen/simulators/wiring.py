@@ -72,5 +72,6 @@ def _is_row(given: object) -> bool:
 
 
 def _is_pair(words: object) -> bool:
-    is_two = isinstance(words, tuple | list) and len(words) == 2
-    return is_two and all(isinstance(word, str) for word in words)  # type: ignore[union-attr]
+    if not isinstance(words, tuple | list):
+        return False
+    return len(words) == 2 and all(isinstance(word, str) for word in words)
