@@ -181,6 +181,7 @@ def simulate(
     facts = simulate_to_root(
         campaign, output, provenance=session.provenance(campaign=campaign.identity()),
         jobs=session.jobs, monitor=session.monitor, shard=shard, overwrite=force,
+        inputs=session.inputs,
     )  # fmt: skip
     words = (
         f"{output}: {facts['events']} events written, {facts['genEventCount']} generated, "

@@ -237,6 +237,15 @@ class Workflow(Section):
     calibration: CalibrationEntry = CalibrationEntry()
     checks: ChecksEntry = ChecksEntry()
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        # Products go into runs/NAME, and nowhere else.
+        plain = value == Path(value).name and not set(value) & set("\\\0\r\n\t")
+        if value in ("", "..") or not plain:
+            raise ValueError("expected a plain file name, without / or ..; see also: folder")
+        return value
+
     @model_validator(mode="after")
     def _has_free_parameters(self) -> Workflow:
         if not any(p.prior and p.role == "interest" for p in self.parameters.values()):
