@@ -139,7 +139,7 @@ def simulate_to_root(
         FileError: The output exists and may not be replaced, or cannot be written.
         InputError: Images are asked for, and there are none, or more than images.
     """
-    if output.suffix in IMAGE_SUFFIXES:
+    if output.suffix.lower() in IMAGE_SUFFIXES:
         _check_images(campaign, output)
     if output.exists() and not overwrite:
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
@@ -158,6 +158,18 @@ def simulate_to_root(
     return runs
 
 
+def nothing_selected(campaign: Campaign) -> str:
+    """Why a file may have no events, in words: which stage selects, with which options."""
+    chain = campaign.chain
+    stages = [stage.name for stage in chain.stages if "selected" in stage.provides]
+    options = ", ".join(f"{k} = {v!r}" for k, v in chain.options.items() if k != "stages")
+    return (
+        f"no event is selected by the stage {', '.join(map(repr, stages))} of the chain "
+        f"{chain.name!r} ({options or 'without options'}); loosen its selection, or generate more "
+        "events (--all keeps those that are not selected)"
+    )
+
+
 def _check_images(campaign: Campaign, output: Path) -> None:
     """Refuse, before anything is simulated, what a file of images cannot hold."""
     if campaign.chain.image is None:
@@ -174,7 +186,7 @@ def _check_images(campaign: Campaign, output: Path) -> None:
 
 def _writer(campaign: Campaign, output: Path, overwrite: bool) -> Any:
     """What writes the file that the name asks for."""
-    if output.suffix in IMAGE_SUFFIXES and campaign.chain.image is not None:
+    if output.suffix.lower() in IMAGE_SUFFIXES and campaign.chain.image is not None:
         from hepgen.io.hdf5 import ImageWriter
 
         return ImageWriter(output, campaign.chain.image, overwrite=overwrite)

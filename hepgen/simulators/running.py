@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from hepgen.errors import HepgenError, SimulationError
+from hepgen.errors import HepgenError, SimulationError, out_of_memory
 from hepgen.simulators.stage import Stage, State
 
 _DTYPES = frozenset(
@@ -58,15 +58,6 @@ class _Drawn(Messenger):  # type: ignore[misc]
         name, value = message["name"], message["value"]
         self.values[name] = value
         self.versions |= _versions({name: value})
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether torch says so, which it does with an error of no class of its own."""
-    words = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("DefaultCPUAllocator" in words or "not enough memory" in words)
-    )
 
 
 def _fail(stage: Stage, error: BaseException) -> NoReturn:
