@@ -137,7 +137,9 @@ class AugmentEntry(Section):
     """``[augment]``: what ``hepgen simulate --augment`` keeps of each event."""
 
     parameters: list[str] | None = Field(
-        default=None, description="whose joint score is kept; by default all that have one"
+        default=None,
+        min_length=1,
+        description="whose joint score is kept; by default all that have one",
     )
     points: dict[str, dict[str, float]] = Field(
         default_factory=dict,

@@ -123,6 +123,7 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
         ("parameters.m_z", "reference", "PDG"),
         ("data.layouts.0", "columns", {"Muon_pt": 3}),
         ("data.layouts.0", "one_per", "Run"),
+        ("augment", "parameters", []),
         ("", "control", [1]),
         ("", "name", "../../outside"),
         ("", "name", "/tmp/outside"),
