@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from hepgen import __version__
-from hepgen.errors import HepgenError, InputError
+from hepgen.errors import HepgenError, InputError, out_of_memory
 
 if TYPE_CHECKING:
     from hepgen.pipeline.session import Session
@@ -40,7 +40,9 @@ class Program(TyperGroup):
             # The reader has gone; nothing more can be said to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             _fail("out of memory; use fewer --jobs or a smaller simulation.block_size", 1)
         return result
 
@@ -175,7 +177,7 @@ def simulate(
 ) -> None:
     """Simulate events into a ROOT file, or calorimeter images into an HDF5 file."""
     from hepgen.pipeline.requests import simulation_campaign
-    from hepgen.pipeline.simulate import simulate_to_root
+    from hepgen.pipeline.simulate import nothing_selected, simulate_to_root
 
     session = _session(workflow, overrides, jobs, quiet, allow_code=allow_code)
     campaign = simulation_campaign(
@@ -185,7 +187,10 @@ def simulate(
     facts = simulate_to_root(
         campaign, output, provenance=session.provenance(campaign=campaign.identity()),
         jobs=session.jobs, monitor=session.monitor, shard=shard, overwrite=force,
+        inputs=session.inputs,
     )  # fmt: skip
+    if not facts["selectedEventCount"]:
+        print(f"hepgen: warning: {nothing_selected(campaign)}", file=sys.stderr)
     words = (
         f"{output}: {facts['events']} events written, {facts['genEventCount']} generated, "
         f"{facts['selectedEventCount']} selected (efficiency {facts['efficiency']:.4f})"

@@ -137,7 +137,9 @@ class AugmentEntry(Section):
     """``[augment]``: what ``hepgen simulate --augment`` keeps of each event."""
 
     parameters: list[str] | None = Field(
-        default=None, description="whose joint score is kept; by default all that have one"
+        default=None,
+        min_length=1,
+        description="whose joint score is kept; by default all that have one",
     )
     points: dict[str, dict[str, float]] = Field(
         default_factory=dict,
@@ -236,6 +238,15 @@ class Workflow(Section):
     inference: InferenceEntry = InferenceEntry()
     calibration: CalibrationEntry = CalibrationEntry()
     checks: ChecksEntry = ChecksEntry()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        # Products go into runs/NAME, and nowhere else.
+        plain = value == Path(value).name and not set(value) & set("\\\0\r\n\t")
+        if value in ("", "..") or not plain:
+            raise ValueError("expected a plain file name, without / or ..; see also: folder")
+        return value
 
     @model_validator(mode="after")
     def _has_free_parameters(self) -> Workflow:

@@ -61,6 +61,18 @@ class SamplingError(HepgenError):
     """A posterior could not be sampled."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says so; torch has no class of its own for that on a CPU.
+
+    >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
+    from_torch = isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    )
+    return isinstance(error, MemoryError) or from_torch
+
+
 def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
     """Words that offer the nearest of the ``known`` names, ready to end a message.
 

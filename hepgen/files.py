@@ -5,11 +5,35 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hepgen.errors import FileError
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse the name of a folder, a device or anything else that is no regular file.
+
+    Raises:
+        FileError: It is one, or a link to one.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, or something else that is no file"
+        raise FileError(f"{path} is {kind}; expected the name of a file")
+
+
+def refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to replace a file that is read.
+
+    Raises:
+        FileError: It is one of ``inputs``, whatever it is called.
+    """
+    for one in inputs:
+        if path.exists() and one.exists() and path.samefile(one):
+            raise FileError(
+                f"{path} is an input of this simulation and is not replaced; choose another output"
+            )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

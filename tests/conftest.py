@@ -19,6 +19,9 @@ _checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: igno
 sys.modules[_checker.__name__] = _checker
 _hook = install_import_hook("hepgen", "hepgen_typechecker.check")
 
+# Tests run side by side (pytest -n): one thread each, also in the processes that they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ZMUMU = "uproot-Zmumu.root"
 NANOAOD = "nano_dy.root"
 RNTUPLE = "Run2012BC_DoubleMuParked_Muons_1000evts_rntuple_v1-0-0-0.root"

@@ -95,6 +95,61 @@ def test_simulate_json_and_show(tmp_path: Path) -> None:
     assert "--force" in again.stderr
 
 
+def test_a_simulation_that_selects_nothing_is_warned_of(tmp_path: Path) -> None:
+    done = hepgen(
+        "simulate", SMALL, "-n", "100", "-o", "a.root", "-q", "--set", "chain.pt_min=1e4",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "warning: no event is selected by the stage 'reconstruction'" in done.stderr
+    assert "pt_min = 10000.0" in done.stderr
+
+
+MISTAKES = """
+import torch
+from hepgen import Stage
+
+
+class Quits(Stage):
+    name = "mine"
+
+    def __call__(self, state, parameters):
+        raise SystemExit(0)
+
+
+class Large(Quits):
+    def __call__(self, state, parameters):
+        return state | {"x": torch.empty(10**15, dtype=torch.float64)}
+
+
+class Needy(Quits):
+    requires = ("nothing",)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("Quits", 1, "stage 'mine' failed (line 10 of mistakes): SystemExit: 0"),
+        ("Large", 1, "out of memory; use fewer --jobs"),
+        ("Needy", 2, "stage 'mine' needs ['nothing']"),
+    ],
+)
+def test_mistakes_of_a_stage_are_one_sentence(
+    name: str, code: int, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    stages = f'[[stages]]\nimport = "mistakes:{name}"\n'
+    (tmp_path / "mine.toml").write_text(SMALL.read_text() + stages)
+    done = hepgen(
+        "simulate", "mine.toml", "-n", "100", "-o", "a.root", "-q", "--allow-code", cwd=tmp_path
+    )
+    assert done.returncode == code
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.toml", "mistakes.py"]
+
+
 def test_an_empty_selection_is_refused(tmp_path: Path) -> None:
     hepgen("simulate", SMALL, "-n", "8192", "-o", "a.root", cwd=tmp_path)
     done = hepgen("infer", SMALL, "a.root", "--cut", "Dimuon_mass > 500", cwd=tmp_path)

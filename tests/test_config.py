@@ -123,7 +123,16 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
         ("parameters.m_z", "reference", "PDG"),
         ("data.layouts.0", "columns", {"Muon_pt": 3}),
         ("data.layouts.0", "one_per", "Run"),
+        ("augment", "parameters", []),
         ("", "control", [1]),
+        ("", "name", "../../outside"),
+        ("", "name", "/tmp/outside"),
+        ("", "name", "a/b"),
+        ("", "name", ".."),
+        ("", "name", "."),
+        ("", "name", ""),
+        ("", "name", "a\nb"),
+        ("", "name", "a\\b"),
         ("stages.0", "replace", 3),
         ("stages.0", "replace", []),
         ("stages.0", "options", ["a"]),
@@ -274,6 +283,7 @@ def test_an_override_that_makes_no_sense_is_refused(least: Path, override: str, 
 # --- there and back -------------------------------------------------------------------
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
+file_names = names.filter(lambda name: name not in (".", "..") and not set(name) & {"/", "\\"})
 values = st.floats(allow_nan=False)
 optional = st.none() | values
 counts = st.integers(1, 2**62)
@@ -306,7 +316,7 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     )
     parameters = draw(st.dictionaries(names, parameter, max_size=3))
     return {
-        "name": draw(names),
+        "name": draw(file_names),
         "title": draw(names),
         "process": draw(names),
         "chain": draw(options),

@@ -37,7 +37,7 @@ class BlockStore:
     Arguments:
         folder: Made where it does not exist.
         identity: What the events depend on (configuration, seed, versions). A folder that
-            holds blocks of another campaign is refused.
+            holds blocks of another campaign is refused; one without blocks is taken over.
 
     Raises:
         FileError: The folder holds another campaign.
@@ -49,15 +49,27 @@ class BlockStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"cannot make the folder {folder}: {error.strerror}") from error
-        known = folder / IDENTITY
-        text = json.dumps(identity, sort_keys=True, indent=1)
-        if not known.exists():
-            write_atomically(known, text.encode())
-        elif known.read_bytes() != text.encode():
+        self.identity = identity
+        self._claim(take_over=self.empty)
+
+    def _claim(self, take_over: bool = False) -> None:
+        """Write down whose blocks these are; refuse a folder of another campaign's."""
+        known = self.folder / IDENTITY
+        text = json.dumps(self.identity, sort_keys=True, indent=1).encode()
+        if known.exists() and known.read_bytes() == text:
+            return
+        if known.exists() and not take_over:
             raise FileError(
-                f"{folder} holds blocks of another campaign ({_difference(known, identity)}); "
+                f"{self.folder} holds blocks of another campaign "
+                f"({_difference(known, self.identity)}); "
                 "choose another output, or remove that folder to start again"
             )
+        write_atomically(known, text)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no block yet."""
+        return not any(self.folder.glob("block-*.safetensors"))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"block-{number:07d}.safetensors"
@@ -68,7 +80,12 @@ class BlockStore:
     def write(
         self, number: int, events: Events, generated: int, selected: int, **notes: Any
     ) -> None:
-        """Store one block with plain ``notes``, atomically."""
+        """Store one block with plain ``notes``, atomically.
+
+        Raises:
+            FileError: It cannot be written, or another campaign has taken the folder over.
+        """
+        self._claim()
         form, length, buffers = ak.to_buffers(ak.to_packed(events.columns))
         arrays = {name: np.ascontiguousarray(buffer) for name, buffer in buffers.items()}
         facts = {"form": form.to_json(), "length": length}

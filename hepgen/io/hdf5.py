@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from hepgen.errors import DataError, FileError, HepgenError, nearest
 from hepgen.events import THETA, Events
+from hepgen.files import refuse_special
 from hepgen.images import dense_images
 from hepgen.io.root.failures import writing
 from hepgen.results import to_json
@@ -74,8 +75,7 @@ class ImageWriter:
     def _check_path(self) -> None:
         if not self.path.parent.is_dir():
             raise FileError(f"{self.path}: there is no folder {str(self.path.parent)!r}; make it")
-        if self.path.is_dir():
-            raise FileError(f"{self.path} is a folder; expected the name of a file")
+        refuse_special(self.path)
         if self.path.exists() and not self.overwrite:
             raise FileError(
                 f"{self.path} exists; remove it, or allow it to be replaced (overwrite=True)"

@@ -34,6 +34,7 @@ def simulation_campaign(
         augment: Keep the joint scores and log-ratios that the workflow's ``[augment]`` names.
     """
     words = [part.strip() for text in theta for part in text.split(",") if part.strip()]
+    _refuse_contradictions(words)
     fixed = dict(_assignment(session, w) for w in words if w not in ("prior", "default"))
     constant = held(session.parameters, fixed, "prior" in words)
     entry = session.workflow.simulation
@@ -60,6 +61,15 @@ def count(text: str) -> int:
     if not (math.isfinite(number) and number >= 1 and number.is_integer()):
         raise InputError(f"-n {text!r}: expected a whole number of events, e.g. 100000 or 1e6")
     return int(number)
+
+
+def _refuse_contradictions(words: Sequence[str]) -> None:
+    if {"prior", "default"} <= set(words):
+        raise InputError("--theta prior and default contradict each other; expected one of them")
+    names = [word.partition("=")[0].strip() for word in words]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--theta: {name!r} is there more than once; expected it once")
 
 
 def _assignment(session: Session, text: str) -> tuple[str, float]:

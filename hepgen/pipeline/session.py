@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -217,6 +218,18 @@ class Session:
         if "://" in path or Path(path.split(":")[0]).is_absolute():
             return path
         return str(self.source.parent / path)
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that are read: the workflow, its events, its data, the code of its stages."""
+        _, colon, events = str(self.workflow.chain.get("generator", "")).partition(":")
+        named = [events if colon else None, self.workflow.data.file]
+        code = [inspect.getsourcefile(type(stage)) for stage in self.chain.stages]
+        return [
+            self.source,
+            *(Path(self.near(path)) for path in named if path),
+            *(Path(file) for file in code if file),
+        ]
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """What made an output: configuration, versions, seeds."""

@@ -36,7 +36,7 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
     if path.is_dir() and not list(path.glob("*.root")):
         raise FileError(f"{target} is a folder without model.json or ROOT files; expected a "
                         "workflow (.toml), a ROOT file or a model folder")  # fmt: skip
-    if path.suffix in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return _images(ImageReader(find(target)))
     source = resolve([find(target)])[0]
     return _root(describe(source))

@@ -10,6 +10,7 @@ from typing import Any
 
 from hepgen.compute import executor, in_order
 from hepgen.errors import FileError, InputError
+from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.blocks import BlockStore, StoredBlock
 from hepgen.pipeline.monitor import Monitor
 from hepgen.pipeline.stages import importing
@@ -111,6 +112,7 @@ def simulate_to_root(
     monitor: Monitor,
     shard: str | None = None,
     overwrite: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Simulate a campaign, or one shard of it, into one ROOT file.
 
@@ -120,23 +122,52 @@ def simulate_to_root(
     Blocks are first stored beside the output, so that a stopped simulation goes on where it
     was, and are removed when the file is complete.
 
+    Arguments:
+        campaign: What to simulate.
+        output: The file to make.
+        provenance: What is noted in it.
+        jobs: Worker processes.
+        monitor: Shows progress.
+        shard: ``i/n``: only the i-th of n parts.
+        overwrite: Replace a regular file that is there.
+        inputs: Files that are read, and so are never replaced.
+
     Returns:
         What normalises the events: the row of the tree ``Runs``.
 
     Raises:
-        FileError: The output exists, or cannot be written.
+        FileError: The output exists and may not be replaced, or cannot be written.
         InputError: Images are asked for, and there are none, or more than images.
     """
-    if output.suffix in IMAGE_SUFFIXES:
+    if output.suffix.lower() in IMAGE_SUFFIXES:
         _check_images(campaign, output)
     if output.exists() and not overwrite:
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
+    refuse_special(output)
+    refuse_inputs(output, inputs)
     blocks = shard_blocks(campaign, shard)
     store = BlockStore(output.with_name(output.name + ".blocks"), campaign.identity())
-    run_campaign(campaign, store, jobs=jobs, monitor=monitor, blocks=blocks)
+    try:
+        run_campaign(campaign, store, jobs=jobs, monitor=monitor, blocks=blocks)
+    finally:
+        # What failed before its first block has nothing to go on from.
+        if store.empty:
+            store.remove()
     runs = _write(campaign, store, output, blocks, provenance, monitor, overwrite)
     store.remove()
     return runs
+
+
+def nothing_selected(campaign: Campaign) -> str:
+    """Why a file may have no events, in words: which stage selects, with which options."""
+    chain = campaign.chain
+    stages = [stage.name for stage in chain.stages if "selected" in stage.provides]
+    options = ", ".join(f"{k} = {v!r}" for k, v in chain.options.items() if k != "stages")
+    return (
+        f"no event is selected by the stage {', '.join(map(repr, stages))} of the chain "
+        f"{chain.name!r} ({options or 'without options'}); loosen its selection, or generate more "
+        "events (--all keeps those that are not selected)"
+    )
 
 
 def _check_images(campaign: Campaign, output: Path) -> None:
@@ -155,7 +186,7 @@ def _check_images(campaign: Campaign, output: Path) -> None:
 
 def _writer(campaign: Campaign, output: Path, overwrite: bool) -> Any:
     """What writes the file that the name asks for."""
-    if output.suffix in IMAGE_SUFFIXES and campaign.chain.image is not None:
+    if output.suffix.lower() in IMAGE_SUFFIXES and campaign.chain.image is not None:
         from hepgen.io.hdf5 import ImageWriter
 
         return ImageWriter(output, campaign.chain.image, overwrite=overwrite)

@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from hepgen.config import StageEntry
-from hepgen.errors import HepgenError, WorkflowError, nearest
+from hepgen.errors import HepgenError, SimulationError, WorkflowError, nearest
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.stage import Stage
+from hepgen.simulators.wiring import check_wiring
 
 #: The files of the modules that were imported for workflows, with their digests.
 _IMPORTED: dict[str, tuple[str, str]] = {}
@@ -34,18 +35,24 @@ def with_stages(chain: Chain, entries: Sequence[StageEntry], folder: Path) -> Ch
         folder: Of the workflow: it is on the import path while they are imported.
 
     Raises:
-        WorkflowError: One cannot be imported, is no stage, or has no such place.
-        SimulationError: A stage needs columns that none before it provides.
+        WorkflowError: One cannot be imported, is no stage, or has no such place, or the stages
+            do not fit together.
     """
     folder = folder.resolve()
-    stages, observables, notes = list(chain.stages), dict(chain.observables), []
+    stages, observables, own, notes = list(chain.stages), dict(chain.observables), [], []
     for entry in entries:
         cls = _imported(entry.where, folder)
         stage = _made(cls, entry)
         _place(stages, stage, entry)
-        observables |= stage.outputs
+        own.append(stage)
         source = {"import": entry.where, "options": entry.options, "sha256": _digest(cls)}
         notes.append(source)
+    try:
+        check_wiring(stages)
+    except SimulationError as error:
+        raise WorkflowError(f"[[stages]]: {error}") from error
+    for stage in own:
+        observables |= stage.outputs
     provided = {column for stage in stages for column in stage.provides}
     return Chain(
         stages,
@@ -82,7 +89,8 @@ def _imported(where: str, folder: Path) -> type[Stage]:
         try:
             loaded = importlib.import_module(module)
             _remember(module)
-        except Exception as error:
+        # A module may leave the program by sys.exit(), which nobody would notice.
+        except (Exception, SystemExit) as error:
             raise WorkflowError(
                 f"stages.import = {where!r} cannot be imported: {type(error).__name__}: {error}; "
                 f"modules are looked for in {folder}, and where Python looks"
@@ -129,16 +137,17 @@ def _made(cls: type[Stage], entry: StageEntry) -> Stage:
         stage = cls(**entry.options)
     except HepgenError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorkflowError(
-            f"stage {entry.where!r} cannot be made with the options {entry.options}: {error}; it "
+            f"stage {entry.where!r} cannot be made with the options {entry.options}: "
+            f"{type(error).__name__}: {error}; it "
             f"takes {inspect.signature(cls)}"
         ) from error
     if not isinstance(getattr(stage, "name", None), str):
         raise WorkflowError(f"stage {entry.where!r} has no name; expected a text, name = '…'")
     try:
         pickle.dumps(stage)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WorkflowError(
             f"stage {entry.where!r} cannot be sent to worker processes: {error}; make what it "
             "keeps picklable, e.g. functions of a module in the place of lambdas"

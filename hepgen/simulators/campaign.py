@@ -181,7 +181,7 @@ class Campaign:
         sum_weights = float((weight.double() * wanted).sum())
         kept = wanted if self.keep_all else selected
         names = self.columns or self.chain.observables
-        columns = {name: _column(trace.state, name, kept) for name in names}
+        columns = {name: _column(trace.state, name, kept, selected) for name in names}
         if self.latents:
             columns |= _latents(trace, kept)
         columns |= {n: c[kept].numpy() for n, c in self._augmented(trace, values)}
@@ -231,19 +231,41 @@ def held(parameters: ParameterSet, fixed: Mapping[str, float], varies: bool) -> 
     return {**defaults, **fixed}
 
 
-def _column(state: Mapping[str, Tensor], name: str, kept: Tensor) -> Any:
-    """A column of the kept events: flat, or jagged with the count of its collection."""
+def _column(state: Mapping[str, Tensor], name: str, kept: Tensor, selected: Tensor) -> Any:
+    """A column of the kept events: flat, or jagged with the count of its collection.
+
+    Those that are selected must be finite.
+    """
     if name not in state:
         raise SimulationError(f"no column {name!r} in the events; {nearest(name, state)}")
     value = state[name]
     if value.dim() == 2:
+        _refuse_non_finite(name, value, selected)
         return value[kept].numpy()
     counter = "n" + name.split("_")[0]
     if counter not in state:
+        _refuse_non_finite(name, value, selected)
         return value[kept].flatten(1).numpy()
     count = state[counter]
     mask = torch.arange(value.shape[-1]) < count[..., None]
+    _refuse_non_finite(name, value, selected[..., None] & mask)
     return _jagged(value, mask, kept)
+
+
+def _refuse_non_finite(name: str, value: Tensor, used: Tensor) -> None:
+    """Name the column and the event where a used value is NaN or infinite."""
+    # A sum is finite where all are, and cheaper to look at.
+    if not value.is_floating_point() or bool(value.sum().isfinite()):
+        return
+    used = used.reshape(used.shape + (1,) * (value.dim() - used.dim()))
+    wrong = used & ~value.isfinite()
+    if bool(wrong.any()):
+        first = wrong.nonzero()[0].tolist()
+        raise SimulationError(
+            f"column {name!r} is {value[tuple(first)].item()} in event {first[1]} of parameter "
+            f"point {first[0]}, which is selected ({int(wrong.sum())} such values); expected "
+            "finite ones: check the stage that provides it, or do not select such events"
+        )
 
 
 def _jagged(value: Tensor, mask: Tensor, kept: Tensor) -> ak.Array:

@@ -4,11 +4,13 @@ and whose joint density is known."""
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -18,7 +20,9 @@ from hepgen.errors import SimulationError, nearest
 from hepgen.events import Events
 from hepgen.parameters import Parameter, ParameterSet
 from hepgen.simulators.distributions import Padded
+from hepgen.simulators.running import run as run_stage
 from hepgen.simulators.stage import Failure, Stage, State
+from hepgen.simulators.wiring import check_wiring
 
 
 @dataclass(frozen=True)
@@ -74,27 +78,7 @@ class Chain:
         self.options = dict(options or {})
         self.image = image
         self.import_path = import_path
-        self._check_wiring()
-
-    def _check_wiring(self) -> None:
-        names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            raise SimulationError(f"stages {names}: expected unique names")
-        known: set[str] = set()
-        for stage in self.stages:
-            missing = set(stage.requires) - known
-            if missing:
-                raise SimulationError(
-                    f"stage {stage.name!r} needs {sorted(missing)}, which no stage before it "
-                    f"provides; there are {sorted(known)}"
-                )
-            twice = known & set(stage.provides)
-            if twice:
-                raise SimulationError(
-                    f"stage {stage.name!r} provides {sorted(twice)}, which a stage before it "
-                    "provides already; expected new columns"
-                )
-            known |= set(stage.provides)
+        check_wiring(self.stages)
 
     @property
     def parameters(self) -> ParameterSet:
@@ -132,7 +116,8 @@ class Chain:
         """Draw ``n`` events for each of G parameter points.
 
         Each stage has its own random stream, derived from (seed, stage, block): another
-        detector sees the same partons. Torch's global generator is left as it was.
+        detector sees the same partons. The global generators of torch, NumPy and Python are seeded
+        for it, and left as they were.
 
         Arguments:
             parameters: By name, shape ``(G, 1)`` or ``()``.
@@ -155,7 +140,7 @@ class Chain:
             stage.notes()
         held = poutine.condition(data=dict(observed or {}))
         points = max((len(value) for value in (observed or {}).values()), default=1)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), poutine.trace() as recorder, held:
+        with torch.no_grad(), _generators_kept(), poutine.trace() as recorder, held:
             state = self._model(
                 parameters, n, lambda name: stream(seed, name, block), points, block, first
             )
@@ -163,6 +148,7 @@ class Chain:
         for name in set(observed or {}) - set(nodes):
             raise SimulationError(f"no site {name!r} to observe; {nearest(name, nodes)}")
         for name, node in nodes.items():
+            _refuse_shape(name, node, next(iter(state.values())).shape[:2])
             _refuse_non_finite(node["value"], f"drew {name!r} =", node)
         return Trace(
             sites={name: node["value"] for name, node in nodes.items()},
@@ -225,10 +211,10 @@ class Chain:
                 f"the density of stage {stage.name!r} is not known: its events can only be "
                 "sampled; use the built-in stages, or an estimator that needs samples only"
             )
-        run = poutine.trace(poutine.condition(self._run, data=dict(trace.sites)))
+        replayed = poutine.trace(poutine.condition(run_stage, data=dict(trace.sites)))
         start: State = {"event": torch.zeros(trace.shape), **state}
-        with torch.random.fork_rng(devices=[]), _plates(*trace.shape):
-            nodes = run.get_trace(stage, start, parameters).nodes
+        with _generators_kept(), _plates(*trace.shape):
+            nodes = replayed.get_trace(stage, start, parameters).nodes
         terms = {}
         lost = torch.zeros(trace.shape, dtype=torch.bool) if impossible is None else impossible
         for name, node in nodes.items():
@@ -256,8 +242,8 @@ class Chain:
         state: State = {"event": numbers + (block * groups * n if first is None else first)}
         with _plates(groups, n):
             for stage in self.stages:
-                torch.manual_seed(seed_of(stage.name))
-                state = self._run(stage, state, parameters)
+                _seed_generators(seed_of(stage.name))
+                state = run_stage(stage, state, parameters)
         del state["event"]
         return state
 
@@ -278,18 +264,23 @@ class Chain:
             for value in (parameters[parameter.name].min(), parameters[parameter.name].max()):
                 parameter.check(float(value.detach()))
 
-    @staticmethod
-    def _run(stage: Stage, state: State, parameters: Mapping[str, Tensor]) -> State:
-        # So that an error can say which stage a site is of.
-        with poutine.infer_config(config_fn=lambda _: {"stage": stage.name}):
-            new = stage(state, parameters)
-        missing = set(stage.provides) - set(new)
-        if missing:
-            raise SimulationError(
-                f"stage {stage.name!r} returned no column {sorted(missing)}, "
-                f"which it says it provides; it returned {sorted(set(new) - set(state))}"
-            )
-        return new
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Leave the global generators as they were."""
+    numpy, python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(numpy)
+        random.setstate(python)
+
+
+def _seed_generators(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 @contextmanager
@@ -301,6 +292,17 @@ def _plates(groups: int, n: int) -> Iterator[None]:
 def _is_site(node: Mapping[str, Any]) -> bool:
     is_plate = type(node.get("fn")).__name__ == "_Subsample"
     return node["type"] == "sample" and not is_plate
+
+
+def _refuse_shape(name: str, node: Mapping[str, Any], shape: torch.Size) -> None:
+    found = node["value"].shape
+    if found[:2] != shape or len(found) > 3:
+        raise SimulationError(
+            f"stage {node['infer'].get('stage', '?')!r} drew {name!r} with the shape "
+            f"{tuple(found)}; expected (G, E) or (G, E, K) with G = {shape[0]} parameter points "
+            f"and E = {shape[1]} events: K objects are one event of the distribution, "
+            ".to_event(1)"
+        )
 
 
 def _refuse_non_finite(

@@ -40,6 +40,8 @@ class Stage(ABC):
     returns the state with new columns. Columns have shape ``(G, E)`` or ``(G, E, K)``:
     G parameter points with E events each, K objects padded. Parameters have shape
     ``(G, 1)`` or ``()``, so that they broadcast. A deterministic stage has no sites.
+    Columns of other stages, parameters and what was drawn stay as they are: nothing is done in
+    place. Observables of selected events are finite.
 
     A jagged latent is a :class:`~hepgen.simulators.distributions.Padded` site.
     """

@@ -121,8 +121,19 @@ def test_a_block_that_is_written_again_is_replaced(store: BlockStore) -> None:
 def test_a_folder_of_another_campaign_is_refused_with_what_differs(
     store: BlockStore, changed: dict[str, Any], words: str
 ) -> None:
+    store.write(0, events(), 10, 10)
     with pytest.raises(FileError, match=f"another campaign .*{words}"):
         BlockStore(store.folder, IDENTITIES | changed)
+
+
+def test_a_folder_without_blocks_is_taken_over(store: BlockStore) -> None:
+    after = BlockStore(store.folder, IDENTITIES | {"seed": 8})
+    with pytest.raises(FileError, match=r"another campaign .*seed: 8 there, 7 here"):
+        store.write(0, events(), 10, 10)
+    assert after.empty
+    after.write(0, events(), 10, 10)
+    with pytest.raises(FileError, match=r"another campaign .*seed: 8 there, 7 here"):
+        BlockStore(store.folder, IDENTITIES)
 
 
 def test_the_order_of_an_identity_does_not_matter(store: BlockStore) -> None:
@@ -132,6 +143,7 @@ def test_the_order_of_an_identity_does_not_matter(store: BlockStore) -> None:
 
 @pytest.mark.parametrize("damage", [b"{", b"\xff"])
 def test_a_damaged_identity_is_refused(store: BlockStore, damage: bytes) -> None:
+    store.write(0, events(), 10, 10)
     (store.folder / IDENTITY).write_bytes(damage)
     with pytest.raises(FileError, match="cannot be read"):
         BlockStore(store.folder, IDENTITIES)

@@ -73,6 +73,14 @@ def test_what_images_cannot_hold_is_refused_before_anything_is_simulated(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_the_suffix_may_be_in_capitals(tmp_path: Path) -> None:
+    simulate(tmp_path / "A.HDF5")
+    simulate(tmp_path / "a.hdf5")
+    capital, small = (ImageReader(tmp_path / name).read().showers for name in ("A.HDF5", "a.hdf5"))
+    assert (capital == small).all()
+    assert show(str(tmp_path / "A.HDF5"))[0].keys() == show(str(tmp_path / "a.hdf5"))[0].keys()
+
+
 def test_show_says_what_is_in_it(tmp_path: Path) -> None:
     simulate(tmp_path / "a.h5")
     facts, words = show(str(tmp_path / "a.h5"))

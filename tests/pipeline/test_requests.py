@@ -67,7 +67,6 @@ def test_what_is_no_number_of_events_is_refused(text: str) -> None:
         (["m_z=91.0"], False, {"m_z": 91.0}),
         (["prior", "m_z=91"], True, {"m_z": 91.0}),
         (["prior,m_z=91, muon_scale = 1e-3"], True, {"m_z": 91.0, "muon_scale": 0.001}),
-        (["m_z=90", "m_z=91"], False, {"m_z": 91.0}),
         (["gamma_z=2.4"], False, {"gamma_z": 2.4}),
     ],
 )
@@ -94,6 +93,8 @@ def test_a_campaign_whose_free_parameters_are_all_fixed_does_not_vary(session: S
         ("m_z=95", ParameterError, r"outside its prior; expected a value in \[88, 94\]"),
         ("m_z=70", ParameterError, r"expected a value in \[80, 100\]"),
         ("m_z=nan", ParameterError, "m_z"),
+        ("prior,default", InputError, "contradict each other"),
+        ("m_z=90, m_z=91", InputError, "'m_z' is there more than once"),
         ("m_z", InputError, "expected prior, default, or name=value"),
         ("priors", InputError, "expected prior, default, or name=value"),
     ],

@@ -407,6 +407,27 @@ def test_a_file_is_replaced_only_on_demand(tmp_path: Path, monkeypatch: pytest.M
     assert read_metadata(output)["seed"] == 8
 
 
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.root")
+    (tmp_path / "link.root").symlink_to(tmp_path / "pipe.root")
+    (tmp_path / "folder.root").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for name in ("pipe.root", "link.root", "folder.root"):
+        with pytest.raises(FileError, match=r"expected the name of a file"):
+            to_root(tmp_path / name, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_input_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(ZMUMU.read_bytes())
+    (tmp_path / "link.root").symlink_to(tmp_path / "mine.toml")
+    session = Session.open(tmp_path / "mine.toml")
+    for name in ("mine.toml", "link.root"):
+        with pytest.raises(FileError, match="is an input of this simulation"):
+            to_root(tmp_path / name, overwrite=True, inputs=session.inputs)
+    assert (tmp_path / "mine.toml").read_bytes() == ZMUMU.read_bytes()
+
+
 def test_a_file_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     to_root(tmp_path / "whole.root")
     with monkeypatch.context() as patch:
@@ -418,6 +439,17 @@ def test_a_file_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     to_root(tmp_path / "out.root")
     assert made == [3, 4, 5]
     assert same(read(tmp_path / "out.root").read(), read(tmp_path / "whole.root").read())
+
+
+def test_a_run_that_failed_at_once_does_not_stand_in_the_way_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Campaign, "simulate", _interrupted_method(Campaign.simulate, 1))
+        with pytest.raises(KeyboardInterrupt):
+            to_root(tmp_path / "a.root")
+    assert not list(tmp_path.iterdir())
+    assert to_root(tmp_path / "a.root", replace(CAMPAIGN, seed=8))["seed"] == 8
 
 
 def test_blocks_of_another_simulation_are_not_mixed_in(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import tomli_w
 
 from hepgen.config import load
-from hepgen.errors import SimulationError, WorkflowError
+from hepgen.errors import WorkflowError
 from hepgen.io.blocks import BlockStore
 from hepgen.io.root import read, read_metadata
 from hepgen.pipeline import simulate
@@ -95,6 +95,19 @@ class Unpicklable(Double):
 class Raising(Double):
     def __init__(self) -> None:
         raise KeyError("calibration")
+
+
+class Quitting(Double):
+    def __init__(self) -> None:
+        raise SystemExit(0)
+
+
+class Misnamed(Double):
+    outputs = {"thrice": ("GeV", "$3x$")}
+
+
+class Listed(Double):
+    outputs = ["twice"]
 
 
 def function() -> None:
@@ -299,7 +312,9 @@ def test_a_process_that_has_not_imported_it_unpickles_the_call(folder: Path) -> 
         (stage("Parameter"), "expected a class derived from hepgen.Stage"),
         (stage("Ideal", options={"scael": 2.0}), r"unexpected keyword .*'scael'.*takes \(scale"),
         (stage("Ideal", options={"scale": -2.0}), "scale = -2.0: expected a positive number"),
-        (stage("Raising"), "cannot be made with the options {}: 'calibration'"),
+        ({"import": "quitting:Ideal"}, "quitting:Ideal' cannot be imported: SystemExit: 0"),
+        (stage("Quitting"), "cannot be made with the options {}: SystemExit: 0"),
+        (stage("Raising"), "cannot be made with the options {}: KeyError: 'calibration'"),
         (stage("Stage"), "cannot be made .*abstract"),
         (stage("Nameless"), "has no name"),
         (stage("Unpicklable"), "cannot be sent to worker processes"),
@@ -313,15 +328,28 @@ def test_a_process_that_has_not_imported_it_unpickles_the_call(folder: Path) -> 
 )
 def test_a_stage_that_makes_no_sense(entry: dict[str, Any], words: str, folder: Path) -> None:
     (folder / "broken.py").write_text("def broken(:\n")
+    (folder / "quitting.py").write_text("import sys\n\nsys.exit(0)\n")
     with pytest.raises(WorkflowError, match=words):
         opened(folder, entry)
 
 
 def test_stages_whose_columns_do_not_fit_are_refused(folder: Path) -> None:
-    with pytest.raises(SimulationError, match=r"stage 'double' needs \['x'\]"):
+    with pytest.raises(WorkflowError, match=r"stage 'double' needs \['x'\]"):
         opened(folder, stage("Double"))
-    with pytest.raises(SimulationError, match="expected unique names"):
+    with pytest.raises(WorkflowError, match="expected unique names"):
         opened(folder, stage("Ideal", after="fsr"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Misnamed", r"outputs \['thrice'\] are none"),
+        ("Listed", r"expected name = \(unit, label\)"),
+    ],
+)
+def test_what_a_stage_says_of_itself_is_checked(name: str, words: str, folder: Path) -> None:
+    with pytest.raises(WorkflowError, match=words):
+        opened(folder, stage("Smear"), stage(name))
 
 
 def test_a_chain_of_no_stages(folder: Path) -> None:

@@ -19,6 +19,7 @@ import uproot
 
 from hepgen.errors import DataError, FileError
 from hepgen.events import Events
+from hepgen.files import refuse_special
 from hepgen.io.layout import Layout, check_types, types_of, writable
 from hepgen.io.root.failures import writing
 from hepgen.io.root.metadata import write_metadata
@@ -81,8 +82,7 @@ class RootWriter:
     def _check_path(self) -> None:
         if not self.path.parent.is_dir():
             raise FileError(f"{self.path}: there is no folder {str(self.path.parent)!r}; make it")
-        if self.path.is_dir():
-            raise FileError(f"{self.path} is a folder; expected the name of a file")
+        refuse_special(self.path)
         if self.path.exists() and not self.overwrite:
             raise FileError(
                 f"{self.path} exists; remove it, or allow it to be replaced (overwrite=True)"
