@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from hepgen.errors import DataError, nearest
+from hepgen.errors import DataError, SimulationError, nearest
 from hepgen.inference.site_columns import SiteColumns
 from hepgen.simulators.chain import Chain, Trace, stream
 
@@ -103,8 +103,9 @@ class Observation:
         )
         try:
             trace = self.chain.simulate(self.parameters, n, seed, number, observed=given)
-        except IndexError as error:
-            raise unfit if jagged else error from error
+        except SimulationError as error:
+            misfit = jagged and isinstance(error.__cause__, IndexError)
+            raise unfit if misfit else error from error
         masks = [trace.masks[name] for name in jagged]
         if not all(bool((mask == mask[:, :1]).all()) for mask in masks):
             raise unfit
