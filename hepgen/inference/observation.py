@@ -104,8 +104,9 @@ class Observation:
         try:
             trace = self.chain.simulate(self.parameters, n, seed, number, observed=given)
         except SimulationError as error:
-            misfit = jagged and isinstance(error.__cause__, IndexError)
-            raise unfit if misfit else error from error
+            if jagged and isinstance(error.__cause__, IndexError):
+                raise unfit from error
+            raise
         masks = [trace.masks[name] for name in jagged]
         if not all(bool((mask == mask[:, :1]).all()) for mask in masks):
             raise unfit
