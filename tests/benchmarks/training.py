@@ -3,8 +3,7 @@
     python tests/benchmarks/training.py [--simulations 30000] [--samples 4] [--threads 1]
 
 prints one line a number: its mean over the samples, and each. Losses are nats an event on
-20,000 events that nobody trained on; times are CPU times of one thread, which other work on the
-machine changes less than wall times; from sample to sample, with everything random in both
+20,000 events that nobody trained on; times are wall times, so the machine has to be idle; from sample to sample, with everything random in both
 trainings, their difference scatters by 0.01 nats. The short schedule of hepgen's loop was
 chosen on other samples, of 10,000.
 """
@@ -57,23 +56,23 @@ def loss(estimator: Any, sample: Sample) -> float:
 
 
 def train_with_sbi(estimator: Any, sample: Sample) -> float:
-    """sbi's own training of its default estimator, with its defaults; the CPU seconds it took."""
+    """sbi's own training of its default estimator, with its defaults; the seconds it took."""
     from sbi.inference import NLE
 
     prior = torch.distributions.MultivariateNormal(torch.zeros(PARAMETERS), torch.eye(PARAMETERS))
     trainer = NLE(prior, density_estimator=lambda *_, **__: estimator, show_progress_bars=False)
     trainer.append_simulations(sample.theta, sample.x)
-    start = time.process_time()
+    start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         trained = trainer.train()
-    seconds = time.process_time() - start
+    seconds = time.perf_counter() - start
     estimator.load_state_dict(trained.state_dict())
     return seconds
 
 
 def train_with_hepgen(estimator: Any, sample: Sample, **settings: Any) -> float:
-    """hepgen's training of any estimator; the CPU seconds it took."""
-    start = time.process_time()
+    """hepgen's training of any estimator; the seconds it took."""
+    start = time.perf_counter()
     train(
         estimator,
         lambda batch: estimator.loss(batch[0], batch[1]),
@@ -81,7 +80,7 @@ def train_with_hepgen(estimator: Any, sample: Sample, **settings: Any) -> float:
         patience=None,
         **settings,
     )
-    return time.process_time() - start
+    return time.perf_counter() - start
 
 
 def sbi_default(sample: Sample) -> Any:
