@@ -3,9 +3,9 @@
     python tests/benchmarks/training.py [--simulations 30000] [--samples 4] [--threads 1]
 
 prints one line a number: its mean over the samples, and each. Losses are nats an event on
-20,000 events that nobody trained on; times are wall times, so the machine has to be idle; from sample to sample, with everything random in both
-trainings, their difference scatters by 0.01 nats. The short schedule of hepgen's loop was
-chosen on other samples, of 10,000.
+20,000 events that nobody trained on; from sample to sample, with everything random in both
+trainings, their difference scatters by 0.01 nats. Times are wall times: the machine has to be
+idle. The short schedule of hepgen's loop was chosen on other samples, of 10,000.
 """
 
 from __future__ import annotations
