@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -36,8 +37,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def executor(jobs: int) -> Executor:
+def executor(jobs: int, import_path: str | None = None) -> Executor:
     """An engine with ``jobs`` workers: this process for one, a process pool for more.
+
+    Arguments:
+        jobs: How many.
+        import_path: A folder in which workers find modules, besides the usual ones.
 
     Workers start afresh rather than by fork, which torch's threads do not survive, and
     each computes on one thread.
@@ -47,7 +52,9 @@ def executor(jobs: int) -> Executor:
     if jobs == 1:
         return InProcess()
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
+    return ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_start_worker, initargs=(import_path,)
+    )
 
 
 @contextmanager
@@ -67,7 +74,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _start_worker() -> None:
+def _start_worker(import_path: str | None) -> None:
+    if import_path is not None:
+        sys.path.insert(0, import_path)
     # Ctrl-C reaches the whole process group; the parent decides what stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.blocks import BlockStore, StoredBlock
 from hepgen.pipeline.monitor import Monitor
-from hepgen.pipeline.stages import importing
 from hepgen.simulators.campaign import Block, Campaign
 
 WORTH_A_WORKER = 1_000_000
@@ -30,15 +28,6 @@ class _NumberedBlock:
 
     def __call__(self, number: int) -> Block:
         return self.campaign.simulate(number)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """So that a worker finds the modules of the user's stages before it unpickles them."""
-        return _unpickled, (self.campaign.chain.import_path, pickle.dumps(self.campaign))
-
-
-def _unpickled(import_path: str | None, campaign: bytes) -> _NumberedBlock:
-    with importing(import_path):
-        return _NumberedBlock(pickle.loads(campaign))
 
 
 def run_campaign(
@@ -66,7 +55,7 @@ def run_campaign(
     done = (len(wanted) - len(missing)) * campaign.block_size
     with (
         monitor.task(title, len(wanted) * campaign.block_size, "events") as update,
-        executor(jobs) as engine,
+        executor(jobs, campaign.chain.import_path) as engine,
     ):
         update(done)
         # Looking ahead alone would only lose what is computed when it is stopped.

@@ -105,7 +105,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Contents:
 # --- the same events ------------------------------------------------------------------
 
 
-def one_import(jobs: int) -> Executor:
+def one_import(jobs: int, _: str | None = None) -> Executor:
     """A process pool whose workers share the time that it takes to import torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
@@ -136,7 +136,7 @@ def test_few_events_are_not_worth_a_worker(
 ) -> None:
     asked: list[int] = []
 
-    def noted(jobs: int) -> Executor:
+    def noted(jobs: int, _: str | None = None) -> Executor:
         asked.append(jobs)
         return InProcess()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -286,14 +285,6 @@ def test_worker_processes_find_the_stage(folder: Path, monkeypatch: pytest.Monke
     one, two = (sorted(p.read_bytes() for p in s.folder.glob("block-*")) for s in stores)
     assert one == two
     assert len(one) == 4
-
-
-def test_a_process_that_has_not_imported_it_unpickles_the_call(folder: Path) -> None:
-    session = opened(folder, stage("Smear"), stage("Double"), **OWN)
-    campaign = Campaign(session.chain, session.parameters, 10)
-    packed = pickle.dumps(simulate._NumberedBlock(campaign))
-    sys.modules.pop("my_stages")
-    assert pickle.loads(packed)(0).generated == 10
 
 
 # --- what makes no sense --------------------------------------------------------------
