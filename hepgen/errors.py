@@ -7,7 +7,8 @@
     │   ├── WorkflowError      a workflow file or an entry of it
     │   ├── FileError          a file that is missing, truncated, or of another kind
     │   ├── DataError          values that cannot be used: NaN, an empty selection
-    │   └── ParameterError     a parameter that does not exist or is out of bounds
+    │   ├── ParameterError     a parameter that does not exist or is out of bounds
+    │   └── SurrogateError     a surrogate that cannot do what is asked
     ├── SimulationError        a stage that failed: exit code 1
     ├── TrainingError          a training that cannot go on
     └── SamplingError          a posterior that could not be sampled
@@ -55,6 +56,10 @@ class SimulationError(HepgenError):
 
 class TrainingError(HepgenError):
     """A training cannot go on."""
+
+
+class SurrogateError(InputError):
+    """A surrogate cannot do what it is asked to."""
 
 
 class SamplingError(HepgenError):

@@ -20,9 +20,9 @@ from torch.utils.checkpoint import checkpoint as recompute
 from hepgen.errors import DataError, FileError, ParameterError
 from hepgen.features import Feature, FeatureSpace
 from hepgen.inference.event_sets import EventSets, pad
-from hepgen.inference.model_files import curve_from_dict, load_weights, read_model, write_model
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.mixture import LogisticMixture
+from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
 from hepgen.nn.rows import Table
 from hepgen.nn.train import Progress, train
 from hepgen.parameters import ParameterSet

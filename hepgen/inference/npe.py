@@ -29,12 +29,12 @@ from torch import Tensor, nn
 from hepgen.errors import DataError, FileError, ParameterError
 from hepgen.features import Feature, FeatureSpace
 from hepgen.inference.event_sets import event_weights
-from hepgen.inference.model_files import curve_from_dict, load_weights, read_model, write_model
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.inference.unbounded import UnboundedPrior
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.mixture import LogisticMixture
+from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
 from hepgen.nn.sets import (
     BlockRows,
     DeepSet,

@@ -135,7 +135,8 @@ def train(
 
     Arguments:
         module: What is trained, in place, on the device where its parameters are.
-        loss: A batch, as ``data.take`` gives it, to per-row losses, shape ``(B,)``.
+        loss: A batch, as ``data.take`` gives it, to per-row losses, shape ``(B,)``. What it
+            draws from torch's global generator is seeded for each step.
         data: The rows.
         weight: Signed weights of the rows, shape ``(len(data),)``.
         validation_fraction: The share of rows that only measures.
@@ -221,8 +222,10 @@ class _Loop:
 
     def run(self) -> TrainingCurve:
         self._resume()
-        while not self.state.stopped:
-            self._epoch()
+        # What a loss draws comes from the global generator, seeded for each step.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            while not self.state.stopped:
+                self._epoch()
         self.module.load_state_dict(self.best)
         self.module.eval()
         return self._curve()
@@ -266,6 +269,7 @@ class _Loop:
 
     def _loss(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
         """Σ wᵢ lᵢ and Σ wᵢ over the rows ``index``."""
+        torch.manual_seed(generator.initial_seed())
         batch = self.data.take(index, generator)
         losses = self.loss(tuple(tensor.to(self.device) for tensor in batch))
         if self.weight is None:
@@ -292,8 +296,10 @@ class _Loop:
     @torch.no_grad()
     def _validate(self) -> float:
         self.module.eval()
-        generator = _generator(self.settings.seed, _VALIDATION, 0)
-        parts = [self._loss(part, generator) for part in self._validation_batches()]
+        parts = [
+            self._loss(part, _generator(self.settings.seed, _VALIDATION, number))
+            for number, part in enumerate(self._validation_batches())
+        ]
         loss = sum(total.item() for total, _ in parts) / sum(weight for _, weight in parts)
         self._refuse_non_finite(loss, "validation loss")
         return loss

@@ -140,7 +140,7 @@ def test_round_trip_on_disk(nle: NLE, peak: Any, tmp_path: Path) -> None:
 
 
 def test_description_without_an_entry(nle: NLE, tmp_path: Path) -> None:
-    from hepgen.inference.model_files import write_model
+    from hepgen.nn.model_files import write_model
 
     nle.save(tmp_path / "m")
     entry = json.loads((tmp_path / "m" / "model.json").read_text())

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hepgen.errors import FileError
-from hepgen.inference.model_files import load_weights, model_kind, read_model, write_model
+from hepgen.nn.model_files import load_weights, model_kind, read_model, write_model
 from hepgen.nn.tensor_files import read_tensors, write_tensors
 
 

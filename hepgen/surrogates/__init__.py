@@ -1,0 +1,1 @@
+"""Surrogates: conditional densities that stand in for a part of a chain."""

@@ -1,0 +1,79 @@
+"""The table of families: the name that ``--method`` takes, and the class that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from hepgen.errors import SurrogateError, nearest
+from hepgen.surrogates.conditional import ConditionalDensity
+
+
+@dataclass(frozen=True)
+class Family:
+    """One way to learn a conditional density.
+
+    Arguments:
+        build: d, C and options to an untrained model.
+        title: In words, for tables.
+        training: Settings of :func:`hepgen.nn.train.train` that suit it.
+    """
+
+    build: Callable[..., ConditionalDensity]
+    title: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self, features: int, context: int, options: Mapping[str, Any]
+    ) -> ConditionalDensity:
+        """An untrained model.
+
+        Raises:
+            SurrogateError: An option that it does not have, or a value it cannot use.
+        """
+        try:
+            return self.build(features, context, **options)
+        except TypeError as error:
+            raise SurrogateError(f"options of the {self.title}: {error}") from error
+
+
+def _flow(kind: str, features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.flows import Flow  # imports zuko
+
+    return Flow(features, context, kind=kind, **options)
+
+
+FAMILIES: dict[str, Family] = {
+    "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine"),
+    "flow": Family(partial(_flow, "spline-coupling"), "coupling flow, rational-quadratic splines"),
+    "autoregressive": Family(partial(_flow, "autoregressive"), "autoregressive flow, affine"),
+    "spline-autoregressive": Family(
+        partial(_flow, "spline-autoregressive"), "autoregressive flow, rational-quadratic splines"
+    ),
+}
+
+
+def family(method: str) -> Family:
+    """The family that is called ``method``.
+
+    >>> family("flwo")
+    Traceback (most recent call last):
+    hepgen.errors.SurrogateError: no family 'flwo'; did you mean 'flow'?
+    """
+    try:
+        return FAMILIES[method]
+    except KeyError:
+        raise SurrogateError(f"no family {method!r}; {nearest(method, list(FAMILIES))}") from None
+
+
+def build(
+    method: str, features: int, context: int, options: Mapping[str, Any], seed: int = 0
+) -> ConditionalDensity:
+    """An untrained model whose initial weights follow from ``seed``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return family(method)(features, context, options)

@@ -1,0 +1,278 @@
+"""A surrogate: a trained conditional density in the variables and units of physics.
+
+It stands for p(x | c), where the context c is θ, what an earlier stage of a chain gave, or both.
+Whatever family is behind it, it samples x, gives log p(x | c) per event with the Jacobian of the
+standardisation, says what kind of number that is, and refuses a context it was not trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgen.errors import DataError, FileError, SurrogateError
+from hepgen.features import Feature, FeatureSpace
+from hepgen.nn.device import choose, trained_on
+from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
+from hepgen.nn.rows import Table
+from hepgen.nn.train import Progress, train
+from hepgen.results import TrainingCurve
+from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.families import build, family
+
+KIND = "surrogate"
+_NUMBERS = 2**22
+"""How many numbers of noise, or of events, are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The range of each context column in which the surrogate was trained.
+
+    Arguments:
+        names: The columns.
+        low, high: Their range.
+    """
+
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @classmethod
+    def from_sample(cls, names: Sequence[str], context: Tensor, margin: float = 0.02) -> Domain:
+        """The range of a sample, widened by ``margin`` of it on each side."""
+        low, high = context.double().amin(0), context.double().amax(0)
+        edge = margin * (high - low)
+        return cls(tuple(names), tuple((low - edge).tolist()), tuple((high + edge).tolist()))
+
+    def outside(self, context: Tensor) -> Tensor:
+        """Which contexts, shape ``(B,)``, are outside, or not a number."""
+        low, high = torch.tensor(self.low).to(context), torch.tensor(self.high).to(context)
+        return ~((context >= low) & (context <= high)).all(-1)
+
+    def check(self, context: Tensor) -> None:
+        """Refuse contexts outside.
+
+        Raises:
+            SurrogateError: It names the column, the value and the range.
+        """
+        if not bool(self.outside(context).any()):
+            return
+        for name, low, high, column in zip(
+            self.names, self.low, self.high, context.unbind(-1), strict=True
+        ):
+            wrong = column[~((column >= low) & (column <= high))]
+            if len(wrong):
+                raise SurrogateError(
+                    f"{name} = {wrong[0].item():g} ({len(wrong)} of {len(column)}): outside the "
+                    f"range [{low:g}, {high:g}] in which the surrogate was trained; train it on a "
+                    "wider range, or ask it to extrapolate (--extrapolate), which marks every "
+                    "event"
+                )
+
+
+@dataclass
+class Surrogate:
+    """p(x | c) of one event, in physical variables; made by :meth:`fit` or :meth:`load`.
+
+    Arguments:
+        model: The density in standardised variables.
+        method: Its family, see :data:`hepgen.surrogates.families.FAMILIES`.
+        features: What the d columns of x are, and their bijection to ℝᵈ.
+        inputs: What the C columns of the context are, and theirs; ``None`` for no context.
+        domain: The range of the context in training.
+        curve: How the training went.
+        manifest: What it stands for: process, stages, parameters, seeds; plain values.
+        extrapolate: Whether a context outside ``domain`` is let through.
+    """
+
+    model: ConditionalDensity
+    method: str
+    features: FeatureSpace
+    inputs: FeatureSpace | None
+    domain: Domain
+    curve: TrainingCurve
+    manifest: dict[str, Any] = field(default_factory=dict)
+    extrapolate: bool = False
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor,
+        context: Tensor,
+        *,
+        features: Sequence[Feature],
+        inputs: Sequence[Feature],
+        method: str = "flow",
+        options: Mapping[str, Any] | None = None,
+        domain: Domain | None = None,
+        weight: Tensor | None = None,
+        seed: int = 0,
+        checkpoint: Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        device: str = "auto",
+        manifest: Mapping[str, Any] | None = None,
+        **training: Any,
+    ) -> Surrogate:
+        """Learn p(x | c) from N events.
+
+        Arguments:
+            x: Shape ``(N, d)``, in physical variables.
+            context: Shape ``(N, C)``.
+            features: What the columns of x are, with their bounds.
+            inputs: What the columns of the context are.
+            method: The family.
+            options: Of the family.
+            domain: Where it may be used; by default the range of ``context``.
+            weight: Signed event weights, shape ``(N,)``.
+            seed, checkpoint, progress: See :func:`hepgen.nn.train.train`.
+            device: Where to train.
+            manifest: What it stands for, kept with it.
+            training: Settings of the training, see there too; by default the family's.
+
+        Raises:
+            DataError: Events that cannot be used.
+            SurrogateError: A family or an option that does not exist.
+        """
+        space = FeatureSpace.from_sample(features, x)
+        conditions = FeatureSpace.from_sample(inputs, context) if inputs else None
+        domain = domain or Domain.from_sample([f.name for f in inputs], context)
+        model = build(method, len(space), len(inputs), options or {}, seed)
+        u = space.forward(x).float()
+        c = conditions.forward(context).float() if conditions else context.new_zeros(len(x), 0)
+        model.prepare(u, c.float())
+        with trained_on(model, choose(device)):
+            curve = train(
+                model, lambda batch: model.loss(*batch), Table(u, c.float()), weight=weight,
+                seed=seed, checkpoint=checkpoint, progress=progress,
+                **{**family(method).training, **training},
+            )  # fmt: skip
+        return cls(model, method, space, conditions, domain, curve, dict(manifest or {}))
+
+    @property
+    def quality(self) -> Quality:
+        """What kind of number a log-density of it is."""
+        return self.model.quality
+
+    @torch.no_grad()
+    def sample(self, n: int, context: Tensor, seed: int = 0) -> Tensor:
+        """n events for each context: shape ``(n, *, d)`` for a context of shape ``(*, C)``.
+
+        The same seed gives the same events.
+        """
+        rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
+        parts = [u for u, _ in self._generate(rows, seed, density=False)]
+        return torch.cat(parts).reshape(n, *context.shape[:-1], len(self.features))
+
+    @torch.no_grad()
+    def sample_and_log_prob(
+        self, n: int, context: Tensor, seed: int = 0
+    ) -> tuple[Tensor, LogDensity]:
+        """Events as :meth:`sample` makes them, shape ``(n, *, d)``, and log p(x | c) of each."""
+        shape = (n, *context.shape[:-1])
+        rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
+        parts = list(self._generate(rows, seed, density=True))
+        value = torch.cat([d.value for _, d in parts]).reshape(shape)
+        error = torch.cat([d.error for _, d in parts]).reshape(shape)
+        x = torch.cat([x for x, _ in parts]).reshape(*shape, len(self.features))
+        return x, LogDensity(value, error, self.quality)
+
+    def log_prob(self, x: Tensor, context: Tensor, seed: int = 0) -> Tensor:
+        """log p(x | c) per event, shape ``(N,)``, float64; see :attr:`quality`.
+
+        Arguments:
+            x: Shape ``(N, d)``, in physical variables.
+            context: Shape ``(N, C)`` or ``(C,)``; differentiable in it.
+            seed: Of what a Monte Carlo estimate draws.
+        """
+        return self.log_density(x, context, seed).value
+
+    def log_density(self, x: Tensor, context: Tensor, seed: int = 0) -> LogDensity:
+        """log p(x | c) per event with its Monte Carlo error; arguments as :meth:`log_prob`."""
+        self.features.check(x)
+        c = self._standardised(context.expand(len(x), context.shape[-1]))
+        rows = max(1, _NUMBERS // (64 * max(1, len(self.features))))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            parts = [
+                self.model.log_prob(u, part)
+                for u, part in zip(
+                    torch.split(self.features.forward(x).float(), rows),
+                    torch.split(c, rows),
+                    strict=True,
+                )
+            ]
+        value = torch.cat([part.value for part in parts]) + self.features.log_jacobian(x)
+        return LogDensity(value, torch.cat([part.error for part in parts]), self.quality)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` into ``folder``."""
+        description = {
+            "method": self.method,
+            "options": self.model.options,
+            "features": self.features.to_dict(),
+            "inputs": self.inputs.to_dict() if self.inputs else None,
+            "domain": {n: getattr(self.domain, n) for n in ("names", "low", "high")},
+            "training": self.curve,
+            "manifest": self.manifest,
+        }
+        write_model(Path(folder), KIND, description, self.model)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Surrogate:
+        """Read what :meth:`save` wrote; nothing from the files is executed.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        entry = read_model(Path(folder), KIND)
+        try:
+            features = FeatureSpace.from_dict(entry["features"])
+            inputs = FeatureSpace.from_dict(entry["inputs"]) if entry["inputs"] else None
+            domain = Domain(**{k: tuple(v) for k, v in entry["domain"].items()})
+            curve, method = curve_from_dict(entry["training"]), str(entry["method"])
+            model = build(method, len(features), len(inputs or ()), entry["options"])
+            manifest = dict(entry["manifest"])
+        except (KeyError, TypeError, ValueError, DataError, SurrogateError) as error:
+            raise FileError(f"{folder}/model.json is not a surrogate: {error!r}") from error
+        load_weights(Path(folder), model)
+        return cls(model, method, features, inputs, domain, curve, manifest)
+
+    def __repr__(self) -> str:
+        given = f" | {', '.join(self.domain.names)}" if self.domain.names else ""
+        return f"Surrogate({self.method}: p({', '.join(self.features.names)}{given}))"
+
+    def _standardised(self, context: Tensor) -> Tensor:
+        names = self.domain.names
+        if context.shape[-1] != len(names):
+            raise SurrogateError(
+                f"context of shape {tuple(context.shape)}; expected {len(names)} columns: "
+                f"{', '.join(names) or 'none'}"
+            )
+        if not self.extrapolate:
+            self.domain.check(context.detach())
+        return (self.inputs.forward(context) if self.inputs else context).float()
+
+    def _generate(
+        self, context: Tensor, seed: int, *, density: bool
+    ) -> Iterator[tuple[Tensor, LogDensity]]:
+        """Chunks of events for contexts of shape ``(B, C)``, in physical variables."""
+        generator = torch.Generator().manual_seed(seed)
+        rows = max(1, _NUMBERS // max(self.model.noise, 16 * len(self.features)))
+        nothing = LogDensity.exact(torch.zeros(0))
+        for part in torch.split(self._standardised(context), rows):
+            noise = torch.randn(len(part), self.model.noise, generator=generator)
+            if not density:
+                yield self.features.inverse(self.model.generate(noise, part)), nothing
+                continue
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                u, found = self.model.generate_with_log_prob(noise, part)
+            x = self.features.inverse(u)
+            value = found.value + self.features.log_jacobian(x)
+            yield x, LogDensity(value, found.error, self.quality)

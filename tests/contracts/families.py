@@ -1,0 +1,38 @@
+"""The table of families for the laws in ``test_surrogates``: one small setting of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class FamilyCase:
+    """One family, small enough for a test.
+
+    Arguments:
+        method: Its name in the table of families.
+        options: Of the model.
+        training: Settings of its training on 4000 events.
+        density: The tolerance of ∫ p(u | c) du = 1 in two dimensions; ``None`` where the
+            family has no density or only a bound.
+        agreement: The largest difference of mean and standard deviation from the truth, in
+            units of the standard deviation, after that training.
+    """
+
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    density: float | None = 1e-3
+    agreement: float = 0.15
+
+
+FAST = {"batch_size": 250, "epochs": 15, "max_learning_rate": 1e-2, "patience": None}
+
+CASES = (
+    FamilyCase("coupling", {"layers": 4, "hidden": [16]}, FAST),
+    FamilyCase("flow", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
+    FamilyCase("autoregressive", {"layers": 2, "hidden": [16]}, FAST),
+    FamilyCase("spline-autoregressive", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
+)
