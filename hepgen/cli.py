@@ -202,7 +202,12 @@ def simulate(
 @app.command()
 def train(
     workflow: WorkflowArgument,
-    method: Annotated[str | None, typer.Option(help="nle or npe; by default both")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="nle or npe, by default both; or the family of a surrogate: flow, diffusion, vae …"
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
     ] = None,
@@ -213,17 +218,20 @@ def train(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the estimators of a workflow."""
+    """Train the estimators of a workflow, or a surrogate of its chain."""
+    from hepgen.pipeline.surrogates import trained_surrogate
     from hepgen.pipeline.train import METHODS, trained
+    from hepgen.surrogates.families import FAMILIES
 
     session = _session(workflow, overrides, jobs, quiet, device, allow_code)
-    if method is not None and method not in METHODS:
-        raise InputError(f"--method {method!r}: expected one of {', '.join(METHODS)}")
+    if method is not None and method not in (*METHODS, *FAMILIES):
+        known = f"{', '.join(METHODS)}, or a surrogate: {', '.join(FAMILIES)}"
+        raise InputError(f"--method {method!r}: expected one of {known}")
     if output is not None and method is None:
         raise InputError("--output needs --method: a folder holds one model")
     facts = {}
     for name in [method] if method else METHODS:
-        model = trained(session, name)
+        model = trained_surrogate(session, name) if name in FAMILIES else trained(session, name)
         if output is not None:
             model.save(output)
         best = model.curve.validation[model.curve.best_epoch]

@@ -176,6 +176,48 @@ class PosteriorEntry(Section):
     )
 
 
+class VariableEntry(Section):
+    """``[surrogate.variables.COLUMN]``: how a surrogate sees one of its columns."""
+
+    ratio: str | None = Field(default=None, description="learn its ratio to this input column")
+    difference: str | None = Field(
+        default=None, description="learn its difference from this input column"
+    )
+    periodic: bool = Field(default=False, description="an angle, with period 2π")
+
+    @model_validator(mode="after")
+    def _has_one_relation(self) -> VariableEntry:
+        if self.ratio and self.difference:
+            raise ValueError("both ratio and difference: expected at most one")
+        return self
+
+
+class SurrogateEntry(Section):
+    """``[surrogate]``: what a surrogate stands for, and its training; absent keys: its family's."""
+
+    method: str = Field(default="flow", description="the family, where none is asked for")
+    replace: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="stages in a row; absent: the whole chain, p(features | parameters)",
+    )
+    outputs: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="columns it gives; by default those that follow needs, or features and control",
+    )
+    variables: dict[str, VariableEntry] = Field(
+        default_factory=dict, description="how it sees a column"
+    )
+    events: int = Field(default=1_000_000, gt=0, description="generated to train on")
+    events_per_point: int = Field(default=16, gt=0, description="events for each parameter point")
+    seed: int = Field(default=5, description="of the training data, and of the training")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the family")
+    epochs: int | None = Field(default=None, gt=0, description="passes over the events")
+    batch_size: int | None = Field(default=None, gt=0, description="events in a step")
+    max_learning_rate: float | None = Field(default=None, gt=0, description="top of the cycle")
+
+
 class InferenceEntry(Section):
     """``[inference]``: how the posterior is sampled."""
 
@@ -224,6 +266,11 @@ class Workflow(Section):
     process: str = Field(description='the chain, by name; `"stages"`: only the stages of this file')
     chain: dict[str, Any] = Field(default_factory=dict, description="options of the process")
     stages: list[StageEntry] = Field(default_factory=list)
+    surrogates: list[str] = Field(
+        default_factory=list,
+        description="folders of trained surrogates, each in the place of the stages it was "
+        "trained on; relative to the workflow file",
+    )
     parameters: dict[str, ParameterEntry] = Field(default_factory=dict)
     features: list[FeatureEntry] = Field(
         default_factory=list, description="needed for inference, not for simulation"
@@ -235,6 +282,7 @@ class Workflow(Section):
     augment: AugmentEntry = AugmentEntry()
     nle: LikelihoodEntry = LikelihoodEntry()
     npe: PosteriorEntry = PosteriorEntry()
+    surrogate: SurrogateEntry = SurrogateEntry()
     inference: InferenceEntry = InferenceEntry()
     calibration: CalibrationEntry = CalibrationEntry()
     checks: ChecksEntry = ChecksEntry()
@@ -342,7 +390,8 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, type[Section]] = {
         "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
         "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
-        "stages": StageEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
+        "stages": StageEntry, "surrogate": SurrogateEntry,
+        "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
         "inference": InferenceEntry, "calibration": CalibrationEntry, "checks": ChecksEntry,
     }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]

@@ -20,6 +20,7 @@ from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
 from hepgen.pipeline.chains import builtin, chain_of, permit
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.stages import with_stages
+from hepgen.pipeline.surrogates import with_surrogate
 from hepgen.simulators.augment import no_score
 from hepgen.simulators.chain import Chain
 from hepgen.store import RunFolder, versions
@@ -76,6 +77,14 @@ class Session:
     @cached_property
     def chain(self) -> Chain:
         """The simulator: the process, with the events of a file and with stages of the user's."""
+        chain = self.simulator
+        for path in self.workflow.surrogates:
+            chain = with_surrogate(chain, Path(self.near(path)))
+        return chain
+
+    @cached_property
+    def simulator(self) -> Chain:
+        """The chain without surrogates."""
         chain = chain_of(self.workflow, self.source)
         if not self.workflow.stages:
             return permit(chain, self.allow_code)
@@ -228,6 +237,7 @@ class Session:
         return [
             self.source,
             *(Path(self.near(path)) for path in named if path),
+            *(Path(self.near(path)) / "model.json" for path in self.workflow.surrogates),
             *(Path(file) for file in code if file),
         ]
 
@@ -238,6 +248,7 @@ class Session:
             "simulation": simulation.seed,
             "nle": self.workflow.nle.seed,
             "npe": self.workflow.npe.seed,
+            "surrogate": self.workflow.surrogate.seed,
             "inference": self.workflow.inference.seed,
             "calibration": self.workflow.calibration.seed,
         }

@@ -152,12 +152,13 @@ def _fit(session: Session, method: str, checkpoint: Path) -> NLE | NPE:
     with session.monitor.task(f"train {method.upper()}", 1.0) as update:
         return fit(
             *data, features=session.features, parameters=session.parameters,
-            checkpoint=checkpoint, progress=_reporter(update), device=session.device,
+            checkpoint=checkpoint, progress=reporter(update), device=session.device,
             **entry.model_dump(exclude_none=True),
         )  # fmt: skip
 
 
-def _reporter(update: Update) -> Callable[[Progress], None]:
+def reporter(update: Update) -> Callable[[Progress], None]:
+    """What shows the progress of a training as that of a task."""
     started = time.monotonic()
 
     def report(progress: Progress) -> None:

@@ -100,6 +100,10 @@ class Surrogate:
     manifest: dict[str, Any] = field(default_factory=dict)
     extrapolate: bool = False
 
+    def __post_init__(self) -> None:
+        # Gradients are those in x and in the context.
+        self.model.eval().requires_grad_(False)
+
     @classmethod
     def fit(
         cls,
@@ -202,7 +206,7 @@ class Surrogate:
             parts = [
                 self.model.log_prob(u, part)
                 for u, part in zip(
-                    torch.split(self.features.forward(x).float(), rows),
+                    torch.split(self.features.forward(x).to(c.dtype), rows),
                     torch.split(c, rows),
                     strict=True,
                 )
@@ -256,7 +260,8 @@ class Surrogate:
             )
         if not self.extrapolate:
             self.domain.check(context.detach())
-        return (self.inputs.forward(context) if self.inputs else context).float()
+        dtype = next(self.model.parameters()).dtype
+        return (self.inputs.forward(context) if self.inputs else context).to(dtype)
 
     def _generate(
         self, context: Tensor, seed: int, *, density: bool
@@ -266,7 +271,7 @@ class Surrogate:
         rows = max(1, _NUMBERS // max(self.model.noise, 16 * len(self.features)))
         nothing = LogDensity.exact(torch.zeros(0))
         for part in torch.split(self._standardised(context), rows):
-            noise = torch.randn(len(part), self.model.noise, generator=generator)
+            noise = torch.randn(len(part), self.model.noise, generator=generator).to(part.dtype)
             if not density:
                 yield self.features.inverse(self.model.generate(noise, part)), nothing
                 continue

@@ -35,6 +35,7 @@ from tests.contracts import (
     ee_jets,
     ee_mumu,
     gaussian,
+    hybrid,
     zmumu,
 )
 from tests.contracts.case import Case
@@ -44,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:Deprecatio
 
 FALSE_ALARM = 1e-4
 
-TABLES = (zmumu, dy_eft, ee_mumu, ee_jets, dijet_bump, calo_shower, detector, gaussian)
+TABLES = (zmumu, dy_eft, ee_mumu, ee_jets, dijet_bump, calo_shower, detector, gaussian, hybrid)
 CASES: dict[str, Case] = {n: case for table in TABLES for n, case in table.CASES.items()}
 STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {
     n: stage for table in TABLES for n, stage in table.STAGES.items()

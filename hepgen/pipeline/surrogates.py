@@ -1,0 +1,264 @@
+"""Surrogates of a workflow: what one stands for, its training, and its place in a chain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgen.compute import one_thread
+from hepgen.errors import WorkflowError, nearest
+from hepgen.features import Feature
+from hepgen.parameters import Parameter
+from hepgen.simulators.campaign import Campaign
+from hepgen.simulators.chain import Chain
+from hepgen.simulators.stage import Stage
+from hepgen.store import digest
+from hepgen.surrogates.families import family
+from hepgen.surrogates.hybrid import hybrid
+from hepgen.surrogates.surrogate import Domain, Surrogate
+from hepgen.surrogates.target import Column, Target, TargetColumns, related
+
+if TYPE_CHECKING:
+    from hepgen.pipeline.session import Session
+
+_PROBE = 64
+"""Events that show the shapes of columns."""
+
+
+def with_surrogate(chain: Chain, folder: Path) -> Chain:
+    """The chain with the surrogate in ``folder`` in the place of its stages."""
+    surrogate = Surrogate.load(folder)
+    return hybrid(
+        chain, surrogate, hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
+    )
+
+
+@one_thread()
+def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
+    """The surrogate in the run folder, trained first where it is missing or out of date.
+
+    Arguments:
+        session: Its ``[surrogate]`` says what it stands for.
+        method: The family; by default the workflow's.
+    """
+    method = method or session.workflow.surrogate.method
+    family(method)
+    task = surrogate_task(session)
+    entry = session.workflow.surrogate
+    settings = entry.model_dump(exclude={"method"})
+    key = digest(method, task.campaign.identity(), task.campaign.events, settings, task.manifest)
+    step, folder = f"train {method}", session.folder / f"models/{method}"
+    files = [f"models/{method}/{name}" for name in ("model.json", "weights.safetensors")]
+    if not session.folder.is_current(step, key):
+        checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
+        surrogate = _fit(session, task, method, checkpoint)
+        surrogate.save(folder)
+        session.folder.record(step, key, files, {"seconds": surrogate.curve.seconds})
+    return Surrogate.load(folder)
+
+
+class SurrogateTask:
+    """What a surrogate is trained on: a campaign, and which of its columns are what.
+
+    Arguments:
+        campaign: Of the chain up to the last stage that is replaced.
+        x, c: The columns of the events and of the context, but for the parameters.
+        features, inputs: What they are; the parameters come last in ``inputs``.
+        parameters: The names of those that vary.
+        manifest: What the surrogate stands for.
+    """
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        x: Sequence[str],
+        c: Sequence[str],
+        features: Sequence[Feature],
+        inputs: Sequence[Feature],
+        parameters: Sequence[str],
+        manifest: Mapping[str, Any],
+    ) -> None:
+        self.campaign = campaign
+        self.x, self.c, self.parameters = tuple(x), tuple(c), tuple(parameters)
+        self.features, self.inputs = tuple(features), tuple(inputs)
+        self.manifest = dict(manifest)
+
+    def domain(self, context: Tensor) -> Domain:
+        """The range of the columns in a sample, and of the parameters in their prior."""
+        sample = Domain.from_sample([f.name for f in self.inputs], context)
+        low, high = list(sample.low), list(sample.high)
+        for place, name in enumerate(self.parameters, start=len(self.c)):
+            prior = self.campaign.parameters[name].prior
+            if prior is not None and np.isfinite([prior.low, prior.high]).all():
+                low[place], high[place] = prior.low, prior.high
+        return Domain(sample.names, tuple(low), tuple(high))
+
+
+def surrogate_task(session: Session) -> SurrogateTask:
+    """What the ``[surrogate]`` of a workflow asks for."""
+    if session.workflow.surrogate.replace is None:
+        return _whole_chain(session)
+    return _stages(session, session.workflow.surrogate.replace)
+
+
+def surrogate_events(session: Session, task: SurrogateTask) -> tuple[Tensor, Tensor]:
+    """x, shape ``(N, d)``, and the context, shape ``(N, C)``, simulated where they are missing."""
+    from hepgen.pipeline.train import simulated
+
+    x, c = [], []
+    for events in simulated(session, task.campaign, "surrogate", "simulate events to train on"):
+        x.append(events.flat(task.x))
+        c.append(np.concatenate([events.flat(task.c), events.theta(task.parameters)], -1))
+    return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(c))
+
+
+def _whole_chain(session: Session) -> SurrogateTask:
+    entry = session.workflow.surrogate
+    names = session.feature_names
+    free = session.parameters.free
+    campaign = Campaign(
+        session.chain, session.parameters, entry.events, entry.seed,
+        points=entry.events_per_point, block_size=session.workflow.simulation.block_size,
+        columns=names,
+    )  # fmt: skip
+    manifest = _manifest(session, session.chain) | {"selected": True}
+    return SurrogateTask(
+        campaign, names, (), session.features, [_parameter(p) for p in free],
+        [p.name for p in free], manifest,
+    )  # fmt: skip
+
+
+def _stages(session: Session, names: Sequence[str]) -> SurrogateTask:
+    entry, chain = session.workflow.surrogate, session.simulator
+    first, last = _range(chain, names)
+    target = _target(session, chain, first, last)
+    stage = TargetColumns(target)
+    front = Chain(
+        [*chain.stages[:last], stage], dict.fromkeys(stage.provides, ("", "")), chain.name,
+        chain.options | {"target": target.to_dict()}, import_path=chain.import_path,
+    )  # fmt: skip
+    campaign = Campaign(
+        front, session.parameters, entry.events, entry.seed, points=entry.events_per_point,
+        block_size=session.workflow.simulation.block_size, columns=stage.provides, keep_all=True,
+    )  # fmt: skip
+    features = [
+        column.feature(name, *chain.observables.get(column.name, ("", "")))
+        for column in target.outputs
+        for name in column.names
+    ]
+    columns = target.context_names[: len(stage.c)]
+    inputs = [Feature(name) for name in columns]
+    inputs += [_parameter(session.parameters[name]) for name in target.parameters]
+    manifest = _manifest(session, chain) | {"target": target.to_dict()}
+    return SurrogateTask(campaign, stage.x, stage.c, features, inputs, target.parameters, manifest)
+
+
+def _target(session: Session, chain: Chain, first: int, last: int) -> Target:
+    """The columns that enter and leave the stages from ``first`` to before ``last``."""
+    entry = session.workflow.surrogate
+    replaced = chain.stages[first:last]
+    given = {column for stage in replaced for column in stage.provides}
+    needs = {column for stage in replaced for column in stage.requires} - given
+    relations = {
+        name: variable.model_dump(exclude_none=True) for name, variable in entry.variables.items()
+    }
+    # What a variable is relative to has to be known, even where no stage asks for it.
+    needs |= {v[r] for v in relations.values() for r in ("ratio", "difference") if r in v}
+    outputs = list(entry.outputs or _outputs(session, chain, last, given))
+    for name in (*outputs, *relations):
+        if name not in given | needs:
+            raise WorkflowError(
+                f"surrogate: the stages {[s.name for s in replaced]} neither take nor give a "
+                f"column {name!r}; {nearest(name, given | needs)}"
+            )
+    state = Chain(chain.stages[:last]).simulate(
+        {p.name: torch.tensor(p.default, dtype=torch.float64) for p in chain.parameters},
+        _PROBE, seed=0,
+    ).state  # fmt: skip
+    parameters = {p.name: p for stage in replaced for p in stage.parameters}
+    free = [name for name in session.parameters.free_names if name in parameters]
+    fixed = {n: session.parameters[n].default for n in parameters if n not in free}
+    return Target(
+        tuple(stage.name for stage in replaced),
+        tuple(related([_column(n, state, replaced) for n in sorted(needs)], _angles(relations))),
+        tuple(related([_column(n, state, replaced) for n in outputs], relations)),
+        tuple(free),
+        fixed,
+    )
+
+
+def _outputs(session: Session, chain: Chain, last: int, given: set[str]) -> list[str]:
+    needed = {column for stage in chain.stages[last:] for column in stage.requires} & given
+    if last == len(chain.stages):
+        wanted = [*(f.name for f in session.features), *session.workflow.control]
+        needed |= {*wanted, "selected", "weight"} & given
+    return sorted(needed)
+
+
+def _angles(relations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of an input only that it is periodic matters."""
+    return {name: {"periodic": words.get("periodic")} for name, words in relations.items()}
+
+
+def _column(name: str, state: Mapping[str, Tensor], replaced: Sequence[Stage]) -> Column:
+    counter = "n" + name.split("_")[0]
+    if state[name].dim() == 3 and counter in state:
+        raise WorkflowError(
+            f"surrogate.replace = {[s.name for s in replaced]}: column {name!r} has a varying "
+            "number of objects, and a surrogate gives events of one size; replace the stages up "
+            "to where they are summarised, e.g. up to the reconstruction"
+        )
+    return Column.like(name, state[name])
+
+
+def _range(chain: Chain, names: Sequence[str]) -> tuple[int, int]:
+    known = [stage.name for stage in chain.stages]
+    for name in names:
+        if name not in known:
+            raise WorkflowError(
+                f"surrogate.replace: no stage {name!r} in the chain {chain.name!r}; "
+                f"{nearest(name, known)}"
+            )
+    first = known.index(names[0])
+    if known[first : first + len(names)] != list(names):
+        raise WorkflowError(
+            f"surrogate.replace = {list(names)}: expected stages in a row, of {known}"
+        )
+    return first, first + len(names)
+
+
+def _parameter(parameter: Parameter) -> Feature:
+    return Feature(parameter.name, parameter.unit, parameter.label)
+
+
+def _manifest(session: Session, chain: Chain) -> dict[str, Any]:
+    return {
+        "process": chain.name,
+        "chain": dict(session.workflow.chain),
+        "workflow": session.workflow.name,
+        "seed": session.workflow.surrogate.seed,
+    }
+
+
+def _fit(session: Session, task: SurrogateTask, method: str, checkpoint: Path) -> Surrogate:
+    from hepgen.pipeline.train import reporter
+
+    entry = session.workflow.surrogate
+    x, context = surrogate_events(session, task)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    training = entry.model_dump(
+        include={"epochs", "batch_size", "max_learning_rate"}, exclude_none=True
+    )
+    with session.monitor.task(f"train {method}", 1.0) as update:
+        return Surrogate.fit(
+            x, context, features=task.features, inputs=task.inputs, method=method,
+            options=entry.options, domain=task.domain(context), seed=entry.seed,
+            checkpoint=checkpoint, progress=reporter(update), device=session.device,
+            manifest=task.manifest, **training,
+        )  # fmt: skip

@@ -1,0 +1,214 @@
+"""Target: what a surrogate stands for, as columns of a chain's state and as plain vectors.
+
+A surrogate knows vectors x and c. A chain knows columns of shape ``(G, E)`` or ``(G, E, K)``. The
+target turns one into the other. A variable may be relative to a column of the input, as a ratio
+(a measured momentum over the true one) or a difference (of two angles): what is left to learn is
+then broad and smooth, where x itself would be a spike that moves with c.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hepgen.errors import SurrogateError
+from hepgen.features import Feature
+from hepgen.simulators.stage import Stage, State
+
+Relation = Literal["", "ratio", "difference"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the state that enters or leaves a surrogate.
+
+    Arguments:
+        name: In the state.
+        slots: K for shape ``(G, E, K)``; 0 for shape ``(G, E)``.
+        dtype: ``float``, ``int`` or ``bool``.
+        relation: To the column ``to`` of the input, slot by slot.
+        to: e.g. the true momentum; of as many slots, or of none.
+        periodic: Whether it is an angle with period 2π; an input then enters as its cosine and
+            its sine.
+    """
+
+    name: str
+    slots: int = 0
+    dtype: Literal["float", "int", "bool"] = "float"
+    relation: Relation = ""
+    to: str = ""
+    periodic: bool = False
+
+    @classmethod
+    def like(cls, name: str, value: Tensor) -> Column:
+        """The column ``name`` with the shape and type of ``value``.
+
+        Raises:
+            SurrogateError: It is a matrix an event.
+        """
+        if value.dim() > 3:
+            raise SurrogateError(
+                f"column {name!r} has the shape {tuple(value.shape)}; a surrogate takes (G, E) "
+                "and (G, E, K)"
+            )
+        kind: Literal["float", "int", "bool"] = "float"
+        if not value.is_floating_point():
+            kind = "bool" if value.dtype == torch.bool else "int"
+        return cls(name, value.shape[2] if value.dim() == 3 else 0, kind)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name for each slot."""
+        return tuple(f"{self.name}_{k}" for k in range(self.slots)) if self.slots else (self.name,)
+
+    def feature(self, name: str, unit: str = "", label: str = "") -> Feature:
+        """One slot as a variable that a surrogate learns."""
+        if self.relation:
+            name = f"{name}{'/' if self.relation == 'ratio' else '-'}{self.to}"
+            unit, label = ("" if self.relation == "ratio" else unit), ""
+        positive = self.relation == "ratio" and self.dtype == "float"
+        return Feature(name, unit, label, low=0.0 if positive else -math.inf)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The part of a chain that a surrogate replaces.
+
+    Arguments:
+        stages: In a row, by name; all of the chain for none.
+        inputs: The columns that come from the stages before.
+        outputs: The columns that what follows needs.
+        parameters: Those that the surrogate was trained over, the last columns of its context.
+        fixed: The values of the other parameters of these stages, in training.
+    """
+
+    stages: tuple[str, ...]
+    inputs: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+    parameters: tuple[str, ...]
+    fixed: Mapping[str, float]
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        """The columns of the context."""
+        columns = [name for c in self.inputs for name in _input_names(c)]
+        return (*columns, *self.parameters)
+
+    def context(self, state: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Tensor:
+        """c, shape ``(G, E, C)``, of a block: columns of the state, then parameters."""
+        parts = [_input(column, state[column.name]) for column in self.inputs]
+        shape = next(iter(state.values())).shape[:2]
+        values = [parameters[name].double() for name in self.parameters]
+        parts += [value.expand(shape)[..., None] for value in values]
+        return torch.cat(parts, dim=-1)
+
+    def encode(self, state: Mapping[str, Tensor]) -> Tensor:
+        """x, shape ``(G, E, d)``, of the columns that leave."""
+        return torch.cat([self._encode(column, state) for column in self.outputs], dim=-1)
+
+    def decode(self, x: Tensor, state: Mapping[str, Tensor]) -> State:
+        """The columns that leave, of x and of the columns that entered."""
+        widths = [max(1, column.slots) for column in self.outputs]
+        parts = torch.split(x, widths, dim=-1)
+        return {
+            column.name: self._decode(column, part, state)
+            for column, part in zip(self.outputs, parts, strict=True)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; see :meth:`from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Target:
+        """The inverse of :meth:`to_dict`."""
+        inputs, outputs = (tuple(Column(**c) for c in entry[k]) for k in ("inputs", "outputs"))
+        stages, parameters = (tuple(entry[k]) for k in ("stages", "parameters"))
+        return cls(stages, inputs, outputs, parameters, dict(entry["fixed"]))
+
+    def _encode(self, column: Column, state: Mapping[str, Tensor]) -> Tensor:
+        value = _slots(state[column.name])
+        if column.relation:
+            value = _relative(column, value, _slots(state[column.to]))
+        return value
+
+    def _decode(self, column: Column, value: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+        if column.relation == "ratio":
+            value = value * _slots(state[column.to])
+        elif column.relation == "difference":
+            value = value + _slots(state[column.to])
+        if column.periodic:
+            value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
+        value = value if column.slots else value.squeeze(-1)
+        if column.dtype == "bool":
+            return value > 0.5
+        return value.round().long() if column.dtype == "int" else value
+
+
+def related(columns: Sequence[Column], relations: Mapping[str, Mapping[str, Any]]) -> list[Column]:
+    """Columns with what a workflow says of them: ``{ ratio = NAME }``, ``{ periodic = true }``.
+
+    >>> related([Column("pt")], {"pt": {"ratio": "true_pt"}})[0].to
+    'true_pt'
+    """
+    return [_related(column, relations.get(column.name, {})) for column in columns]
+
+
+def _related(column: Column, words: Mapping[str, Any]) -> Column:
+    relation: Relation = next((r for r in ("ratio", "difference") if words.get(r)), "")
+    to = str(words[relation]) if relation else ""
+    return replace(column, relation=relation, to=to, periodic=bool(words.get("periodic")))
+
+
+def _input(column: Column, value: Tensor) -> Tensor:
+    value = _slots(value)
+    return torch.cat([value.cos(), value.sin()], dim=-1) if column.periodic else value
+
+
+def _input_names(column: Column) -> list[str]:
+    if not column.periodic:
+        return list(column.names)
+    return [f"{trig} {name}" for trig in ("cos", "sin") for name in column.names]
+
+
+def _slots(value: Tensor) -> Tensor:
+    """Shape ``(G, E, K)`` in float64, with K = 1 for a flat column."""
+    return (value if value.dim() == 3 else value[..., None]).double()
+
+
+def _relative(column: Column, value: Tensor, to: Tensor) -> Tensor:
+    if column.relation == "ratio":
+        return value / to
+    difference = value - to
+    if column.periodic:
+        return torch.remainder(difference + math.pi, 2 * math.pi) - math.pi
+    return difference
+
+
+class TargetColumns(Stage):
+    """A deterministic stage that writes x and c of a target as flat columns, to train on.
+
+    Arguments:
+        target: Which.
+    """
+
+    name = "surrogate_target"
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        columns = (*target.inputs, *target.outputs)
+        self.requires = tuple(column.name for column in columns)
+        self.x = tuple(f"x_{name}" for column in target.outputs for name in column.names)
+        self.c = tuple(f"c_{i}" for i in range(len(target.context_names) - len(target.parameters)))
+        self.provides = self.c + self.x
+
+    def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:  # noqa: ARG002
+        """Add the columns of every event."""
+        context = [_input(column, state[column.name]) for column in self.target.inputs]
+        values = torch.cat([*context, self.target.encode(state)], dim=-1)
+        return state | dict(zip(self.provides, values.unbind(-1), strict=True))

@@ -1,0 +1,92 @@
+"""Hybrid chains: what they refuse; the laws of a chain are in ``tests/contracts``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from hepgen.errors import ParameterError, SimulationError, SurrogateError
+from hepgen.simulators.processes.registry import process
+from hepgen.surrogates.hybrid import hybrid, target_of
+from hepgen.surrogates.surrogate import Surrogate
+from hepgen.surrogates.target import Target
+from tests.contracts.hybrid import recoil
+
+
+def with_target(**changes: object) -> Surrogate:
+    surrogate = recoil()
+    target = dataclasses.replace(target_of(surrogate), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(
+        surrogate, manifest=surrogate.manifest | {"target": target.to_dict()}
+    )
+
+
+def simulate(surrogate: Surrogate, **parameters: float) -> None:
+    chain = hybrid(process("zmumu"), surrogate)
+    values = {n: torch.tensor(v, dtype=torch.float64) for n, v in parameters.items()}
+    chain.simulate(chain.parameters.values() | values, 2000, seed=1)
+
+
+def test_stages_before_it_are_as_they_were() -> None:
+    """Each stage has its own random stream: a surrogate behind does not touch it."""
+    whole, with_flow = process("zmumu"), hybrid(process("zmumu"), recoil())
+    theta = whole.parameters.values()
+    one, other = (c.simulate(theta, 500, seed=3).state for c in (whole, with_flow))
+    assert torch.equal(one["mass"], other["mass"])
+    assert not torch.equal(one["pt"], other["pt"])
+
+
+def test_what_follows_makes_no_difference_of_it() -> None:
+    whole, with_flow = process("zmumu"), hybrid(process("zmumu"), recoil())
+    assert [s.name for s in with_flow.stages] == [s.name for s in whole.stages]
+    assert with_flow.observables == whole.observables
+    assert with_flow.options != whole.options
+
+
+def test_parameters_outside_the_training_range_are_refused() -> None:
+    with pytest.raises(ParameterError, match=r"'alpha_s' = 0\.15: expected a value in"):
+        simulate(recoil(), alpha_s=0.15)
+
+
+def test_inputs_outside_the_training_range_are_refused() -> None:
+    surrogate = recoil()
+    domain = dataclasses.replace(surrogate.domain, high=(91.0, 0.14, 4.0))
+    with pytest.raises(SimulationError, match="outside the range that the surrogate was trained"):
+        simulate(dataclasses.replace(surrogate, domain=domain))
+
+
+def test_a_parameter_that_did_not_vary_in_training_is_held() -> None:
+    surrogate = with_target(fixed={"muon_scale": 0.0})
+    simulate(surrogate, muon_scale=0.0)
+    with pytest.raises(SimulationError, match=r"muon_scale = 0\.01, and the surrogate was trained"):
+        simulate(surrogate, muon_scale=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        (("irs",), "no stage 'irs' in the chain 'zmumu'; did you mean 'isr'"),
+        (("isr", "detector"), "expected stages in a row"),
+        (("parton",), "stage 'isr' needs .* which the surrogate of 'parton' does not give"),
+    ],
+)
+def test_stages_that_are_not_there(stages: tuple[str, ...], words: str) -> None:
+    with pytest.raises((SurrogateError, SimulationError), match=words):
+        hybrid(process("zmumu"), with_target(stages=stages, inputs=()))
+
+
+def test_another_process() -> None:
+    with pytest.raises(SurrogateError, match="of the process 'zmumu' in a chain of 'ee_mumu'"):
+        hybrid(process("ee_mumu"), recoil())
+
+
+def test_a_surrogate_of_a_whole_chain_has_no_place_in_one() -> None:
+    surrogate = dataclasses.replace(recoil(), manifest={"process": "zmumu"})
+    with pytest.raises(SurrogateError, match="does not stand for stages of a chain"):
+        hybrid(process("zmumu"), surrogate)
+
+
+def test_the_target_is_in_the_manifest() -> None:
+    assert isinstance(target_of(recoil()), Target)

@@ -1,0 +1,109 @@
+"""Targets: columns of a chain to vectors and back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hepgen.errors import SurrogateError
+from hepgen.simulators.stage import State
+from hepgen.surrogates.target import Column, Target, TargetColumns, related
+
+TARGET = Target(
+    stages=("detector",),
+    inputs=(Column("true_pt", 2), Column("true_phi", 2, periodic=True)),
+    outputs=(
+        Column("pt", 2, relation="ratio", to="true_pt"),
+        Column("phi", 2, relation="difference", to="true_phi", periodic=True),
+        Column("charge", dtype="int"),
+        Column("found", dtype="bool"),
+    ),
+    parameters=("scale",),
+    fixed={"width": 1.0},
+)
+
+
+def state(seed: int = 0) -> State:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    true_pt, true_phi = 20 + 50 * draw(3, 5, 2), (2 * draw(3, 5, 2) - 1) * math.pi
+    phi = torch.remainder(true_phi + 0.3 * draw(3, 5, 2) + math.pi, 2 * math.pi) - math.pi
+    return {
+        "true_pt": true_pt,
+        "true_phi": true_phi,
+        "pt": true_pt * (0.9 + 0.2 * draw(3, 5, 2)),
+        "phi": phi,
+        "charge": (4 * draw(3, 5)).long() - 2,
+        "found": draw(3, 5) > 0.5,
+    }
+
+
+@given(st.integers(0, 1000))
+def test_decoding_what_was_encoded_gives_the_columns_back(seed: int) -> None:
+    before = state(seed)
+    after = TARGET.decode(TARGET.encode(before), before)
+    assert set(after) == {"pt", "phi", "charge", "found"}
+    for name, value in after.items():
+        assert value.dtype == before[name].dtype
+        torch.testing.assert_close(value, before[name])
+
+
+def test_relative_variables_do_not_jump_where_an_angle_does() -> None:
+    x = TARGET.encode(state())
+    assert bool((x[..., 2:4] > -1e-9).all() and (x[..., 2:4] < 0.31).all())
+
+
+def test_the_context_is_the_columns_and_then_the_parameters() -> None:
+    before = state()
+    context = TARGET.context(before, {"scale": torch.tensor([[1.0], [2.0], [3.0]])})
+    assert context.shape == (3, 5, len(TARGET.context_names))
+    assert TARGET.context_names[:3] == ("true_pt_0", "true_pt_1", "cos true_phi_0")
+    assert TARGET.context_names[-1] == "scale"
+    torch.testing.assert_close(context[..., 0], before["true_pt"][..., 0])
+    torch.testing.assert_close(context[..., 2], before["true_phi"][..., 0].cos())
+    torch.testing.assert_close(context[:, 0, -1], torch.tensor([1.0, 2.0, 3.0]).double())
+
+
+def test_an_angle_of_the_context_has_no_seam() -> None:
+    before = state()
+    turned = before | {"true_phi": before["true_phi"] + 2 * math.pi}
+    scale = {"scale": torch.tensor(1.0)}
+    torch.testing.assert_close(TARGET.context(before, scale), TARGET.context(turned, scale))
+
+
+def test_the_training_columns_are_the_same_numbers() -> None:
+    before, stage = state(), TargetColumns(TARGET)
+    after = stage(before, {})
+    x = torch.stack([after[name] for name in stage.x], -1)
+    c = torch.stack([after[name] for name in stage.c], -1)
+    torch.testing.assert_close(x, TARGET.encode(before))
+    torch.testing.assert_close(c, TARGET.context(before, {"scale": torch.ones(())})[..., :-1])
+
+
+def test_plain_values_and_back() -> None:
+    assert Target.from_dict(TARGET.to_dict()) == TARGET
+
+
+def test_a_column_like_a_value() -> None:
+    assert Column.like("a", torch.zeros(2, 3)) == Column("a")
+    assert Column.like("a", torch.zeros(2, 3, 4).long()) == Column("a", 4, "int")
+    assert Column.like("a", torch.zeros(2, 3).bool()) == Column("a", dtype="bool")
+    with pytest.raises(SurrogateError, match="column 'a' has the shape"):
+        Column.like("a", torch.zeros(2, 3, 4, 5))
+
+
+def test_what_a_workflow_says_of_columns() -> None:
+    columns = related(
+        [Column("phi"), Column("pt")],
+        {"phi": {"difference": "true_phi", "periodic": True}},
+    )
+    assert columns == [
+        Column("phi", relation="difference", to="true_phi", periodic=True), Column("pt")
+    ]  # fmt: skip
