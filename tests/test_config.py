@@ -40,6 +40,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "checks": config.ChecksEntry,
     "augment": config.AugmentEntry,
     "stages.0": config.StageEntry,
+    "surrogate": config.SurrogateEntry,
+    "surrogate.variables.pt": config.VariableEntry,
 }
 
 
@@ -133,6 +135,9 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
         ("", "name", ""),
         ("", "name", "a\nb"),
         ("", "name", "a\\b"),
+        ("surrogate", "replace", []),
+        ("surrogate", "events", 0),
+        ("surrogate", "variables", {"pt": {"ratio": "a", "difference": "b"}}),
         ("stages.0", "replace", 3),
         ("stages.0", "replace", []),
         ("stages.0", "options", ["a"]),

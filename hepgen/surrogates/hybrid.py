@@ -62,7 +62,7 @@ class SurrogateStage(Stage):
 
     def _inside(self, context: Tensor) -> Tensor:
         domain = self.surrogate.domain
-        low, high = torch.tensor(domain.low).to(context), torch.tensor(domain.high).to(context)
+        low, high = domain.edges(context)
         outside = domain.outside(context.detach())
         self._moved += int(outside.sum())
         self._seen += outside.numel()

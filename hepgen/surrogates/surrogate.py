@@ -52,8 +52,13 @@ class Domain:
 
     def outside(self, context: Tensor) -> Tensor:
         """Which contexts, shape ``(B,)``, are outside, or not a number."""
-        low, high = torch.tensor(self.low).to(context), torch.tensor(self.high).to(context)
+        low, high = self.edges(context)
         return ~((context >= low) & (context <= high)).all(-1)
+
+    def edges(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The range, shape ``(C,)`` each, in the precision of ``context``."""
+        low, high = (torch.tensor(edge, dtype=torch.float64) for edge in (self.low, self.high))
+        return low.to(context), high.to(context)
 
     def check(self, context: Tensor) -> None:
         """Refuse contexts outside.

@@ -1,0 +1,119 @@
+"""Surrogates of a workflow: what they are trained on, and their place in the chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hepgen.errors import FileError, SurrogateError, WorkflowError
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.surrogates import surrogate_events, surrogate_task, trained_surrogate
+from hepgen.simulators.augment import joint_score
+from hepgen.surrogates.hybrid import target_of
+from hepgen.surrogates.surrogate import Surrogate
+
+SMALL = Path(__file__).parent / "small.toml"
+TINY = (
+    "surrogate.events=20000", "surrogate.epochs=2", "surrogate.batch_size=500",
+    "surrogate.options={ layers = 2, hidden = [16] }",
+)  # fmt: skip
+RECOIL = (
+    'surrogate.replace=["isr"]', "surrogate.variables={ pt_phi = { periodic = true } }",
+    "parameters.alpha_s={ prior = { uniform = [0.10, 0.13] } }",
+)  # fmt: skip
+
+
+def opened(folder: Path, *overrides: str) -> Session:
+    return Session.open(SMALL, [f"folder={str(folder)!r}", *TINY, *overrides])
+
+
+@pytest.fixture(scope="module")
+def recoil(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a trained surrogate of the recoil."""
+    folder = tmp_path_factory.mktemp("recoil")
+    trained_surrogate(opened(folder, *RECOIL), "flow")
+    return folder / "models/flow"
+
+
+def test_of_the_whole_chain_it_learns_the_features_given_the_parameters(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    surrogate = trained_surrogate(session)
+    assert surrogate.features.names == session.feature_names
+    assert surrogate.domain.names == session.parameters.free_names
+    prior = session.parameters["m_z"].prior
+    assert prior is not None
+    assert (surrogate.domain.low[0], surrogate.domain.high[0]) == (prior.low, prior.high)
+    centre = 0.5 * (torch.tensor(surrogate.domain.low) + torch.tensor(surrogate.domain.high))
+    x = surrogate.sample(1000, centre.double())
+    feature = session.features[0]
+    assert bool(((x > feature.low) & (x < feature.high)).all())
+
+
+def test_what_is_up_to_date_is_not_trained_again(tmp_path: Path) -> None:
+    first = trained_surrogate(opened(tmp_path))
+    again = trained_surrogate(opened(tmp_path))
+    assert again.curve == first.curve
+    other = trained_surrogate(opened(tmp_path, "surrogate.epochs=1"))
+    assert len(other.curve.train) == 1
+
+
+def test_what_it_is_trained_on_is_what_the_stages_give(tmp_path: Path) -> None:
+    session = opened(tmp_path, *RECOIL)
+    task = surrogate_task(session)
+    x, context = surrogate_events(session, task)
+    assert [f.name for f in task.features] == ["pt", "pt_phi"]
+    assert [f.name for f in task.inputs] == ["mass", "alpha_s"]
+    assert len(x) == len(context) == 20_000
+    assert bool((x[:, 0] > 0).all() and (x[:, 1].abs() <= torch.pi).all())
+    assert bool(((context[:, 1] > 0.10) & (context[:, 1] < 0.13)).all())
+
+
+def test_one_line_puts_it_into_the_chain(recoil: Path, tmp_path: Path) -> None:
+    session = opened(tmp_path, *RECOIL, f"surrogates=[{str(recoil)!r}]")
+    assert [stage.name for stage in session.chain.stages][1] == "isr"
+    assert "alpha_s" in session.chain.parameters
+    trace = session.chain.simulate(session.chain.parameters.values(), 300, seed=1)
+    assert "surrogate_isr" in trace.sites
+    values = session.chain.parameters.values()
+    assert bool(joint_score(session.chain, trace, values, "alpha_s").isfinite().all())
+    # What it stands for is not lost: the simulator is still there to train another on.
+    assert session.simulator.options != session.chain.options
+
+
+def test_the_manifest_says_what_was_held(recoil: Path) -> None:
+    target = target_of(Surrogate.load(recoil))
+    assert target.parameters == ("alpha_s",)
+    assert set(target.fixed) == {"primordial_kt"}
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "words"),
+    [
+        ('surrogate.replace=["irs"]', WorkflowError, "no stage 'irs' in the chain"),
+        ('surrogate.replace=["isr", "detector"]', WorkflowError, "expected stages in a row"),
+        ('surrogate.outputs=["ptt"]', WorkflowError, "neither take nor give a column 'ptt'"),
+        ("surrogate.options={ layer = 2 }", SurrogateError, "unexpected keyword argument 'layer'"),
+        ('surrogate.method="flwo"', SurrogateError, "did you mean 'flow'"),
+    ],
+)
+def test_what_cannot_be_trained(
+    tmp_path: Path, override: str, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        trained_surrogate(opened(tmp_path, *RECOIL, override))
+
+
+def test_a_jagged_output_is_refused(tmp_path: Path) -> None:
+    session = Session.open(
+        SMALL.parents[2] / "workflows/ee_jets.toml",
+        [f"folder={str(tmp_path)!r}", 'surrogate.replace=["shower"]'],
+    )
+    with pytest.raises(WorkflowError, match="has a varying number of objects"):
+        trained_surrogate(session)
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="expected the folder of a trained model"):
+        opened(tmp_path, f"surrogates=[{str(tmp_path / 'nowhere')!r}]")
