@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from hepgen.errors import SimulationError, SurrogateError, nearest
+from hepgen.errors import ParameterError, SimulationError, SurrogateError, nearest
 from hepgen.parameters import Parameter
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.stage import Stage, State
@@ -42,7 +42,7 @@ class SurrogateStage(Stage):
         self.surrogate = surrogate
         self.target = target_of(surrogate)
         self.name = name
-        self.parameters = tuple(_narrowed(p, surrogate, self.target) for p in parameters)
+        self.parameters = tuple(parameters)
         self.requires = tuple(column.name for column in self.target.inputs)
         self.provides = tuple(column.name for column in self.target.outputs)
         self.has_density = surrogate.quality.kind == "exact"
@@ -50,7 +50,7 @@ class SurrogateStage(Stage):
 
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Draw what the replaced stages would."""
-        self._check_fixed(parameters)
+        self._check_parameters(parameters)
         context = self._inside(self.target.context(state, parameters))
         x = pyro.sample(f"surrogate_{self.name}", SurrogateDistribution(self.surrogate, context))
         return state | self.target.decode(x, state)
@@ -76,7 +76,18 @@ class SurrogateStage(Stage):
             )
         return torch.where(outside[..., None], context.clamp(low, high), context)
 
-    def _check_fixed(self, parameters: Mapping[str, Tensor]) -> None:
+    def _check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        low, high = self.surrogate.domain.edges(torch.zeros((), dtype=torch.float64))
+        for name in () if self.surrogate.extrapolate else self.target.parameters:
+            place = self.surrogate.domain.names.index(name)
+            values = parameters[name].detach()
+            if bool(((values < low[place]) | (values > high[place])).any()):
+                raise ParameterError(
+                    f"stage {self.name!r}: {name} between {float(values.min()):g} and "
+                    f"{float(values.max()):g}, and the surrogate was trained in "
+                    f"[{float(low[place]):g}, {float(high[place]):g}]; widen the prior and train "
+                    "again, or stay inside"
+                )
         for name, value in self.target.fixed.items():
             if name in parameters and bool((parameters[name].detach() != value).any()):
                 raise SimulationError(
@@ -199,17 +210,3 @@ def _check_needs(before: Sequence[Stage], after: Sequence[Stage], stage: Surroga
                 "does not give; train it with these among surrogate.outputs"
             )
         known |= set(following.provides)
-
-
-def _narrowed(parameter: Parameter, surrogate: Surrogate, target: Target) -> Parameter:
-    """The parameter with the range in which the surrogate was trained."""
-    import dataclasses
-
-    if parameter.name not in target.parameters or surrogate.extrapolate:
-        return parameter
-    place = surrogate.domain.names.index(parameter.name)
-    low, high = surrogate.domain.low[place], surrogate.domain.high[place]
-    default = min(max(parameter.default, low), high)
-    return dataclasses.replace(
-        parameter, low=max(low, parameter.low), high=min(high, parameter.high), default=default
-    )

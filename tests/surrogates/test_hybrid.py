@@ -46,7 +46,7 @@ def test_what_follows_makes_no_difference_of_it() -> None:
 
 
 def test_parameters_outside_the_training_range_are_refused() -> None:
-    with pytest.raises(ParameterError, match=r"'alpha_s' = 0\.15: expected a value in"):
+    with pytest.raises(ParameterError, match=r"alpha_s between 0\.15 and 0\.15, and the surrogate"):
         simulate(recoil(), alpha_s=0.15)
 
 
