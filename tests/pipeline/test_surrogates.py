@@ -74,9 +74,9 @@ def test_one_line_puts_it_into_the_chain(recoil: Path, tmp_path: Path) -> None:
     session = opened(tmp_path, *RECOIL, f"surrogates=[{str(recoil)!r}]")
     assert [stage.name for stage in session.chain.stages][1] == "isr"
     assert "alpha_s" in session.chain.parameters
-    trace = session.chain.simulate(session.chain.parameters.values(), 300, seed=1)
+    trace = session.chain.simulate(session.parameters.values(), 300, seed=1)
     assert "surrogate_isr" in trace.sites
-    values = session.chain.parameters.values()
+    values = session.parameters.values()
     assert bool(joint_score(session.chain, trace, values, "alpha_s").isfinite().all())
     # What it stands for is not lost: the simulator is still there to train another on.
     assert session.simulator.options != session.chain.options
