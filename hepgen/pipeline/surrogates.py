@@ -260,5 +260,6 @@ def _fit(session: Session, task: SurrogateTask, method: str, checkpoint: Path) -
             x, context, features=task.features, inputs=task.inputs, method=method,
             options=entry.options, domain=task.domain(context), seed=entry.seed,
             checkpoint=checkpoint, progress=reporter(update), device=session.device,
-            manifest=task.manifest, **training,
+            manifest=task.manifest, rescue=session.folder / f"models/{method}-unfinished",
+            **training,
         )  # fmt: skip

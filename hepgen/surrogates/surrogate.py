@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError, FileError, SurrogateError
+from hepgen.errors import DataError, FileError, SurrogateError, TrainingError
 from hepgen.features import Feature, FeatureSpace
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
@@ -28,6 +28,10 @@ from hepgen.surrogates.families import build, family
 KIND = "surrogate"
 _NUMBERS = 2**22
 """How many numbers of noise, or of events, are in memory at once."""
+_FEWEST = 200
+"""Events that any family needs."""
+_WEIGHTS_A_NUMBER = 20
+"""More weights than this for each number in the sample only learn it by heart."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Surrogate:
         progress: Callable[[Progress], None] | None = None,
         device: str = "auto",
         manifest: Mapping[str, Any] | None = None,
+        rescue: Path | None = None,
         **training: Any,
     ) -> Surrogate:
         """Learn p(x | c) from N events.
@@ -142,11 +147,13 @@ class Surrogate:
             seed, checkpoint, progress: See :func:`hepgen.nn.train.train`.
             device: Where to train.
             manifest: What it stands for, kept with it.
+            rescue: Where to save the last good state of a training that fails.
             training: Settings of the training, see there too; by default the family's.
 
         Raises:
             DataError: Events that cannot be used.
-            SurrogateError: A family or an option that does not exist.
+            SurrogateError: A family or an option that does not exist, or too few events for it.
+            TrainingError: The loss became NaN or infinite; see ``rescue``.
         """
         space = FeatureSpace.from_sample(features, x)
         conditions = FeatureSpace.from_sample(inputs, context) if inputs else None
@@ -154,14 +161,26 @@ class Surrogate:
         model = build(method, len(space), len(inputs), options or {}, seed)
         u = space.forward(x).float()
         c = conditions.forward(context).float() if conditions else context.new_zeros(len(x), 0)
+        _check_enough(method, model, u)
         model.prepare(u, c.float())
-        with trained_on(model, choose(device)):
-            curve = train(
-                model, lambda batch: model.loss(*batch), Table(u, c.float()), weight=weight,
-                seed=seed, checkpoint=checkpoint, progress=progress,
-                **{**family(method).training, **training},
-            )  # fmt: skip
-        return cls(model, method, space, conditions, domain, curve, dict(manifest or {}))
+
+        def made(curve: TrainingCurve) -> Surrogate:
+            return cls(model, method, space, conditions, domain, curve, dict(manifest or {}))
+
+        try:
+            with trained_on(model, choose(device)):
+                curve = train(
+                    model, lambda batch: model.loss(*batch), Table(u, c.float()), weight=weight,
+                    seed=seed, checkpoint=checkpoint, progress=progress,
+                    **{**family(method).training, **training},
+                )  # fmt: skip
+        except TrainingError as error:
+            words = f"{error}; {_most_extreme(space, u)}"
+            if rescue is not None:
+                made(TrainingCurve((), (), (), 0, 0.0, f"failed: {error}")).save(rescue)
+                words += f"; the last good state is in {rescue}"
+            raise TrainingError(words) from error
+        return made(curve)
 
     @property
     def quality(self) -> Quality:
@@ -286,3 +305,23 @@ class Surrogate:
             x = self.features.inverse(u)
             value = found.value + self.features.log_jacobian(x)
             yield x, LogDensity(value, found.error, self.quality)
+
+
+def _check_enough(method: str, model: ConditionalDensity, u: Tensor) -> None:
+    """Refuse to train many weights on few numbers."""
+    weights = sum(p.numel() for p in model.parameters())
+    least = max(_FEWEST, weights // (_WEIGHTS_A_NUMBER * u.shape[-1]))
+    if len(u) < least:
+        raise SurrogateError(
+            f"{len(u)} events to train the family {method!r}, which has {weights} weights; "
+            f"expected at least {least}: simulate more (surrogate.events), or choose smaller options"
+        )
+
+
+def _most_extreme(space: FeatureSpace, u: Tensor) -> str:
+    row, column = divmod(int(u.abs().argmax()), u.shape[-1])
+    value = space.inverse(u[row : row + 1])[0, column].item()
+    return (
+        f"the most extreme value of the training sample is {space.names[column]} = {value:g}, "
+        f"{u[row, column].abs().item():.0f} times the spread of its column"
+    )
