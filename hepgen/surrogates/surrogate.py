@@ -314,7 +314,7 @@ def _check_enough(method: str, model: ConditionalDensity, u: Tensor) -> None:
     if len(u) < least:
         raise SurrogateError(
             f"{len(u)} events to train the family {method!r}, which has {weights} weights; "
-            f"expected at least {least}: simulate more (surrogate.events), or choose smaller options"
+            f"expected at least {least}: simulate more (surrogate.events), or take smaller options"
         )
 
 
