@@ -32,6 +32,7 @@ class Flow(ConditionalDensity):
         bins: Of a spline.
 
     >>> flow = Flow(2, 1, layers=2, hidden=(8,))
+    >>> import torch
     >>> u, density = flow.generate_with_log_prob(torch.zeros(3, 2), torch.zeros(3, 1))
     >>> torch.allclose(density.value, flow.log_prob(u, torch.zeros(3, 1)).value, atol=1e-5)
     True
