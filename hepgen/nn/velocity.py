@@ -36,9 +36,9 @@ class Velocity(nn.Module):
         self.embedding = nn.Sequential(nn.Linear(1 + 2 * frequencies + context, width), nn.SiLU())
         self.inputs = nn.Linear(features, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
-        self.output = nn.Sequential(nn.SiLU(), nn.Linear(width, features))
-        nn.init.zeros_(self.output[1].weight)
-        nn.init.zeros_(self.output[1].bias)
+        self.output = nn.Linear(width, features)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, t: Tensor, x: Tensor, context: Tensor) -> Tensor:
         """v, shape ``(B, d)``, at t of shape ``(B, 1)``, x ``(B, d)`` and c ``(B, C)``."""
@@ -47,7 +47,7 @@ class Velocity(nn.Module):
         hidden = self.inputs(x)
         for block in self.blocks:
             hidden = block(hidden, embedding)
-        velocity: Tensor = self.output(hidden)
+        velocity: Tensor = self.output(nn.functional.silu(hidden))
         return velocity
 
 

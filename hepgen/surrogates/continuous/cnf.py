@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from hepgen.nn.velocity import Velocity
+from hepgen.surrogates.conditional import log_normal
 from hepgen.surrogates.continuous import divergence
-from hepgen.surrogates.continuous.flow import ContinuousFlow, log_normal
+from hepgen.surrogates.continuous.flow import ContinuousFlow
 
 
 class CNF(ContinuousFlow):

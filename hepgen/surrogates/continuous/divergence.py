@@ -54,5 +54,5 @@ def _along(f: Map, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         result: tuple[Tensor, Tensor] = jvp(f, (x,), (direction,))
         return result
 
-    value, derivatives = vmap(derivative, out_dims=(None, 0))(directions)
+    value, derivatives = vmap(derivative, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     return value, derivatives

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import SurrogateError, nearest
-from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
 from hepgen.surrogates.continuous import divergence
 from hepgen.surrogates.continuous.ode import Field, adaptive, fixed, method
 
@@ -153,8 +153,3 @@ class ContinuousFlow(ConditionalDensity):
         probes = f"Hutchinson's trace, {self.probes} probes"
         trace = "exact trace" if self.trace == "exact" else probes
         return Quality("estimate", f"ODE by {solver}, {trace}")
-
-
-def log_normal(z: Tensor) -> Tensor:
-    """log N(z; 0, 1), shape ``(B,)``, of z of shape ``(B, d)``."""
-    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))

@@ -85,4 +85,5 @@ class FlowMatching(ContinuousFlow):
         t = (strata + torch.rand_like(u[:, :1])) / len(u)
         if self.time == "uniform":
             return t
-        return torch.sigmoid(torch.special.ndtri(t.clamp(1e-6, 1 - 1e-6)))
+        normal: Tensor = torch.special.ndtri(t.clamp(1e-6, 1 - 1e-6))
+        return normal.sigmoid()
