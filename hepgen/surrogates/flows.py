@@ -106,6 +106,11 @@ class Flow(ConditionalDensity):
         u: Tensor = self._transform(context).inv(noise)
         return u
 
+    def normalise(self, u: Tensor, context: Tensor) -> Tensor:
+        """z = f⁻¹(u; c), shape ``(B, d)``: the noise that makes u."""
+        z: Tensor = self._transform(context)(u)
+        return z
+
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
         """log p(u | c), shape ``(B,)``."""
         return LogDensity.exact(self._log_prob(u, context), self.quality.words)

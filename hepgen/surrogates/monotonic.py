@@ -7,7 +7,6 @@ is found by Newton's method, with bisection where a step would leave the bracket
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import zuko
@@ -38,9 +37,10 @@ class Monotonic(nn.Module):
             return torch.exp(log_slope / (1 + (log_slope / 7).abs()))  # between e⁻⁷ and e⁷
 
         weights = tuple(self.parameters()) if self.training else ()
-        return zuko.transforms.ComposedTransform(
+        transform: Transform = zuko.transforms.ComposedTransform(
             _Integral(slope, phi=(signal, *weights)), zuko.transforms.AdditiveTransform(constant)
         )
+        return transform
 
 
 class _Integral(zuko.transforms.UnconstrainedMonotonicTransform):  # type: ignore[misc]
@@ -55,5 +55,5 @@ class _Integral(zuko.transforms.UnconstrainedMonotonicTransform):  # type: ignor
                 inside = (newton > low) & (newton < high)
                 x = torch.where(inside, newton, 0.5 * (low + high))
         # A last step of Newton's, with the gradient of the inverse function.
-        found: Any = x - (self.f(x) - y) / self.g(x)
+        found: Tensor = x - (self.f(x) - y) / self.g(x)
         return torch.where(x.abs() < 0.999 * _BOUND, found, x)
