@@ -10,9 +10,10 @@ pass for the density and d for a sample. What maps one variable, given those bef
   al., arXiv:1906.04032);
 - the integral of a positive network, see :mod:`hepgen.surrogates.monotonic`.
 
-The first layer an event meets is z = s asinh(u/s): the identity near 0, and logarithmic in a
-tail. A Gaussian in z then has tails exp(−(s ln |u|)²/2), and an outlier a finite, moderate
-gradient; it also stays in the range where the layers that follow can act.
+The first layer an event meets is z = r s asinh(u/s): linear near 0, and logarithmic in a tail. A
+Gaussian in z then has tails exp(−(r s ln |u|)²/2), and an outlier a finite, moderate gradient.
+Before splines r is such that the training sample fills their box, and all bins are of use; else
+it is 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import zuko
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Qualit
 from hepgen.surrogates.monotonic import Monotonic
 
 KINDS = ("coupling", "spline-coupling", "autoregressive", "spline-autoregressive", "umnn")
-_SOFTCLIP, _SIGNAL = 11.0, 16
+_BOX, _SIGNAL = 5.0, 16
 
 
 class Flow(ConditionalDensity):
@@ -68,12 +70,11 @@ class Flow(ConditionalDensity):
             raise SurrogateError(f"no flow {kind!r}; {nearest(kind, KINDS)}")
         if not tail > 0:
             raise SurrogateError(f"tail = {tail:g}: expected a positive number")
+        self.kind = kind
         self._options = {"layers": layers, "hidden": list(hidden), "bins": bins, "tail": tail}
-        transforms: list[Any] = [zuko.lazy.UnconditionalTransform(_Tails, tail)]
-        for layer, order in enumerate(_orders(features, layers)):
-            if kind == "umnn" and layer:
-                clip = zuko.transforms.SoftclipTransform
-                transforms.append(zuko.lazy.UnconditionalTransform(clip, bound=_SOFTCLIP))
+        self.tails = Tails(features, tail)
+        transforms: list[Any] = [self.tails]
+        for order in _orders(features, layers):
             transforms.append(
                 zuko.flows.MaskedAutoregressiveTransform(
                     features,
@@ -96,6 +97,11 @@ class Flow(ConditionalDensity):
     def quality(self) -> Quality:
         """Exact."""
         return Quality("exact", "change of variables")
+
+    def prepare(self, u: Tensor, context: Tensor) -> None:  # noqa: ARG002
+        """Fit the sample to the box of the splines."""
+        if self.kind.startswith("spline"):
+            self.tails.fill(u)
 
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """−log p(u | c) in nats, shape ``(B,)``."""
@@ -130,24 +136,44 @@ class Flow(ConditionalDensity):
         return value
 
 
-class _Tails(Transform):
-    """z = s asinh(u/s)."""
+class Tails(zuko.lazy.LazyTransform):  # type: ignore[misc]
+    """z = r s asinh(u/s), with r of each variable measured by :meth:`fill`."""
 
+    stretch: Tensor
+
+    def __init__(self, features: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("stretch", torch.ones(features))
+
+    def fill(self, u: Tensor) -> None:
+        """Choose r so that 99.8 % of the sample u, shape ``(N, d)``, fill nine tenths of a box."""
+        ends = torch.from_numpy(np.quantile(u.numpy(), [0.001, 0.999], axis=0)).to(u)
+        reach = self.scale * torch.asinh(ends / self.scale).abs().amax(0)
+        self.stretch.copy_(0.9 * _BOX / reach)
+
+    def forward(self, context: Tensor | None = None) -> Transform:  # noqa: ARG002
+        """The same for every context."""
+        return _Asinh(self.stretch, self.scale)
+
+
+class _Asinh(Transform):
     domain = codomain = constraints.real
     bijective, sign = True, +1
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, stretch: Tensor, scale: float) -> None:
         super().__init__()
-        self.scale = scale
+        self.factor, self.scale = stretch * scale, scale
 
     def _call(self, u: Tensor) -> Tensor:
-        return self.scale * torch.asinh(u / self.scale)
+        return self.factor * torch.asinh(u / self.scale)
 
     def _inverse(self, z: Tensor) -> Tensor:
-        return self.scale * torch.sinh(z / self.scale)
+        return self.scale * torch.sinh(z / self.factor)
 
     def log_abs_det_jacobian(self, u: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002
-        return -0.5 * torch.log1p((u / self.scale).square())
+        slope = (self.factor / self.scale).log()
+        return slope - 0.5 * torch.log1p((u / self.scale).square())
 
 
 def _orders(features: int, layers: int) -> list[Tensor]:

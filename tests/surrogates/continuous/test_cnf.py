@@ -65,7 +65,7 @@ def test_a_linear_field_loses_its_trace() -> None:
 
 def test_the_exact_trace_is_the_limit_of_discrete_layers() -> None:
     """Of n layers u ← u + v/n the log-determinant is ∫tr + O(1/n)."""
-    model, noise = neural(tolerance=1e-9), points()[:5]
+    model, noise = neural(tolerance=1e-6, steps=32), points()[:5]
     _, density = model.generate_with_log_prob(noise, NOTHING[:5])
     continuous = model.log_prob(model.generate(noise, NOTHING[:5]), NOTHING[:5]).value
 
@@ -83,31 +83,32 @@ def test_the_exact_trace_is_the_limit_of_discrete_layers() -> None:
         return total
 
     errors = [
-        (log_normal(noise) - discrete(n) - density.value).abs().max().item() for n in (40, 80)
+        (log_normal(noise) - discrete(n) - density.value).abs().max().item() for n in (20, 40)
     ]
-    assert errors[1] < 0.01
+    assert errors[1] < 0.03
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.4)
     torch.testing.assert_close(continuous, density.value, rtol=0, atol=1e-3)
 
 
 def test_hutchinson_states_its_error() -> None:
-    exact = neural().log_prob(points(), NOTHING).value
+    exact = neural(tolerance=1e-4).log_prob(points(), NOTHING).value
     errors = {}
-    for probes in (16, 256):
+    for probes in (24, 96):
+        model = neural(trace="hutchinson", probes=probes, tolerance=1e-4)
         torch.manual_seed(1)
-        density = neural(trace="hutchinson", probes=probes).log_prob(points(), NOTHING)
+        density = model.log_prob(points(), NOTHING)
         pulls = (density.value - exact) / density.error
         assert 0.5 < pulls.square().mean().sqrt() < 2
         errors[probes] = density.error.mean()
-    # Averaged, not summed: sixteen times the probes, a quarter of the error.
-    assert errors[16] / errors[256] == pytest.approx(4, rel=0.2)
+    # Averaged, not summed: four times the probes, half of the error.
+    assert errors[24] / errors[96] == pytest.approx(2, rel=0.2)
 
 
 def test_hutchinson_is_exact_for_a_diagonal_field() -> None:
     matrix, u = torch.diag(torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64)), points(3)
     model = Linear(matrix, trace="hutchinson", probes=2)
     density = model.log_prob(u, NOTHING)
-    torch.testing.assert_close(density.value, model.truth(u), rtol=0, atol=1e-6)
+    torch.testing.assert_close(density.value, model.truth(u), rtol=0, atol=1e-5)
     assert density.error.max() < 1e-5
 
 
@@ -119,9 +120,9 @@ def test_too_few_steps_show_in_the_error() -> None:
         u, density = model.generate_with_log_prob(noise, NOTHING)
         off = (density.value - model.log_prob(u, NOTHING).value).abs().mean()
         errors.append(density.error.mean().item())
-        assert off < 20 * errors[-1] + 1e-4
+        assert off < 2 * errors[-1]
         assert f"{steps} steps of rk4" in str(density.quality)
-    assert errors[0] > 10 * errors[1] > 100 * errors[2] > 0
+    assert errors[0] > errors[1] > 10 * errors[2] > 0
 
 
 def test_a_looser_tolerance_states_a_larger_error() -> None:

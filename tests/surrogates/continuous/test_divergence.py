@@ -25,7 +25,7 @@ def test_exact_is_the_trace_of_the_jacobian() -> None:
     value, trace = exact(curved, x)
     torch.testing.assert_close(value, curved(x))
     for i in range(5):
-        jacobian = torch.autograd.functional.jacobian(lambda x: curved(x[None])[0], x[i])
+        jacobian = torch.autograd.functional.jacobian(lambda x: curved(x[None])[0], x[i])  # type: ignore[no-untyped-call]
         assert trace[i].item() == pytest.approx(jacobian.trace().item())
 
 

@@ -26,7 +26,7 @@ def closed_form(t: Tensor, x: Tensor, scale: Tensor | float) -> Tensor:
 class Exact(FlowMatching):
     """With the velocity of N(0, s²)."""
 
-    def __init__(self, scale: float, steps: int = 64) -> None:
+    def __init__(self, scale: float, steps: int = 32) -> None:
         super().__init__(1, 0, width=4, blocks=1, solver="rk4", steps=steps)
         self.scale = scale
 
@@ -65,19 +65,19 @@ def test_it_starts_as_a_standard_normal() -> None:
 
 @pytest.mark.parametrize("time", ["uniform", "logit-normal"])
 def test_the_closed_form_is_learned(time: str) -> None:
-    """For events N(0, diag(0.5², 2²)), to 0.12 of the spread of u − z, which is at least 1."""
+    """For events N(0, diag(0.5², 2²)), to 0.15 of the spread of u − z, which is at least 1."""
     torch.manual_seed(0)
     scale = torch.tensor([0.5, 2.0])
-    u, model = scale * torch.randn(60_000, 2), FlowMatching(2, 0, width=32, blocks=1, time=time)
+    u, model = scale * torch.randn(40_000, 2), FlowMatching(2, 0, width=32, blocks=1, time=time)
     train(
         model, lambda batch: model.loss(*batch), Table(u, torch.zeros(len(u), 0)),
-        batch_size=500, epochs=6, max_learning_rate=1e-2,
+        batch_size=500, epochs=5, max_learning_rate=1e-2,
     )  # fmt: skip
     t = torch.linspace(0.05, 0.95, 19).repeat_interleave(500)[:, None]
     x = (1 - t) * torch.randn(len(t), 2) + t * scale * torch.randn(len(t), 2)
     with torch.no_grad():
         wrong = model.velocity(t, x, torch.zeros(len(t), 0)) - closed_form(t, x, scale)
-    assert wrong.square().mean().sqrt() < 0.12
+    assert wrong.square().mean().sqrt() < 0.15
 
 
 def test_the_times_of_a_batch() -> None:

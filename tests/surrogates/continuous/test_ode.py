@@ -69,4 +69,4 @@ def test_an_equation_that_is_too_stiff_is_named() -> None:
 
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(SurrogateError, match="did you mean 'heun'"):
-        fixed(decay, start(1.0), 0, 1, 2, "hoin")
+        fixed(decay, start(1.0), 0, 1, 2, "huen")
