@@ -72,6 +72,8 @@ class _SampledBlock:
         surrogate = _surrogate(self.folder, self.extrapolate)
         context = torch.from_numpy(as_matrix(item.given, self.columns))
         # A block is sampled whole, since rounding depends on how many rows are multiplied.
+        if not self.extrapolate:
+            surrogate.domain.check(context)
         rows = torch.arange(BLOCK).clamp(max=len(context) - 1)
         seed = stream(self.seed, "surrogate", item.number)
         with one_thread():

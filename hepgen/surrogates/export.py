@@ -253,7 +253,15 @@ def _to_onnx(
             "sampler alone (--sampler-only) where only the density fails"
         ) from error
     assert program is not None
-    return program.model_proto
+    proto = program.model_proto
+    fixed = [v.name for v in proto.graph.input if not v.type.tensor_type.shape.dim[0].dim_param]
+    if fixed or len(proto.graph.input) != len(inputs):
+        raise SurrogateError(
+            f"{surrogate.method} cannot be exported: in its graph the number of events became a "
+            f"constant ({', '.join(fixed) or 'an input is not used'}); its code must take it from "
+            "tensor.shape[0], never from len(tensor)"
+        )
+    return proto
 
 
 def _checked(
