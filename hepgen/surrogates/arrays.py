@@ -125,7 +125,8 @@ class EventSurrogate:
             self._refuse_unknown(theta)
             theta = {name: _each(name, value, n) for name, value in theta.items()}
         elif not _named(theta):
-            theta = np.broadcast_to(_numbers("θ", theta), (n, len(self.context)))
+            theta = _numbers("θ", theta)
+            theta = np.tile(theta, (n, 1)) if theta.ndim == 1 else theta
         values = matrix(theta, self.context, prefix=THETA)
         return torch.from_numpy(_each("θ", values, n))
 
