@@ -202,9 +202,7 @@ def _blocks(call: _SampledBlock, contexts: Contexts, jobs: int) -> Iterator[Even
         yield from in_order(engine, call, items, 2 * jobs if jobs > 1 else 1)
 
 
-def _provenance(
-    call: _SampledBlock, contexts: Contexts, surrogate: Surrogate
-) -> dict[str, Any]:
+def _provenance(call: _SampledBlock, contexts: Contexts, surrogate: Surrogate) -> dict[str, Any]:
     return {
         "versions": versions(),
         "surrogate": {

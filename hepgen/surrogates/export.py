@@ -88,8 +88,9 @@ def export(
         folder: Where to; made if need be.
         density: Also the density, where the family has one that draws no random numbers.
         context: Held-out contexts to check on, shape ``(N, C)``; by default even in the range.
-        tolerance: The largest deviation of onnxruntime from torch: of x in units of the larger
-            of \\|x\\| and its interquartile range, of log p of the larger of \\|log p\\| and one nat.
+        tolerance: The largest deviation of onnxruntime from torch: of x in units of its absolute
+            value or its interquartile range, of log p in units of its absolute value or one nat,
+            whichever is larger.
         overwrite: Replace an export that is there.
         seed: Of the points of the check.
 

@@ -48,9 +48,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sample(model: Path, output: Path, **options: Any) -> dict[str, Any]:
-    given = {"theta": ["m_z=91.5,tune=0.5"]} if "theta_from" not in options else {}
-    given |= {"jobs": 1, "seed": 7, "monitor": Silent()} | options
-    return sample_to_root(model, output, **given)
+    theta = [] if "theta_from" in options else ["m_z=91.5,tune=0.5"]
+    given: dict[str, Any] = {"theta": theta, "jobs": 1, "seed": 7, "monitor": Silent()}
+    return sample_to_root(model, output, **(given | options))
 
 
 def columns(path: Path) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def test_bad_requests_are_named_and_write_nothing(name: str, model: Path, tmp_pa
 
 def test_a_file_without_theta_or_with_too_few_rows(model: Path, tmp_path: Path) -> None:
     theta = simulated(tmp_path / "sim.root", 10)
-    with pytest.raises(InputError, match="-n 11: .* has 10 rows"):
+    with pytest.raises(InputError, match=r"-n 11: .* has 10 rows"):
         sample(model, tmp_path / "a.root", theta_from=str(theta), events="11")
     with RootWriter(tmp_path / "other.root") as writer:
         writer.write(Events.from_columns({"theta_m_zz": np.ones(3)}))
@@ -293,7 +293,7 @@ def test_a_model_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="kind 'nle'; expected 'surrogate'"):
         sample(tmp_path / "m", tmp_path / "a.root", events="5")
     write_model(tmp_path / "n", "oracle", {}, torch.nn.Linear(1, 1))
-    with pytest.raises(FileError, match="kind 'oracle'.*knows nle, npe, surrogate"):
+    with pytest.raises(FileError, match=r"kind 'oracle'.*knows nle, npe, surrogate"):
         load(tmp_path / "n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Callable
@@ -49,10 +50,10 @@ def trained(method: str, conditional: bool = True) -> Surrogate:
         [20 + (c[:, 0] + 0.3 * z[:, 0]).exp(), 3 * z[:, 1].tanh(), z[:, 2] * c[:, 1],
          1 - z[:, 3].exp()], -1,
     )  # fmt: skip
-    columns = slice(None) if method == "coupling" else slice(2)
+    d = 4 if method == "coupling" else 2
     sizes = {"layers": 2} if method == "coupling" else {"layers": 1, "bins": 4}
     return Surrogate.fit(
-        x[:, columns], c if conditional else c[:, :0], features=EVENT[columns],
+        x[:, :d], c if conditional else c[:, :0], features=EVENT[:d],
         inputs=GIVEN if conditional else (), method=method, options={"hidden": [8], **sizes},
         epochs=2, batch_size=100, device="cpu", manifest={"process": "toy", "seed": 3},
     )  # fmt: skip
@@ -260,7 +261,7 @@ def test_an_export_is_not_replaced_unasked(tmp_path: Path) -> None:
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SurrogateError, match=r"onnx, onnxscript, onnxruntime.*hepgen\[onnx\]"):
         export(toys.toy(), tmp_path)
 

@@ -65,7 +65,7 @@ def test_a_target_too_far_is_refused() -> None:
 
 
 def test_events_from_elsewhere_are_noticed() -> None:
-    with pytest.raises(SurrogateError, match="ratios have mean .* expected 1"):
+    with pytest.raises(SurrogateError, match=r"ratios have mean .* expected 1"):
         reweight(toy(), sample(1.0), {"shift": 0.0}, {"shift": 1.0})
 
 

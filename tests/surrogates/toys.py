@@ -117,6 +117,6 @@ def toy(method: str = "gaussian", **options: Any) -> Surrogate:
     space = FeatureSpace(MASS, (0.0,), (1.0,))
     return Surrogate(
         model.eval(), method, space, FeatureSpace(SHIFT, (0.0,), (1.0,)),
-        Domain(("shift",), (-2.0,), (2.0,)), TrainingCurve((1.0,), (1.0,), (1.0,), 0, 1.0, "epochs"),
-        {"process": "toy"},
+        Domain(("shift",), (-2.0,), (2.0,)),
+        TrainingCurve((1.0,), (1.0,), (1.0,), 0, 1.0, "epochs"), {"process": "toy"},
     )  # fmt: skip
