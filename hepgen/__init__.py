@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
     from hepgen.pipeline.data import DataRequest, read_observed
     from hepgen.pipeline.infer import Inference, infer, write_results
+    from hepgen.pipeline.load import load
     from hepgen.pipeline.session import Session
     from hepgen.pipeline.train import trained
     from hepgen.pipeline.validate import validate
@@ -54,6 +55,7 @@ _HOMES = {
     "Trace": "simulators.chain",
     "Uniform": "parameters",
     "infer": "pipeline.infer",
+    "load": "pipeline.load",
     "process": "simulators.processes.registry",
     "read_observed": "pipeline.data",
     "trained": "pipeline.train",
@@ -84,6 +86,7 @@ __all__ = [
     "Trace",
     "Uniform",
     "infer",
+    "load",
     "process",
     "read_observed",
     "trained",

@@ -60,6 +60,9 @@ app = typer.Typer(
 WorkflowArgument = Annotated[
     Path, typer.Argument(metavar="WORKFLOW", help="a workflow file (TOML)")
 ]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="the folder of a trained surrogate")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="override an entry of the workflow"),
@@ -244,6 +247,67 @@ def train(
 
 
 @app.command()
+def sample(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the ROOT file to write")],
+    events: Annotated[
+        str | None, typer.Option("-n", "--events", help="events to sample, e.g. 1e6")
+    ] = None,
+    theta: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE (may be repeated, or with commas)")
+    ] = None,
+    theta_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.root[:TREE]", help="one event at the theta of each row"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the sample")] = 0,
+    extrapolate: Annotated[
+        bool,
+        typer.Option("--extrapolate", help="allow theta outside the training range, and mark it"),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
+    jobs: Jobs = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sample events of a trained surrogate into a ROOT file."""
+    from hepgen.pipeline.progress import monitor
+    from hepgen.pipeline.sample import sample_to_root
+
+    facts = sample_to_root(
+        model, output, events=events, theta=theta or [], theta_from=theta_from, seed=seed,
+        extrapolate=extrapolate, overwrite=force, jobs=_workers(jobs), monitor=monitor(quiet),
+    )  # fmt: skip
+    outside = facts["extrapolatedEventCount"]
+    words = f"{output}: {facts['events']} events written"
+    _print(facts, words + (f", {outside} of them extrapolated" if extrapolate else ""), as_json)
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the folder to write to")],
+    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    sampler_only: Annotated[
+        bool, typer.Option("--sampler-only", help="leave the density out")
+    ] = False,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="do not answer NaN outside the training range")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace the export")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a trained surrogate for programs without hepgen, and check what they will get."""
+    from hepgen.pipeline.export import export_model
+
+    manifest, words = export_model(
+        model, output, format=format, sampler_only=sampler_only, extrapolate=extrapolate,
+        overwrite=force,
+    )  # fmt: skip
+    _print(manifest, words, as_json)
+
+
+@app.command()
 def validate(
     workflow: WorkflowArgument,
     jobs: Jobs = 0,
@@ -294,15 +358,20 @@ def _session(
     device: str = "auto",
     allow_code: bool = False,
 ) -> Session:
-    from hepgen.compute import cores
     from hepgen.pipeline.progress import monitor
     from hepgen.pipeline.session import Session
 
+    return Session.open(
+        workflow, overrides or [], _workers(jobs), monitor(quiet), device, allow_code
+    )
+
+
+def _workers(jobs: int) -> int:
+    from hepgen.compute import cores
+
     if jobs < 0:
         raise InputError(f"--jobs {jobs}: expected 0 (one for each core) or more")
-    return Session.open(
-        workflow, overrides or [], jobs or cores(), monitor(quiet), device, allow_code
-    )
+    return jobs or cores()
 
 
 def _request(files: list[str]) -> Any:

@@ -26,7 +26,7 @@ def hepgen(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comple
 def test_help_names_every_command() -> None:
     done = hepgen("--help")
     assert done.returncode == 0
-    for command in ("run", "simulate", "train", "infer", "validate", "show"):
+    for command in ("run", "simulate", "train", "infer", "validate", "show", "sample", "export"):
         assert f"\n  {command}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
@@ -65,6 +65,11 @@ def test_version() -> None:
         (["infer", ZMUMU, "--set", "simulaton.seed=1"], "did you mean 'simulation'"),
         (["train", ZMUMU, "--method", "magic"], "expected one of nle, npe"),
         (["show", "nothing.root"], "no file"),
+        (["sample"], "Missing argument"),
+        (["sample", "model"], "Missing option"),
+        (["sample", "model", "-n", "5", "-o", "x.root"], "no file model/model.json"),
+        (["export", "model", "-o", "out"], "no file model/model.json"),
+        (["export", "model", "--format", "tflite", "-o", "out"], "known: onnx"),
     ],
 )
 def test_bad_usage_is_one_sentence_and_exit_code_2(

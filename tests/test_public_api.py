@@ -16,7 +16,7 @@ FROZEN = {
     "Calibration", "Campaign", "Chain", "Check", "DataRequest", "Events", "Feature",
     "FeatureSpace", "HepgenError", "Inference", "InferenceResult", "LikelihoodPosterior", "NLE",
     "NPE", "Normal", "Parameter", "ParameterSet", "Session", "Stage", "Trace", "Uniform", "infer",
-    "process", "read_observed", "trained", "validate", "write_results",
+    "load", "process", "read_observed", "trained", "validate", "write_results",
 }  # fmt: skip
 HEAVY = ("torch", "sbi", "pyro", "matplotlib", "uproot", "awkward", "numpy", "pydantic", "scipy")
 

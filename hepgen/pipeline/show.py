@@ -9,13 +9,17 @@ from typing import Any
 
 from hepgen.config import load, to_toml
 from hepgen.errors import FileError
+from hepgen.features import Feature
 from hepgen.io.hdf5 import ImageReader
 from hepgen.io.root import FileDescription, describe
 from hepgen.io.sources import resolve
 from hepgen.pipeline.data import find
+from hepgen.pipeline.load import load_surrogate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import IMAGE_SUFFIXES
 from hepgen.results import Check, InferenceResult, ParameterEstimate, rounded
+from hepgen.surrogates.families import family
+from hepgen.surrogates.surrogate import KIND as SURROGATE
 
 
 def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
@@ -47,7 +51,39 @@ def _model(path: Path) -> tuple[Any, str]:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise FileError(f"{path} cannot be read as JSON: {error}") from error
+    if isinstance(content, dict) and content.get("kind") == SURROGATE:
+        return content, surrogate_words(path.parent)
     return content, json.dumps(content, indent=1)
+
+
+def surrogate_words(folder: Path) -> str:
+    """A surrogate as a person reads it in a terminal.
+
+    Raises:
+        FileError: Its files are missing, truncated, edited, or from a newer version.
+    """
+    surrogate = load_surrogate(folder)
+    domain, curve = surrogate.domain, surrogate.curve
+    weights = sum(p.numel() for p in surrogate.model.parameters())
+    lines = [
+        f"{folder}: {family(surrogate.method).title} ({surrogate.method})",
+        f"  log-density: {surrogate.quality}",
+        f"  {weights} weights, trained in {len(curve.train)} epochs and {curve.seconds:.0f} s, "
+        f"validation loss {curve.validation[curve.best_epoch]:.4f}",
+        "  events:",
+    ]
+    width = max(map(len, (*surrogate.features.names, *domain.names)))
+    for feature in surrogate.features.features:
+        lines.append(f"    {feature.name:<{width}}  {_within(feature.low, feature.high, feature)}")
+    lines += ["  trained for:"] if domain.names else []
+    inputs = surrogate.inputs.features if surrogate.inputs else ()
+    for feature, low, high in zip(inputs, domain.low, domain.high, strict=True):
+        lines.append(f"    {feature.name:<{width}}  {_within(low, high, feature)}")
+    return "\n".join(lines + _simple(surrogate.manifest))
+
+
+def _within(low: float, high: float, feature: Feature) -> str:
+    return f"({low:g}, {high:g}) {feature.unit}".rstrip()
 
 
 def _images(file: ImageReader) -> tuple[Any, str]:

@@ -114,6 +114,20 @@ class ConditionalDensity(nn.Module, ABC):
     def prepare(self, u: Tensor, context: Tensor) -> None:
         """Before training: set what is measured on the training sample, not learned."""
 
+    def exportable(self) -> tuple[ConditionalDensity, str]:
+        """What computes the same with a fixed number of tensor operations, to be exported.
+
+        A family that solves to a tolerance gives a twin that takes fixed steps, and says how
+        many; the export measures how far the two are apart. By default it is itself.
+
+        Returns:
+            The twin, of which only ``generate`` and ``log_prob`` are used, and words on how it
+            differs, empty where it does not.
+
+        Raises:
+            SurrogateError: It cannot be exported; with what to use instead.
+        """
+        return self, ""
 
 def log_normal(z: Tensor) -> Tensor:
     """log N(z; 0, 1), shape ``(B,)``, of z of shape ``(B, d)``.

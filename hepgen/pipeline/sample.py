@@ -1,0 +1,233 @@
+"""Sample: events of a surrogate into a ROOT file, a block at a time.
+
+A block has 16,384 events and a seed of its own, so the file is the same for any number of
+workers, and a longer sample begins with the events of a shorter one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hepgen.compute import executor, in_order, one_thread
+from hepgen.errors import FileError, InputError, SimulationError
+from hepgen.events import THETA, Events
+from hepgen.files import refuse_inputs, refuse_special
+from hepgen.io.root import RootWriter
+from hepgen.pipeline.contexts import Contexts, FileContexts, as_matrix, point
+from hepgen.pipeline.load import load_surrogate
+from hepgen.pipeline.monitor import Monitor
+from hepgen.pipeline.requests import count
+from hepgen.pipeline.simulate import IMAGE_SUFFIXES
+from hepgen.simulators.chain import stream
+from hepgen.store import versions
+from hepgen.surrogates.surrogate import Surrogate
+
+BLOCK = 16_384
+"""Events of a block. The events depend on it: it is not for tuning."""
+EXTRAPOLATED = "extrapolated"
+_WORTH_WORKERS = 10.0
+"""Seconds of work for which it pays to start processes."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """The work of one block.
+
+    Arguments:
+        number: Of the block.
+        given: The columns that go with its events.
+    """
+
+    number: int
+    given: Events
+
+
+@dataclass(frozen=True)
+class _SampledBlock:
+    """The call that a worker makes; the model is read once in each.
+
+    Arguments:
+        folder: Of the model.
+        columns: The columns that are the context.
+        seed: Of the whole sample.
+        extrapolate: Whether contexts outside the range are let through.
+    """
+
+    folder: Path
+    columns: Sequence[str]
+    seed: int
+    extrapolate: bool
+
+    def __call__(self, item: _Item) -> Events:
+        surrogate = _surrogate(self.folder, self.extrapolate)
+        context = torch.from_numpy(as_matrix(item.given, self.columns))
+        # A block is sampled whole, since rounding depends on how many rows are multiplied.
+        if not self.extrapolate:
+            surrogate.domain.check(context)
+        rows = torch.arange(BLOCK).clamp(max=len(context) - 1)
+        seed = stream(self.seed, "surrogate", item.number)
+        with one_thread():
+            x = surrogate.sample(1, context[rows], seed)[0, : len(context)].numpy()
+        columns = dict(zip(surrogate.features.names, x.T, strict=True))
+        _refuse_non_finite(columns)
+        given = {_free(name, columns): item.given[name] for name in item.given.fields}
+        outside = surrogate.domain.outside(context).numpy() if self.extrapolate else None
+        marked = {EXTRAPOLATED: outside} if outside is not None else {}
+        return Events.from_columns(columns | given | marked)
+
+
+@cache
+def _surrogate(folder: Path, extrapolate: bool) -> Surrogate:
+    surrogate = load_surrogate(folder)
+    surrogate.extrapolate = extrapolate
+    return surrogate
+
+
+def sample_to_root(
+    folder: Path,
+    output: Path,
+    *,
+    events: str | None = None,
+    theta: Sequence[str] = (),
+    theta_from: str | None = None,
+    seed: int = 0,
+    extrapolate: bool = False,
+    overwrite: bool = False,
+    jobs: int = 1,
+    monitor: Monitor,
+) -> dict[str, Any]:
+    """Write events of the surrogate in ``folder`` to ``output``.
+
+    The tree ``Events`` has the surrogate's columns, θ as ``theta_*`` (or as the columns of
+    ``theta_from`` are called), ``genWeight``, and with ``extrapolate`` the truth value
+    ``extrapolated``; ``Runs`` has what normalises them, and where they come from.
+
+    Arguments:
+        folder: Of the model.
+        output: A ROOT file.
+        events: How many, e.g. ``1e6``; with ``theta_from`` all of its rows by default.
+        theta: ``name=value`` entries.
+        theta_from: A file with a θ for each event, e.g. ``sim.root:Events``, instead.
+        seed: Of the sample.
+        extrapolate: Let contexts outside the range of the training through, and mark them.
+        overwrite: Replace a file that is there.
+        jobs: Worker processes.
+        monitor: Shows progress.
+
+    Returns:
+        The row of the tree ``Runs``.
+
+    Raises:
+        FileError: The model cannot be used, or the output not be written.
+        InputError: θ is missing, or given twice.
+        SurrogateError: θ is outside the range of the training.
+    """
+    if output.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(f"{output}: events go to a ROOT file; give a name that ends in .root")
+    if output.exists() and not overwrite:
+        raise FileError(f"{output} exists; choose another output, or give --force to replace it")
+    refuse_special(output)
+    folder = folder.expanduser()
+    surrogate = load_surrogate(folder)
+    contexts = _contexts(surrogate, events, theta, theta_from)
+    if isinstance(contexts, FileContexts):
+        refuse_inputs(output, contexts.inputs)
+    call = _SampledBlock(folder.resolve(), contexts.columns(), seed, extrapolate)
+    return _write(call, contexts, surrogate, output, jobs, monitor, overwrite)
+
+
+def _contexts(
+    surrogate: Surrogate, events: str | None, theta: Sequence[str], theta_from: str | None
+) -> Contexts:
+    number = None if events is None else count(events)
+    if theta_from is not None:
+        if theta:
+            raise InputError("--theta and --theta-from contradict each other; expected one of them")
+        return FileContexts(surrogate.domain.names, theta_from, number)
+    if number is None:
+        raise InputError("how many events? Give -n, e.g. -n 1e6, or --theta-from FILE.root")
+    return point(surrogate.domain.names, theta, number)
+
+
+def _write(
+    call: _SampledBlock,
+    contexts: Contexts,
+    surrogate: Surrogate,
+    output: Path,
+    jobs: int,
+    monitor: Monitor,
+    overwrite: bool,
+) -> dict[str, Any]:
+    written, outside, total = 0, 0, 0.0
+    with (
+        RootWriter(output, overwrite=overwrite) as writer,
+        monitor.task("sample", contexts.events, "events") as update,
+    ):
+        for block in _blocks(call, contexts, jobs):
+            writer.write(block)
+            written += len(block)
+            total += float(block.weight.sum())
+            outside += int(np.sum(block[EXTRAPOLATED])) if EXTRAPOLATED in block else 0
+            update(written)
+        runs = {
+            "genEventCount": written, "genEventSumw": total, "selectedEventCount": written,
+            "extrapolatedEventCount": outside, "seed": call.seed,
+        }  # fmt: skip
+        writer.metadata(runs | {"provenance": _provenance(call, contexts, surrogate)})
+    return runs | {"events": written, "output": str(output)}
+
+
+def _blocks(call: _SampledBlock, contexts: Contexts, jobs: int) -> Iterator[Events]:
+    """The sampled blocks in order; the first, made here, shows whether workers pay."""
+    items = (_Item(number, given) for number, given in enumerate(contexts.blocks(BLOCK)))
+    first = next(items, None)
+    if first is None:
+        return
+    start = time.monotonic()
+    block = call(first)
+    seconds = (time.monotonic() - start) * (math.ceil(contexts.events / BLOCK) - 1)
+    jobs = jobs if seconds > _WORTH_WORKERS else 1
+    yield block
+    with executor(jobs) as engine:
+        yield from in_order(engine, call, items, 2 * jobs if jobs > 1 else 1)
+
+
+def _provenance(call: _SampledBlock, contexts: Contexts, surrogate: Surrogate) -> dict[str, Any]:
+    return {
+        "versions": versions(),
+        "surrogate": {
+            "model": call.folder.name, "method": surrogate.method,
+            "density": str(surrogate.quality), "manifest": surrogate.manifest,
+        },
+        "contexts": contexts.identity(),
+        "seeds": {"sample": call.seed, "block_size": BLOCK},
+        "extrapolate": call.extrapolate,
+    }  # fmt: skip
+
+
+def _free(name: str, columns: dict[str, Any]) -> str:
+    """A name for a column of the context that no column of the events has."""
+    return f"{THETA}{name}" if name in columns else name
+
+
+def _refuse_non_finite(columns: dict[str, NDArray[np.float64]]) -> None:
+    for name, column in columns.items():
+        wrong = int(np.count_nonzero(~np.isfinite(column)))
+        if wrong:
+            raise SimulationError(
+                f"the surrogate gives {wrong} of {len(column)} values of {name!r} that are NaN or "
+                "infinite; it was trained badly, or extrapolates too far"
+            )
+
+
+__all__ = ["BLOCK", "EXTRAPOLATED", "sample_to_root"]

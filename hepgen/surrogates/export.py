@@ -1,0 +1,414 @@
+"""A surrogate as ONNX graphs, for programs that have neither hepgen nor torch.
+
+``sampler.onnx`` makes events in physical variables from noise and a context, ``density.onnx``
+gives log p of such events, and ``manifest.json`` says what goes in and comes out. Nothing is
+written before onnxruntime has reproduced both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import hepgen
+from hepgen.errors import FileError, SurrogateError
+from hepgen.files import write_atomically
+from hepgen.results import to_json
+from hepgen.surrogates.conditional import ConditionalDensity
+from hepgen.surrogates.families import family
+from hepgen.surrogates.graphs import DensityGraph, Graph, SamplerGraph
+from hepgen.surrogates.surrogate import Surrogate
+
+SCHEMA = 1
+TOLERANCE = 1e-4
+SAMPLER, DENSITY, MANIFEST = "sampler.onnx", "density.onnx", "manifest.json"
+_TALKATIVE = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")
+_BATCHES = (1, 7, 504)
+"""Sizes at which the graphs are checked; none is the one that they were made with."""
+
+
+@dataclass(frozen=True)
+class _Points:
+    """What the graphs are checked on.
+
+    Arguments:
+        noise: Shape ``(B, M)``, float32.
+        context: Shape ``(B, C)``, float64, in the range of the training.
+    """
+
+    noise: Tensor
+    context: Tensor
+
+    @classmethod
+    def of(cls, surrogate: Surrogate, context: Tensor | None, seed: int) -> _Points:
+        generator = torch.Generator().manual_seed(seed)
+        rows = sum(_BATCHES)
+        noise = torch.randn(rows, surrogate.model.noise, generator=generator)
+        if context is None:
+            return cls(noise, _in_range(surrogate, rows, generator))
+        surrogate.domain.check(context)
+        return cls(noise, context[torch.arange(rows) % len(context)].double())
+
+    def inputs(self, first: Tensor) -> tuple[Tensor, ...]:
+        """The arguments of a graph."""
+        return (first, self.context) if self.context.shape[-1] else (first,)
+
+
+def export(
+    surrogate: Surrogate,
+    folder: Path | str,
+    *,
+    density: bool = True,
+    context: Tensor | None = None,
+    tolerance: float = TOLERANCE,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write ``sampler.onnx``, ``density.onnx`` and ``manifest.json`` into ``folder``.
+
+    The batch is dynamic. Noise is an input, so the caller owns the seed; physical quantities
+    are float64, in the units of the manifest. A context outside the range of the training gives
+    NaN (unless ``surrogate.extrapolate``), an event outside its bounds log p = −∞.
+
+    Arguments:
+        surrogate: What to export.
+        folder: Where to; made if need be.
+        density: Also the density, where the family has one that draws no random numbers.
+        context: Held-out contexts to check on, shape ``(N, C)``; by default even in the range.
+        tolerance: The largest deviation of onnxruntime from torch: of x in units of its absolute
+            value or its interquartile range, of log p in units of its absolute value or one nat,
+            whichever is larger.
+        overwrite: Replace an export that is there.
+        seed: Of the points of the check.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        SurrogateError: The family cannot be exported, onnxruntime does not reproduce it, or a
+            package of the extra ``onnx`` is missing.
+        FileError: There is an export already.
+    """
+    _need_packages()
+    folder = Path(folder)
+    _refuse_existing(folder, overwrite)
+    twin, words = surrogate.model.exportable()
+    points = _Points.of(surrogate, context, seed)
+    with torch.no_grad():
+        graphs = {SAMPLER: _sampler(surrogate, twin, points, tolerance)}
+        why = _no_density(surrogate, twin, points) if density else "it was not asked for"
+        if not why:
+            graphs[DENSITY] = _density(surrogate, twin, points, tolerance)
+        apart = _apart(surrogate, twin, points, density=not why) if words else {}
+    manifest = _manifest(surrogate, graphs, words, apart, why, tolerance)
+    files = {name: _signed(graph.proto, manifest) for name, graph in graphs.items()}
+    for entry in (manifest["sampler"], manifest["density"]):
+        if entry["file"]:
+            entry["sha256"] = hashlib.sha256(files[entry["file"]]).hexdigest()
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    if DENSITY not in files:
+        (folder / DENSITY).unlink(missing_ok=True)
+    write_atomically(folder / MANIFEST, to_json(manifest).encode())
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """A graph that was checked.
+
+    Arguments:
+        proto: The ONNX model.
+        deviation: The largest of onnxruntime from torch.
+    """
+
+    proto: Any
+    deviation: float
+
+
+def _sampler(
+    surrogate: Surrogate, twin: ConditionalDensity, points: _Points, tolerance: float
+) -> _Exported:
+    graph, inputs = SamplerGraph(surrogate, twin), points.inputs(points.noise)
+    proto = _to_onnx(surrogate, graph, inputs, ("noise", "context"), "x")
+    expected = _events(surrogate, twin, points).numpy()
+    low, high = np.quantile(expected, [0.25, 0.75], axis=0)
+    scale = np.maximum(np.abs(expected), high - low)
+    return _checked(proto, inputs, expected, scale, tolerance, "sampler")
+
+
+def _density(
+    surrogate: Surrogate, twin: ConditionalDensity, points: _Points, tolerance: float
+) -> _Exported:
+    x = _around(surrogate, twin, points)
+    graph, inputs = DensityGraph(surrogate, twin), points.inputs(x)
+    proto = _to_onnx(surrogate, graph, inputs, ("x", "context"), "log_prob")
+    expected = _log_prob(surrogate, twin, x, points).numpy()
+    scale = np.maximum(np.abs(expected), 1.0)
+    return _checked(proto, inputs, expected, scale, tolerance, "density")
+
+
+def _events(surrogate: Surrogate, model: ConditionalDensity, points: _Points) -> Tensor:
+    return surrogate.features.inverse(model.generate(points.noise, _given(surrogate, points)))
+
+
+def _log_prob(
+    surrogate: Surrogate, model: ConditionalDensity, x: Tensor, points: _Points
+) -> Tensor:
+    u = surrogate.features.forward(x).float()
+    value = model.log_prob(u, _given(surrogate, points)).value
+    return value + surrogate.features.log_jacobian(x)
+
+
+def _given(surrogate: Surrogate, points: _Points) -> Tensor:
+    inputs = surrogate.inputs
+    return (inputs.forward(points.context) if inputs else points.context).float()
+
+
+def _around(surrogate: Surrogate, twin: ConditionalDensity, points: _Points) -> Tensor:
+    """Events of the surrogate, every second one moved by a standard deviation or so."""
+    u = twin.generate(points.noise, _given(surrogate, points)).double()
+    moved = torch.randn(u.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    u[::2] += moved[::2]
+    return surrogate.features.inverse(u)
+
+
+def _in_range(surrogate: Surrogate, rows: int, generator: torch.Generator) -> Tensor:
+    """Contexts even in the range of the training, and inside the bounds of each column."""
+    domain = surrogate.domain
+    features = surrogate.inputs.features if surrogate.inputs else ()
+    low = torch.tensor([max(a, f.low) for a, f in zip(domain.low, features, strict=True)])
+    high = torch.tensor([min(b, f.high) for b, f in zip(domain.high, features, strict=True)])
+    fraction = torch.rand(rows, len(features), generator=generator, dtype=torch.float64)
+    return low.double() + (0.01 + 0.98 * fraction) * (high.double() - low.double())
+
+
+def _no_density(surrogate: Surrogate, twin: ConditionalDensity, points: _Points) -> str:
+    """Why the density cannot be exported, in words; empty where it can."""
+    if surrogate.quality.kind == "none":
+        return f"{surrogate.method} has no density: {surrogate.quality.words or 'it only samples'}"
+    few = _Points(points.noise[:16], points.context[:16])
+    x = _events(surrogate, twin, few)
+    values = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            values.append(_log_prob(surrogate, twin, x, few))
+    if not torch.equal(*values):
+        return (
+            f"the density of {surrogate.method} is {surrogate.quality} and draws random numbers, "
+            "which a graph must not; use Surrogate.log_prob, or a flow, whose density is exact"
+        )
+    return ""
+
+
+def _apart(
+    surrogate: Surrogate, twin: ConditionalDensity, points: _Points, *, density: bool
+) -> dict[str, Any]:
+    """How far the twin is from the family's own computation."""
+    own, fixed = (_events(surrogate, m, points) for m in (surrogate.model, twin))
+    spread = torch.quantile(own, 0.75, dim=0) - torch.quantile(own, 0.25, dim=0)
+    difference = (own - fixed).abs() / spread
+    found = {"x_in_interquartile_ranges": _sizes(difference)}
+    if density:
+        values = [_log_prob(surrogate, m, own, points) for m in (surrogate.model, twin)]
+        found["log_prob_in_nats"] = _sizes((values[0] - values[1]).abs())
+    return found
+
+
+def _sizes(difference: Tensor) -> dict[str, float]:
+    return {"median": difference.median().item(), "largest": difference.max().item()}
+
+
+def _to_onnx(
+    surrogate: Surrogate, graph: Graph, inputs: tuple[Tensor, ...], names: tuple[str, str], out: str
+) -> Any:
+    # Two rows: a batch of one would be taken for a constant.
+    example = tuple(tensor[:2] for tensor in inputs)
+    batch = torch.export.Dim("batch")
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph.eval(), example, dynamo=True, input_names=names[: len(inputs)],
+                output_names=[out], dynamic_shapes=tuple({0: batch} for _ in inputs),
+                external_data=False, verbose=False,
+            )  # fmt: skip
+    except Exception as error:  # whatever torch's compiler stumbles over
+        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise SurrogateError(
+            f"the {type(graph).__name__.removesuffix('Graph').lower()} of {surrogate.method} "
+            f"cannot be exported ({first}); export a flow (--method coupling, flow), or the "
+            "sampler alone (--sampler-only) where only the density fails"
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    fixed = [v.name for v in proto.graph.input if not v.type.tensor_type.shape.dim[0].dim_param]
+    if fixed or len(proto.graph.input) != len(inputs):
+        raise SurrogateError(
+            f"{surrogate.method} cannot be exported: in its graph the number of events became a "
+            f"constant ({', '.join(fixed) or 'an input is not used'}); its code must take it from "
+            "tensor.shape[0], never from len(tensor)"
+        )
+    return proto
+
+
+def _checked(
+    proto: Any,
+    inputs: tuple[Tensor, ...],
+    expected: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    tolerance: float,
+    what: str,
+) -> _Exported:
+    """The graph, if onnxruntime gives what is expected, at several sizes of a batch."""
+    try:
+        found = _run(proto, [tensor.numpy() for tensor in inputs])
+    except Exception as error:  # onnxruntime's have no common class
+        raise SurrogateError(f"onnxruntime cannot run the {what}: {error}") from error
+    deviation = float(np.max(np.abs(found - expected) / scale, initial=0.0))
+    if not deviation <= tolerance:  # also where it is not a number
+        raise SurrogateError(
+            f"onnxruntime does not reproduce the {what}: the largest deviation is "
+            f"{deviation:.3g}, expected at most {tolerance:g}; nothing was written"
+        )
+    return _Exported(proto, deviation)
+
+
+def _run(proto: Any, arrays: list[NDArray[Any]]) -> NDArray[np.float64]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [entry.name for entry in session.get_inputs()]
+    edges = np.cumsum(_BATCHES)[:-1]
+    parts = zip(*(np.split(array, edges) for array in arrays), strict=True)
+    return np.concatenate([session.run(None, dict(zip(names, p, strict=True)))[0] for p in parts])
+
+
+def _manifest(
+    surrogate: Surrogate,
+    graphs: dict[str, _Exported],
+    words: str,
+    apart: dict[str, Any],
+    why: str,
+    tolerance: float,
+) -> dict[str, Any]:
+    noise = {
+        "size": surrogate.model.noise, "dtype": "float32",
+        "law": "independent standard normal numbers",
+        "seed": "the caller's: the same noise and context give the same event, in any batch, to "
+        "rounding; e.g. numpy.random.default_rng(seed).standard_normal((B, M), 'float32')",
+    }  # fmt: skip
+    return {
+        "format": "hepgen-onnx", "schema": SCHEMA, "method": surrogate.method,
+        "family": family(surrogate.method).title, "noise": noise,
+        "features": surrogate.features.to_dict()["features"],
+        "context": _context(surrogate),
+        "outside_the_range": "extrapolated" if surrogate.extrapolate else "NaN",
+        "outside_the_bounds": "log_prob is -inf",
+        "fixed_steps": {"words": words, "apart": apart} if words else None,
+        "sampler": _entry(SAMPLER, graphs, tolerance),
+        "density": _entry(DENSITY, graphs, tolerance) | {
+            "quality": surrogate.quality.kind, "words": surrogate.quality.words, "why_not": why,
+        },
+        "surrogate": surrogate.manifest,
+        "versions": {"hepgen": hepgen.__version__, "torch": str(torch.__version__),
+                     "onnx": metadata.version("onnx"),
+                     "onnxruntime": metadata.version("onnxruntime")},
+    }  # fmt: skip
+
+
+def _context(surrogate: Surrogate) -> list[dict[str, Any]]:
+    features = surrogate.inputs.features if surrogate.inputs else ()
+    domain = zip(features, surrogate.domain.low, surrogate.domain.high, strict=True)
+    return [
+        {"name": f.name, "unit": f.unit, "label": f.label, "low": low, "high": high}
+        for f, low, high in domain
+    ]
+
+
+def _entry(name: str, graphs: dict[str, _Exported], tolerance: float) -> dict[str, Any]:
+    if name not in graphs:
+        return {"file": None}
+    proto = graphs[name].proto
+    return {
+        "file": name, "opset": proto.opset_import[0].version,
+        "inputs": [_tensor(value) for value in proto.graph.input],
+        "outputs": [_tensor(value) for value in proto.graph.output],
+        "check": {"points": sum(_BATCHES), "largest_deviation": graphs[name].deviation,
+                  "tolerance": tolerance},
+    }  # fmt: skip
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    from onnx import TensorProto
+
+    kind = value.type.tensor_type
+    shape = [axis.dim_param or axis.dim_value for axis in kind.shape.dim]
+    dtype = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}[kind.elem_type]
+    return {"name": value.name, "dtype": dtype, "shape": shape}
+
+
+def _signed(proto: Any, manifest: dict[str, Any]) -> bytes:
+    """The bytes of a graph that carries the manifest."""
+    proto.producer_name, proto.producer_version = "hepgen", hepgen.__version__
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = "hepgen", json.dumps(json.loads(to_json(manifest)))
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _need_packages() -> None:
+    missing = [n for n in ("onnx", "onnxscript", "onnxruntime") if util.find_spec(n) is None]
+    if missing:
+        raise SurrogateError(
+            f"export needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            "installed; pip install 'hepgen[onnx]'"
+        )
+
+
+def _refuse_existing(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file; expected the name of a folder for the export")
+    there = [name for name in (SAMPLER, DENSITY, MANIFEST) if (folder / name).exists()]
+    if there and not overwrite:
+        raise FileError(
+            f"{folder} has {there[0]} already; choose another folder, or give --force to replace "
+            "the export"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch says of packages that are not there, and of its own past."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+__all__ = ["TOLERANCE", "export"]

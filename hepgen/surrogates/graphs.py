@@ -1,0 +1,157 @@
+"""What an exported surrogate computes: from noise to events, from events to log p.
+
+Both are modules of tensor operations without a branch on a value, so that they become a graph.
+Physical quantities are float64 outside and the family computes in float32, as it does here. A
+graph cannot refuse: a context outside the range of the training gives NaN.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hepgen.features import FeatureSpace
+from hepgen.surrogates.conditional import ConditionalDensity
+from hepgen.surrogates.surrogate import Domain, Surrogate
+
+
+class Bijection(nn.Module):
+    """u = (b(x) − mean)/std of :class:`~hepgen.features.FeatureSpace`, for all columns at once.
+
+    >>> from hepgen.features import Feature
+    >>> space = FeatureSpace((Feature("m", low=60.0, high=120.0), Feature("y")), (0, 1), (0.5, 2))
+    >>> x = torch.tensor([[91.2, 0.3]], dtype=torch.float64)
+    >>> torch.allclose(Bijection(space).standardised(x), space.forward(x))
+    True
+    """
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+    below: Tensor
+    above: Tensor
+
+    def __init__(self, space: FeatureSpace) -> None:
+        super().__init__()
+        low = torch.tensor([f.low for f in space.features], dtype=torch.float64)
+        high = torch.tensor([f.high for f in space.features], dtype=torch.float64)
+        self.register_buffer("mean", torch.tensor(space.mean, dtype=torch.float64))
+        self.register_buffer("std", torch.tensor(space.std, dtype=torch.float64))
+        self.register_buffer("low", torch.where(low.isfinite(), low, 0.0))
+        self.register_buffer("high", torch.where(high.isfinite(), high, 0.0))
+        self.register_buffer("below", low.isfinite())
+        self.register_buffer("above", high.isfinite())
+        # Known before the graph is made: what no column needs is not in it.
+        bounds = {(math.isfinite(f.low), math.isfinite(f.high)) for f in space.features}
+        self._both, self._low, self._high = (
+            kind in bounds for kind in ((True, True), (True, False), (False, True))
+        )
+        widths = [f.high - f.low for f in space.features if math.isfinite(f.high - f.low)]
+        self._volume = sum(map(math.log, widths)) - sum(map(math.log, space.std))
+
+    def physical(self, u: Tensor) -> Tensor:
+        """x of u, shape ``(B, d)``, float64."""
+        v = self.mean + self.std * u.double()
+        x = v
+        if self._both:
+            between = self.low + (self.high - self.low) * torch.sigmoid(v)
+            x = torch.where(self.below & self.above, between, x)
+        if self._low:
+            x = torch.where(self.below & ~self.above, self.low + torch.exp(v), x)
+        if self._high:
+            x = torch.where(~self.below & self.above, self.high - torch.exp(-v), x)
+        return x
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """u of x, shape ``(B, d)``, float64; of no meaning where x is not :meth:`inside`."""
+        v = x
+        if self._both:
+            between = torch.log((x - self.low) / (self.high - x))
+            v = torch.where(self.below & self.above, between, v)
+        if self._low:
+            v = torch.where(self.below & ~self.above, torch.log(x - self.low), v)
+        if self._high:
+            v = torch.where(~self.below & self.above, -torch.log(self.high - x), v)
+        return (v - self.mean) / self.std
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Whether x is strictly inside its bounds, shape ``(B,)``."""
+        low, high = (x > self.low) | ~self.below, (x < self.high) | ~self.above
+        return (low & high).all(-1)
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """log |du/dx|, shape ``(B,)``."""
+        terms = torch.zeros_like(x)
+        if self._both or self._low:
+            terms = torch.where(self.below, -torch.log(x - self.low), terms)
+        if self._both or self._high:
+            terms = torch.where(self.above, terms - torch.log(self.high - x), terms)
+        return terms.sum(-1) + self._volume
+
+
+class _Context(nn.Module):
+    """The standardised context, and whether it is where the surrogate was trained."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, space: FeatureSpace, domain: Domain, extrapolate: bool) -> None:
+        super().__init__()
+        self.bijection = Bijection(space)
+        self.extrapolate = extrapolate
+        self.register_buffer("low", torch.tensor(domain.low, dtype=torch.float64))
+        self.register_buffer("high", torch.tensor(domain.high, dtype=torch.float64))
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes ``(B, C)``, float32, and ``(B,)``."""
+        inside = ((context >= self.low) & (context <= self.high)).all(-1)
+        return self.bijection.standardised(context).float(), inside
+
+
+class Graph(nn.Module):
+    """What the sampler and the density of one surrogate share.
+
+    Arguments:
+        surrogate: Whose spaces and range they are.
+        model: The family's own computation, or a twin of it that can be exported.
+    """
+
+    def __init__(self, surrogate: Surrogate, model: ConditionalDensity) -> None:
+        super().__init__()
+        self.model = model
+        self.space = Bijection(surrogate.features)
+        self.context = None
+        if surrogate.inputs is not None:
+            self.context = _Context(surrogate.inputs, surrogate.domain, surrogate.extrapolate)
+
+    def _given(self, like: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.context is None or context is None:
+            return like[:, :0].float(), None
+        c, inside = self.context(context)
+        return c, None if self.context.extrapolate else inside
+
+
+class SamplerGraph(Graph):
+    """x(noise, context): events of shape ``(B, d)`` in physical variables."""
+
+    def forward(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        """Of noise, shape ``(B, M)``, float32, and contexts, shape ``(B, C)``, float64."""
+        c, inside = self._given(noise, context)
+        x = self.space.physical(self.model.generate(noise, c))
+        return x if inside is None else torch.where(inside[:, None], x, math.nan)
+
+
+class DensityGraph(Graph):
+    """log p(x | context) in the density of physical variables; −∞ outside their bounds."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Shape ``(B,)``, of shapes ``(B, d)`` and ``(B, C)``, all float64."""
+        c, inside = self._given(x, context)
+        possible = self.space.inside(x)
+        value = self.model.log_prob(self.space.standardised(x).float(), c).value
+        value = value + self.space.log_jacobian(x)
+        value = torch.where(possible, value, -math.inf)
+        return value if inside is None else torch.where(inside, value, math.nan)

@@ -1,0 +1,135 @@
+"""Time per event of exported surrogates: ten dimensions, one core, torch beside onnxruntime.
+
+    python tests/benchmarks/export.py [--families coupling flow …] [--seconds 1]
+
+prints milliseconds per event at batch 1, 100 and 10,000, the best of several runs, and what was
+asked. The networks are not trained: the time does not depend on their weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from hepgen.features import Feature, FeatureSpace
+from hepgen.nn.mlp import mlp
+from hepgen.results import TrainingCurve
+from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.export import export
+from hepgen.surrogates.families import FAMILIES, Family, build
+from hepgen.surrogates.graphs import SamplerGraph
+from hepgen.surrogates.surrogate import Domain, Surrogate
+
+FEATURES, CONTEXT = 10, 2
+BATCHES = (1, 100, 10_000)
+#: Milliseconds per event at batch 1, with onnxruntime.
+ASKED = {"coupling": 0.3, "flow": 0.3, "flow-matching": 0.2, "diffusion": 0.2, "eight steps": 0.2}
+OPTIONS: dict[str, Mapping[str, Any]] = {
+    "coupling": {"layers": 8},
+    "flow-matching": {"steps": 8, "solver": "midpoint"},
+    "diffusion": {"steps": 8},
+}
+
+
+class EightSteps(ConditionalDensity):
+    """Eight Euler steps of a velocity, as a flow-matching sampler takes them."""
+
+    def __init__(self, features: int, context: int) -> None:
+        super().__init__(features, context)
+        self.velocity = mlp(features + context + 1, features, (64, 64))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def quality(self) -> Quality:
+        return Quality("none", "a sampler only")
+
+    def loss(self, u: Tensor, context: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
+        raise NotImplementedError
+
+    def generate(self, noise: Tensor, context: Tensor) -> Tensor:
+        u = noise
+        for step in range(8):
+            t = torch.full_like(u[:, :1], step / 8)
+            u = u + self.velocity(torch.cat([t, u, context], -1)) / 8
+        return u
+
+
+def surrogate(method: str) -> Surrogate:
+    def space(names: str, number: int) -> FeatureSpace:
+        features = tuple(Feature(f"{names}{i}", "GeV", low=0.0) for i in range(number))
+        return FeatureSpace(features, (0.0,) * number, (1.0,) * number)
+
+    inputs = space("c", CONTEXT)
+    return Surrogate(
+        build(method, FEATURES, CONTEXT, OPTIONS.get(method, {})).eval(), method,
+        space("x", FEATURES), inputs, Domain(inputs.names, (0.5,) * CONTEXT, (2.0,) * CONTEXT),
+        TrainingCurve((1.0,), (1.0,), (1.0,), 0, 1.0, "epochs"),
+    )  # fmt: skip
+
+
+def milliseconds(call: Callable[[], Any], events: int, seconds: float) -> float:
+    """The least time per event of calls repeated for so many seconds."""
+    call()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return 1e3 * best / events
+
+
+def measure(method: str, seconds: float) -> None:
+    model = surrogate(method)
+    folder = Path(tempfile.mkdtemp())
+    start = time.perf_counter()
+    manifest = export(model, folder, density=False)
+    took = time.perf_counter() - start
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(folder / "sampler.onnx", options)
+    graph = SamplerGraph(model, model.model).eval()
+    deviation = manifest["sampler"]["check"]["largest_deviation"]
+    print(f"{method}: exported in {took:.0f} s, largest deviation {deviation:.1e}")
+    for batch in BATCHES:
+        noise = torch.randn(batch, model.model.noise)
+        context = torch.ones(batch, CONTEXT, dtype=torch.float64)
+        arrays = {"noise": noise.numpy(), "context": np.asarray(context)}
+        with torch.no_grad():
+            eager = milliseconds(lambda n=noise, c=context: graph(n, c), batch, seconds)  # type: ignore[misc]
+        exported = milliseconds(lambda a=arrays: session.run(None, a), batch, seconds)  # type: ignore[misc]
+        asked = f"asked <= {ASKED[method]} ms" if batch == 1 and method in ASKED else "asked -"
+        print(
+            f"  {method}, ms per event at batch {batch}: {asked}, measured {exported:.4f} in "
+            f"onnxruntime, {eager:.4f} in torch"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    known = [n for n in ASKED if n in FAMILIES] + ["autoregressive", "eight steps"]
+    parser.add_argument("--families", nargs="*", default=known)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    FAMILIES["eight steps"] = Family(EightSteps, "eight steps of a velocity")
+    for method in arguments.families:
+        measure(method, arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""An exported surrogate computes what the surrogate does, in a program without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import math
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from hepgen.errors import FileError, SurrogateError
+from hepgen.features import Feature, FeatureSpace
+from hepgen.surrogates import export as module
+from hepgen.surrogates.conditional import ConditionalDensity
+from hepgen.surrogates.export import export
+from hepgen.surrogates.families import FAMILIES
+from hepgen.surrogates.graphs import Bijection
+from hepgen.surrogates.surrogate import Surrogate
+from tests.surrogates import toys
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+EVENT = (
+    Feature("pt", "GeV", low=20.0),
+    Feature("phi", low=-3.2, high=3.2),
+    Feature("eta"),
+    Feature("charge_asymmetry", high=1.0),
+)
+GIVEN = (Feature("m_z", "GeV", r"$m_Z$", low=0.0), Feature("width", "GeV"))
+
+Run = Callable[..., NDArray[np.float64]]
+
+
+@cache
+def trained(method: str, conditional: bool = True) -> Surrogate:
+    generator = torch.Generator().manual_seed(0)
+    c = 1 + 2 * torch.rand(1000, 2, generator=generator, dtype=torch.float64)
+    z = torch.randn(1000, 4, generator=generator, dtype=torch.float64)
+    x = torch.stack(
+        [20 + (c[:, 0] + 0.3 * z[:, 0]).exp(), 3 * z[:, 1].tanh(), z[:, 2] * c[:, 1],
+         1 - z[:, 3].exp()], -1,
+    )  # fmt: skip
+    d = 4 if method == "coupling" else 2
+    sizes = {"layers": 2} if method == "coupling" else {"layers": 1, "bins": 4}
+    return Surrogate.fit(
+        x[:, :d], c if conditional else c[:, :0], features=EVENT[:d],
+        inputs=GIVEN if conditional else (), method=method, options={"hidden": [8], **sizes},
+        epochs=2, batch_size=100, device="cpu", manifest={"process": "toy", "seed": 3},
+    )  # fmt: skip
+
+
+CASES = {"coupling": ("coupling", True), "flow": ("flow", False)}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Surrogate, Path, dict[str, Any]]:
+    surrogate = trained(*CASES[request.param])
+    folder = tmp_path_factory.mktemp(request.param) / "onnx"
+    return surrogate, folder, export(surrogate, folder)
+
+
+def graph(path: Path) -> Run:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(*arrays: NDArray[Any]) -> NDArray[np.float64]:
+        used = dict(zip(names, arrays, strict=False))
+        return np.asarray(session.run(None, used)[0])
+
+    return run
+
+
+def contexts(surrogate: Surrogate, n: int) -> torch.Tensor:
+    size = len(surrogate.domain.names)
+    fraction = torch.rand(n, size, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    return 1.1 + 1.8 * fraction
+
+
+@pytest.mark.parametrize("n", [1, 3, 257])
+def test_onnxruntime_gives_the_events_and_their_density(
+    exported: tuple[Surrogate, Path, dict[str, Any]], n: int
+) -> None:
+    surrogate, folder, manifest = exported
+    c = contexts(surrogate, n)
+    x, density = surrogate.sample_and_log_prob(1, c, seed=4)
+    # The noise that a seed of the surrogate means.
+    noise = torch.randn(n, manifest["noise"]["size"], generator=torch.Generator().manual_seed(4))
+    found = graph(folder / "sampler.onnx")(noise.numpy(), c.numpy())
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, x[0], rtol=1e-4, atol=1e-4)
+    log_prob = graph(folder / "density.onnx")(x[0].numpy(), c.numpy())
+    with torch.no_grad():
+        expected = surrogate.log_prob(x[0], c)
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_prob, density.value[0], rtol=1e-3, atol=1e-3)
+
+
+def test_the_manifest_says_what_goes_in_and_out(
+    exported: tuple[Surrogate, Path, dict[str, Any]],
+) -> None:
+    surrogate, folder, manifest = exported
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    d = len(surrogate.features)
+    assert [f["name"] for f in manifest["features"]] == [f.name for f in EVENT[:d]]
+    assert [f["unit"] for f in manifest["features"]] == ["GeV", "", "", ""][:d]
+    assert [f["low"] for f in manifest["features"]] == [20.0, -3.2, None, None][:d]
+    for given, low, high in zip(
+        manifest["context"], surrogate.domain.low, surrogate.domain.high, strict=True
+    ):
+        assert (given["low"], given["high"]) == (low, high)
+    assert (manifest["density"]["quality"], manifest["outside_the_range"]) == ("exact", "NaN")
+    assert manifest["surrogate"] == {"process": "toy", "seed": 3}
+    assert manifest["fixed_steps"] is None
+    assert {"hepgen", "torch", "onnx", "onnxruntime"} <= set(manifest["versions"])
+    for name in ("sampler", "density"):
+        entry = manifest[name]
+        assert entry["check"]["largest_deviation"] <= entry["check"]["tolerance"] == 1e-4
+        content = (folder / entry["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+        for value, tensor in zip(
+            entry["inputs"], onnx.load_from_string(content).graph.input, strict=True
+        ):
+            assert value["name"] == tensor.name
+            assert isinstance(value["shape"][0], str)  # a name: any number of events
+
+
+def test_a_graph_carries_the_manifest(exported: tuple[Surrogate, Path, dict[str, Any]]) -> None:
+    _, folder, manifest = exported
+    proto = onnx.load(folder / "sampler.onnx")
+    carried = json.loads({e.key: e.value for e in proto.metadata_props}["hepgen"])
+    for name in ("noise", "features", "context", "versions", "surrogate"):
+        assert carried[name] == manifest[name]
+    onnx.checker.check_model(proto)
+
+
+def test_a_graph_answers_nan_outside_the_range_and_no_density_outside_the_bounds(
+    exported: tuple[Surrogate, Path, dict[str, Any]],
+) -> None:
+    surrogate, folder, manifest = exported
+    c = contexts(surrogate, 3).numpy()
+    noise = np.zeros((3, manifest["noise"]["size"]), np.float32)
+    x = graph(folder / "sampler.onnx")(noise, c)
+    x[1, 0] = 19.0
+    log_prob = graph(folder / "density.onnx")
+    assert log_prob(x, c)[1] == -math.inf
+    if not len(surrogate.domain.names):
+        return
+    c[2, 0] = 4.0
+    found = np.isnan(graph(folder / "sampler.onnx")(noise, c))
+    assert found.tolist() == [[False] * 4, [False] * 4, [True] * 4]
+    assert np.isnan(log_prob(x, c)).tolist() == [False, False, True]
+
+
+def test_the_bijection_of_a_graph_is_that_of_the_features() -> None:
+    space = FeatureSpace(EVENT, (0.1, 0.2, 0.3, 0.4), (0.5, 1.0, 1.5, 2.0))
+    u = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    bijection, x = Bijection(space), space.inverse(u)
+    torch.testing.assert_close(bijection.physical(u), x)
+    torch.testing.assert_close(bijection.standardised(x), u)
+    torch.testing.assert_close(bijection.log_jacobian(x), space.log_jacobian(x))
+    assert bool(bijection.inside(x).all())
+    edge = torch.tensor([[20.0, 0, 0, 0], [21.0, 3.2, 0, 0], [21.0, 0, 0, 1.0]]).double()
+    assert not bool(bijection.inside(edge).any())
+
+
+# --- families of every kind -----------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _families(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, family in toys.FAMILIES.items():
+        monkeypatch.setitem(FAMILIES, name, family)
+
+
+def test_extrapolation_is_in_the_graph_and_in_the_manifest(tmp_path: Path) -> None:
+    surrogate = toys.toy()
+    surrogate.extrapolate = True
+    assert export(surrogate, tmp_path, density=False)["outside_the_range"] == "extrapolated"
+    run = graph(tmp_path / "sampler.onnx")
+    assert run(np.zeros((1, 1), np.float32), np.array([[7.0]])).tolist() == [[7.0]]
+
+
+def test_an_adaptive_solver_is_exported_with_fixed_steps_and_their_error(tmp_path: Path) -> None:
+    words = export(toys.toy("adaptive"), tmp_path)["fixed_steps"]
+    assert words["words"] == "10 halvings, where the family halves to 1e-7"
+    # |z| 2⁻¹⁰ for normal z, whose interquartile range is 1.35 and which reaches 3 or so.
+    apart = words["apart"]["x_in_interquartile_ranges"]
+    assert 0.25e-3 < apart["median"] < 0.75e-3
+    assert 1.5e-3 < apart["largest"] < 4e-3
+    assert words["apart"]["log_prob_in_nats"]["largest"] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "why"),
+    [
+        (toys.toy(kind="none"), "has no density"),
+        (toys.toy("noisy", kind="bound"), "draws random numbers"),
+    ],
+)
+def test_a_density_that_is_none_or_random_stays_away(
+    surrogate: Surrogate, why: str, tmp_path: Path
+) -> None:
+    (tmp_path / "density.onnx").write_text("of an earlier export")
+    manifest = export(surrogate, tmp_path, overwrite=True)
+    assert why in manifest["density"]["why_not"]
+    assert manifest["density"]["file"] is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "sampler.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("branching", r"sampler of branching cannot be exported .* export a flow"),
+        ("counting", r"number of events became a constant .*shape\[0\]"),
+        ("refusing", "use a coupling flow"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(method: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SurrogateError, match=words):
+        export(toys.toy(method), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_that_differs_fails_with_the_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = module._run
+    monkeypatch.setattr(module, "_run", lambda *arguments: run(*arguments) + 0.0123)
+    with pytest.raises(SurrogateError, match=r"sampler: the largest deviation is 0\.0\d+, expec"):
+        export(toys.toy(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_sampler_alone_at_held_out_contexts(tmp_path: Path) -> None:
+    manifest = export(toys.toy(), tmp_path / "a", density=False, context=torch.tensor([[0.5]]))
+    assert manifest["density"]["why_not"] == "it was not asked for"
+    assert not (tmp_path / "a" / "density.onnx").exists()
+    with pytest.raises(SurrogateError, match=r"shift = 3 .* outside the range"):
+        export(toys.toy(), tmp_path / "b", context=torch.tensor([[3.0]]))
+
+
+def test_an_export_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(FileError, match="--force"):
+        export(toys.toy(), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="is a file"):
+        export(toys.toy(), tmp_path / "file")
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SurrogateError, match=r"onnx, onnxscript, onnxruntime.*hepgen\[onnx\]"):
+        export(toys.toy(), tmp_path)
+
+
+def test_a_family_is_its_own_twin_unless_it_says_otherwise() -> None:
+    model: ConditionalDensity = toys.Gaussian(1, 1)
+    assert model.exportable() == (model, "")
