@@ -91,6 +91,17 @@ class LogisticMixtureDistribution(Distribution):
             x = torch.cat([x, self._kernels(x).sample(shape)[..., None]], dim=-1)
         return x
 
+    def transport(self, noise: Tensor) -> Tensor:
+        """Draws, shape ``(*batch_shape, d)``, from normal numbers of shape ``(*batch_shape, 2d)``.
+
+        Of the two for a feature the first chooses the component, the second the place in it.
+        """
+        x = self.context.new_empty((*self.batch_shape, 0))
+        for pair in noise.unflatten(-1, (-1, 2)).unbind(-2):
+            following = self._kernels(x).transport(*pair.unbind(-1))
+            x = torch.cat([x, following[..., None]], dim=-1)
+        return x
+
     def _kernels(self, before: Tensor) -> _Kernels:
         """The mixture of the feature that follows those in ``before``, shape ``(*, i)``."""
         if before.shape[-1] == 0:
@@ -121,6 +132,14 @@ class _Kernels:
         location = self.location.expand(gumbel.shape).gather(-1, k).squeeze(-1)
         scale = self.scale.expand(gumbel.shape).gather(-1, k).squeeze(-1)
         return location + scale * torch.logit(_uniform(shape, self.logits[..., :1])).squeeze(-1)
+
+    def transport(self, choice: Tensor, place: Tensor) -> Tensor:
+        cumulative = self.logits.softmax(-1).cumsum(-1)[..., :-1]
+        k = (torch.special.ndtr(choice)[..., None] > cumulative).sum(-1, keepdim=True)
+        location, scale = self.location.gather(-1, k), self.scale.gather(-1, k)
+        # The logit of Φ(z), to a relative rounding in both tails.
+        quantile = torch.special.log_ndtr(place) - torch.special.log_ndtr(-place)
+        return (location + scale * quantile[..., None]).squeeze(-1)
 
 
 def _uniform(shape: Sequence[int], like: Tensor) -> Tensor:

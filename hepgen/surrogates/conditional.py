@@ -7,6 +7,7 @@ units, the Jacobians and the range in which the context was trained.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,7 +42,8 @@ class LogDensity:
 
     Arguments:
         value: Shape ``(B,)``, float64.
-        error: Its standard error from Monte Carlo, shape ``(B,)``; zero where there is none.
+        error: Its standard error from Monte Carlo, in quadrature with what a solver finds of its
+            own error, shape ``(B,)``; zero where there is none.
         quality: What kind of number it is.
     """
 
@@ -111,3 +113,12 @@ class ConditionalDensity(nn.Module, ABC):
 
     def prepare(self, u: Tensor, context: Tensor) -> None:
         """Before training: set what is measured on the training sample, not learned."""
+
+
+def log_normal(z: Tensor) -> Tensor:
+    """log N(z; 0, 1), shape ``(B,)``, of z of shape ``(B, d)``.
+
+    >>> round(log_normal(torch.zeros(1, 2)).item(), 6)
+    -1.837877
+    """
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))

@@ -47,6 +47,24 @@ def _flow(kind: str, features: int, context: int, **options: Any) -> Conditional
     return Flow(features, context, kind=kind, **options)
 
 
+def _mixture(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.mixture import Mixture
+
+    return Mixture(features, context, **options)
+
+
+def _cnf(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.continuous.cnf import CNF
+
+    return CNF(features, context, **options)
+
+
+def _flow_matching(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.continuous.flow_matching import FlowMatching
+
+    return FlowMatching(features, context, **options)
+
+
 FAMILIES: dict[str, Family] = {
     "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine"),
     "flow": Family(partial(_flow, "spline-coupling"), "coupling flow, rational-quadratic splines"),
@@ -54,6 +72,10 @@ FAMILIES: dict[str, Family] = {
     "spline-autoregressive": Family(
         partial(_flow, "spline-autoregressive"), "autoregressive flow, rational-quadratic splines"
     ),
+    "umnn": Family(partial(_flow, "umnn"), "autoregressive flow, monotonic networks"),
+    "mixture": Family(_mixture, "autoregressive mixture of logistics"),
+    "cnf": Family(_cnf, "continuous flow, maximum likelihood"),
+    "flow-matching": Family(_flow_matching, "continuous flow, flow matching"),
 }
 
 

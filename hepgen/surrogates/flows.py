@@ -2,7 +2,17 @@
 
 log p(u | c) = log N(f⁻¹(u; c)) + log |det ∂f⁻¹/∂u| (Papamakarios et al., arXiv:1912.02762).
 A coupling flow takes two passes a layer in both directions; an autoregressive one takes one
-pass for the density and d for a sample.
+pass for the density and d for a sample. What maps one variable, given those before it:
+
+- affine: z = eᵃ u + b with |a| < ln 1000 (Dinh et al., arXiv:1605.08803; Papamakarios et al.,
+  arXiv:1705.07057);
+- a monotonic rational-quadratic spline on [−5, 5], beyond which it is the identity (Durkan et
+  al., arXiv:1906.04032);
+- the integral of a positive network, see :mod:`hepgen.surrogates.monotonic`.
+
+The first layer an event meets is z = s asinh(u/s): the identity near 0, and logarithmic in a
+tail. A Gaussian in z then has tails exp(−(s ln |u|)²/2), and an outlier a finite, moderate
+gradient; it also stays in the range where the layers that follow can act.
 """
 
 from __future__ import annotations
@@ -10,13 +20,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import zuko
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Transform, constraints
 
 from hepgen.errors import SurrogateError, nearest
-from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
+from hepgen.surrogates.monotonic import Monotonic
 
-KINDS = ("coupling", "spline-coupling", "autoregressive", "spline-autoregressive")
+KINDS = ("coupling", "spline-coupling", "autoregressive", "spline-autoregressive", "umnn")
+_SOFTCLIP, _SIGNAL = 11.0, 16
 
 
 class Flow(ConditionalDensity):
@@ -25,12 +39,14 @@ class Flow(ConditionalDensity):
     Arguments:
         features: d.
         context: C.
-        kind: One of ``coupling``, ``spline-coupling`` (Durkan et al., arXiv:1906.04032),
-            ``autoregressive`` (arXiv:1705.07057), ``spline-autoregressive``.
+        kind: One of ``coupling``, ``spline-coupling``, ``autoregressive``,
+            ``spline-autoregressive``, ``umnn``.
         layers: How many transformations.
         hidden: The widths of the network of each.
         bins: Of a spline.
+        tail: s, in standard deviations.
 
+    >>> import torch
     >>> flow = Flow(2, 1, layers=2, hidden=(8,))
     >>> u, density = flow.generate_with_log_prob(torch.zeros(3, 2), torch.zeros(3, 1))
     >>> torch.allclose(density.value, flow.log_prob(u, torch.zeros(3, 1)).value, atol=1e-5)
@@ -45,17 +61,31 @@ class Flow(ConditionalDensity):
         layers: int = 5,
         hidden: Sequence[int] = (64, 64),
         bins: int = 8,
+        tail: float = 3.0,
     ) -> None:
         super().__init__(features, context)
         if kind not in KINDS:
             raise SurrogateError(f"no flow {kind!r}; {nearest(kind, KINDS)}")
-        self._options = {"layers": layers, "hidden": list(hidden), "bins": bins}
-        spline = {"bins": bins} if kind.startswith("spline") else {}
-        passes = {"passes": min(2, features)} if kind.endswith("coupling") else {}
-        flow = zuko.flows.NSF if spline else zuko.flows.MAF
-        self.flow = flow(
-            features, context, transforms=layers, hidden_features=tuple(hidden), **spline, **passes
-        )
+        if not tail > 0:
+            raise SurrogateError(f"tail = {tail:g}: expected a positive number")
+        self._options = {"layers": layers, "hidden": list(hidden), "bins": bins, "tail": tail}
+        transforms: list[Any] = [zuko.lazy.UnconditionalTransform(_Tails, tail)]
+        for layer, order in enumerate(_orders(features, layers)):
+            if kind == "umnn" and layer:
+                clip = zuko.transforms.SoftclipTransform
+                transforms.append(zuko.lazy.UnconditionalTransform(clip, bound=_SOFTCLIP))
+            transforms.append(
+                zuko.flows.MaskedAutoregressiveTransform(
+                    features,
+                    context,
+                    order=order,
+                    passes=min(2, features) if kind.endswith("coupling") else features,
+                    hidden_features=tuple(hidden),
+                    activation=nn.SiLU,
+                    **_univariate(kind, hidden, bins),
+                )
+            )
+        self.transform = zuko.lazy.LazyComposedTransform(*transforms)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -73,7 +103,7 @@ class Flow(ConditionalDensity):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """f(z; c), shape ``(B, d)``."""
-        u: Tensor = self._distribution(context).transform.inv(noise)
+        u: Tensor = self._transform(context).inv(noise)
         return u
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
@@ -82,14 +112,57 @@ class Flow(ConditionalDensity):
 
     def generate_with_log_prob(self, noise: Tensor, context: Tensor) -> tuple[Tensor, LogDensity]:
         """Both in one pass."""
-        distribution = self._distribution(context)
-        u, log_jacobian = distribution.transform.inv.call_and_ladj(noise)
-        value = distribution.base.log_prob(noise).double() - log_jacobian.double()
+        u, log_jacobian = self._transform(context).inv.call_and_ladj(noise)
+        value = log_normal(noise).double() - log_jacobian.double()
         return u, LogDensity.exact(value, self.quality.words)
 
-    def _distribution(self, context: Tensor) -> Any:
-        return self.flow(context if self.context else None)
+    def _transform(self, context: Tensor) -> Any:
+        return self.transform(context if self.context else None)
 
     def _log_prob(self, u: Tensor, context: Tensor) -> Tensor:
-        value: Tensor = self._distribution(context).log_prob(u)
+        z, log_jacobian = self._transform(context).call_and_ladj(u)
+        value: Tensor = log_normal(z) + log_jacobian
         return value
+
+
+class _Tails(Transform):
+    """z = s asinh(u/s)."""
+
+    domain = codomain = constraints.real
+    bijective, sign = True, +1
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def _call(self, u: Tensor) -> Tensor:
+        return self.scale * torch.asinh(u / self.scale)
+
+    def _inverse(self, z: Tensor) -> Tensor:
+        return self.scale * torch.sinh(z / self.scale)
+
+    def log_abs_det_jacobian(self, u: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002
+        return -0.5 * torch.log1p((u / self.scale).square())
+
+
+def _orders(features: int, layers: int) -> list[Tensor]:
+    """The order of the variables in each layer: every second one is the last, backwards."""
+    generator = torch.Generator().manual_seed(0)
+    orders: list[Tensor] = []
+    for layer in range(layers):
+        if layer % 2:
+            orders.append(orders[-1].flip(0))
+        else:
+            shuffled = torch.randperm(features, generator=generator)
+            orders.append(shuffled if layer and features > 2 else torch.arange(features))
+    return orders
+
+
+def _univariate(kind: str, hidden: Sequence[int], bins: int) -> dict[str, Any]:
+    """What maps one variable, and the shapes of its parameters."""
+    if kind.startswith("spline"):
+        shapes = [(bins,), (bins,), (bins - 1,)]
+        return {"univariate": zuko.transforms.MonotonicRQSTransform, "shapes": shapes}
+    if kind == "umnn":
+        return {"univariate": Monotonic(_SIGNAL, hidden), "shapes": [(_SIGNAL,), ()]}
+    return {"univariate": zuko.transforms.MonotonicAffineTransform, "shapes": [(), ()]}

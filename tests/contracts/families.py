@@ -35,4 +35,14 @@ CASES = (
     FamilyCase("flow", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
     FamilyCase("autoregressive", {"layers": 2, "hidden": [16]}, FAST),
     FamilyCase("spline-autoregressive", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
+    FamilyCase("umnn", {"layers": 1, "hidden": [16]}, FAST),
+    FamilyCase("mixture", {"components": 4, "hidden": [16, 16]}, FAST),
+    FamilyCase(
+        "cnf",
+        {"width": 16, "blocks": 1, "training_steps": 2, "tolerance": 1e-3},
+        {**FAST, "epochs": 10, "max_learning_rate": 2e-2},
+    ),
+    FamilyCase(
+        "flow-matching", {"width": 32, "blocks": 1, "tolerance": 1e-3}, {**FAST, "epochs": 40}
+    ),
 )

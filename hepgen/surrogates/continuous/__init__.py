@@ -1,0 +1,1 @@
+"""Continuous-time flows: a density carried by an ordinary differential equation."""
