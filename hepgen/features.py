@@ -209,9 +209,8 @@ class FeatureSpace:
 
     def log_jacobian(self, x: Tensor) -> Tensor:
         """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``."""
-        columns = zip(self.features, x.double().unbind(-1), strict=True)
-        terms = torch.stack([f.log_jacobian(column) for f, column in columns], dim=-1)
-        return terms.sum(-1) - sum(math.log(scale) for scale in self.std)
+        columns = zip(self.features, self.std, x.double().unbind(-1), strict=True)
+        return torch.stack([_log_slope(*column) for column in columns], dim=-1).sum(-1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for model files; see :meth:`from_dict`."""
@@ -371,3 +370,9 @@ def _to_dict(feature: Feature) -> dict[str, Any]:
 def _unbounded(features: Sequence[Feature], x: Tensor) -> Tensor:
     columns = zip(features, x.double().unbind(-1), strict=True)
     return torch.stack([f.unbounded(column) for f, column in columns], dim=-1)
+
+
+def _log_slope(feature: Feature, scale: float, column: Tensor) -> Tensor:
+    """log |du/dx|; of a zero that is counted, 0."""
+    slope = feature.log_jacobian(column) - math.log(scale)
+    return torch.where(column == 0, 0.0, slope) if feature.kind == "zero_inflated" else slope

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hepgen.features import FeatureSpace
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
