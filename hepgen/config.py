@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from hepgen.errors import ParameterError, WorkflowError, nearest
+from hepgen.features import Kind
 from hepgen.parameters import prior_from_dict
 
 
@@ -58,6 +59,11 @@ class FeatureEntry(Section):
     name: str = Field(description="an observable of the process")
     low: float | None = Field(default=None, description="physical bound below")
     high: float | None = Field(default=None, description="physical bound above")
+    kind: Kind = Field(
+        default="continuous",
+        description="continuous, circular (period high - low), discrete (whole numbers from low to "
+        "high), or zero_inflated (exactly 0 in some events)",
+    )
 
 
 class LayoutEntry(Section):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgen.errors import DataError
+from hepgen.errors import DataError, nearest
 from hepgen.events import Events
+
+Kind = Literal["continuous", "circular", "discrete", "zero_inflated"]
 
 _NORMAL_IQR = 1.3489795003921634
 """The interquartile range of a standard Gaussian."""
@@ -29,11 +31,16 @@ class Feature:
     inside. Between two bounds the logit unbounds it, with one bound the logarithm of the
     distance, with none the identity.
 
+    A ``circular`` feature has the period high − low, and no bounds: x and x + (high − low) are
+    one value. A ``discrete`` one is a whole number from low to high, both included. A
+    ``zero_inflated`` one is exactly 0 in some events, and otherwise strictly inside its bounds.
+
     Arguments:
         name: The column.
         unit: e.g. ``GeV``; empty for a pure number.
         label: How a plot writes it (LaTeX); the name where empty.
         low, high: The bounds.
+        kind: ``continuous``, ``circular``, ``discrete`` or ``zero_inflated``.
 
     >>> mass = Feature("Dimuon_mass", "GeV", low=60.0, high=120.0)
     >>> mass.unbounded(torch.tensor([90.0], dtype=torch.float64)).item()
@@ -45,11 +52,21 @@ class Feature:
     label: str = ""
     low: float = -math.inf
     high: float = math.inf
+    kind: Kind = "continuous"
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise DataError(
                 f"feature {self.name!r}: bounds ({self.low}, {self.high}); expected low < high"
+            )
+        if self.kind not in get_args(Kind):
+            raise DataError(
+                f"feature {self.name!r}: kind {self.kind!r}; {nearest(self.kind, get_args(Kind))}"
+            )
+        if self.kind == "circular" and not math.isfinite(self.high - self.low):
+            raise DataError(
+                f"feature {self.name!r}: a circular feature with bounds ({self.low}, {self.high}); "
+                "expected both, one period apart, e.g. -π and π"
             )
 
     @property
@@ -59,7 +76,44 @@ class Feature:
         return f"{label} [{self.unit}]" if self.unit else label
 
     def unbounded(self, x: Tensor) -> Tensor:
-        """v = b(x) on the whole real line; shape as x."""
+        """v = b(x) on the whole real line; shape as x.
+
+        For a circular feature it is x in [low, high), for a discrete one x itself; for a
+        zero-inflated one it is NaN where x = 0.
+        """
+        if self.kind == "circular":
+            return self.low + torch.remainder(x - self.low, self.high - self.low)
+        if self.kind == "discrete":
+            return x
+        if self.kind == "zero_inflated":
+            return torch.where(x == 0, math.nan, self._bounded_to_real(self._present(x)))
+        return self._bounded_to_real(x)
+
+    def physical(self, v: Tensor) -> Tensor:
+        """x = b⁻¹(v); shape as v."""
+        if self.kind == "circular":
+            return self.unbounded(v)
+        if self.kind == "discrete":
+            return v.round()
+        if self.kind == "zero_inflated":
+            absent = v.isnan()
+            return torch.where(absent, 0.0, self._real_to_bounded(v.masked_fill(absent, 0.0)))
+        return self._real_to_bounded(v)
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """log |db/dx| at x; shape as x. Where x is counted, by itself or as a zero, it is 0."""
+        if self.kind in ("circular", "discrete"):
+            return torch.zeros_like(x)
+        if self.kind == "zero_inflated":
+            return torch.where(x == 0, 0.0, self._log_slope(self._present(x)))
+        return self._log_slope(x)
+
+    def _present(self, x: Tensor) -> Tensor:
+        """x with its zeros replaced by a value inside the bounds, so that derivatives exist."""
+        inside = self._real_to_bounded(torch.zeros_like(x))
+        return torch.where(x == 0, inside, x)
+
+    def _bounded_to_real(self, x: Tensor) -> Tensor:
         below, above = math.isfinite(self.low), math.isfinite(self.high)
         if below and above:
             return torch.log((x - self.low) / (self.high - x))
@@ -67,8 +121,7 @@ class Feature:
             return torch.log(x - self.low)
         return -torch.log(self.high - x) if above else x
 
-    def physical(self, v: Tensor) -> Tensor:
-        """x = b⁻¹(v); shape as v."""
+    def _real_to_bounded(self, v: Tensor) -> Tensor:
         below, above = math.isfinite(self.low), math.isfinite(self.high)
         if below and above:
             return self.low + (self.high - self.low) * torch.sigmoid(v)
@@ -76,8 +129,7 @@ class Feature:
             return self.low + torch.exp(v)
         return self.high - torch.exp(-v) if above else v
 
-    def log_jacobian(self, x: Tensor) -> Tensor:
-        """log |db/dx| at x; shape as x."""
+    def _log_slope(self, x: Tensor) -> Tensor:
         below, above = math.isfinite(self.low), math.isfinite(self.high)
         if below and above:
             width = math.log(self.high - self.low)
@@ -94,6 +146,10 @@ class FeatureSpace:
     ``mean`` and ``std`` are robust: the median, and the interquartile range in units of a
     Gaussian's. A heavy tail, such as that of a Breit–Wigner, would inflate a standard
     deviation until the peak is a spike that a network cannot resolve.
+
+    A circular feature becomes an angle in [−π, π), a discrete one its number counted from its
+    first value, a zero-inflated one NaN where it is zero: :mod:`hepgen.surrogates.variables`
+    learns those.
 
     >>> space = FeatureSpace((Feature("m", "GeV", low=60.0, high=120.0),), (0.0,), (0.5,))
     >>> x = torch.tensor([[91.2], [75.0]], dtype=torch.float64)
@@ -118,18 +174,11 @@ class FeatureSpace:
     def from_sample(cls, features: Sequence[Feature], x: Tensor) -> FeatureSpace:
         """The space in which the sample ``x``, shape ``(N, d)``, has unit scale."""
         check_features(x, features)
-        v = _unbounded(features, x[:: max(1, len(x) // _QUARTILE_EVENTS)]).numpy()
-        low, median, high = np.quantile(v, [0.25, 0.5, 0.75], axis=0)
-        std = (high - low) / _NORMAL_IQR
-        std = np.where(std > 0, std, v.std(axis=0))
-        for feature, scale, value in zip(features, std, median, strict=True):
-            if not scale > 0:
-                raise DataError(
-                    f"feature {feature.name!r} has one value only, at {feature.name} = "
-                    f"{float(feature.physical(torch.tensor(float(value)))):g}; "
-                    "leave it out of the features"
-                )
-        return cls(tuple(features), tuple(median.tolist()), tuple(std.tolist()))
+        columns = x[:: max(1, len(x) // _QUARTILE_EVENTS)].double().unbind(-1)
+        features = [_with_values(f, c) for f, c in zip(features, x.unbind(-1), strict=True)]
+        scales = [_scale(f, column) for f, column in zip(features, columns, strict=True)]
+        mean, std = zip(*scales, strict=True)
+        return cls(tuple(features), mean, std)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -147,6 +196,11 @@ class FeatureSpace:
         """Standardised u, shape ``(*, d)``, in float64, of physical x, shape ``(*, d)``."""
         return (_unbounded(self.features, x) - self._vector(self.mean)) / self._vector(self.std)
 
+    @property
+    def continuous(self) -> bool:
+        """Whether all features are plain real numbers."""
+        return all(feature.kind == "continuous" for feature in self.features)
+
     def inverse(self, u: Tensor) -> Tensor:
         """Physical x, shape ``(*, d)``, in float64, of standardised u, shape ``(*, d)``."""
         v = self._vector(self.mean) + self._vector(self.std) * u.double()
@@ -155,9 +209,8 @@ class FeatureSpace:
 
     def log_jacobian(self, x: Tensor) -> Tensor:
         """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``."""
-        columns = zip(self.features, x.double().unbind(-1), strict=True)
-        terms = torch.stack([f.log_jacobian(column) for f, column in columns], dim=-1)
-        return terms.sum(-1) - sum(math.log(scale) for scale in self.std)
+        columns = zip(self.features, self.std, x.double().unbind(-1), strict=True)
+        return torch.stack([_log_slope(*column) for column in columns], dim=-1).sum(-1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for model files; see :meth:`from_dict`."""
@@ -215,15 +268,83 @@ def _check_column(feature: Feature, column: NDArray[np.float64]) -> None:
             f"feature {feature.name!r}: {invalid} of {len(column)} values are NaN or infinite; "
             "drop those events or repair the column"
         )
-    outside = (column <= feature.low) | (column >= feature.high)
+    outside = _outside(feature, column)
     count = int(np.count_nonzero(outside))
     if count:
         raise DataError(
             f"feature {feature.name!r}: {count} of {len(column)} values, e.g. "
-            f"{column[outside][0]:g}, are not strictly inside ({feature.low:g}, "
+            f"{column[outside][0]:g}, are not {_EXPECTED[feature.kind]} ({feature.low:g}, "
             f"{feature.high:g}){' ' + feature.unit if feature.unit else ''}; "
             "apply the selection the model was trained with"
         )
+
+
+_EXPECTED = {
+    "continuous": "strictly inside",
+    "discrete": "whole numbers within",
+    "zero_inflated": "zero or strictly inside",
+}
+
+
+def _outside(feature: Feature, column: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values a feature cannot have."""
+    if feature.kind == "circular":
+        return np.zeros(column.shape, dtype=np.bool_)
+    if feature.kind == "discrete":
+        return (column < feature.low) | (column > feature.high) | (column != np.round(column))
+    outside = (column <= feature.low) | (column >= feature.high)
+    return outside & (column != 0) if feature.kind == "zero_inflated" else outside
+
+
+def as_continuous(features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """The features as plain real numbers, for models that treat no other kind.
+
+    Raises:
+        DataError: A feature is zero-inflated: it has no density.
+    """
+    for feature in features:
+        if feature.kind == "zero_inflated":
+            raise DataError(
+                f"feature {feature.name!r} is zero-inflated, so that it has no density, which this "
+                "estimator learns; leave it out of the features, or train a surrogate"
+            )
+    return tuple(replace(feature, kind="continuous") for feature in features)
+
+
+def _with_values(feature: Feature, column: Tensor) -> Feature:
+    """A discrete feature whose bounds are not given has those of the sample."""
+    if feature.kind != "discrete":
+        return feature
+    low, high = float(column.min()), float(column.max())
+    low = math.ceil(feature.low) if math.isfinite(feature.low) else low
+    high = math.floor(feature.high) if math.isfinite(feature.high) else high
+    if not low < high:
+        raise _one_value(feature, low)
+    return replace(feature, low=low, high=high)
+
+
+def _scale(feature: Feature, column: Tensor) -> tuple[float, float]:
+    """Location and scale of one column of a sample."""
+    if feature.kind == "circular":
+        return 0.5 * (feature.low + feature.high), (feature.high - feature.low) / math.tau
+    if feature.kind == "discrete":
+        return feature.low, 1.0
+    v = feature.unbounded(column[column != 0] if feature.kind == "zero_inflated" else column)
+    if not len(v):
+        raise _one_value(feature, 0.0)
+    low, median, high = np.quantile(v.numpy(), [0.25, 0.5, 0.75]).tolist()
+    scale = (high - low) / _NORMAL_IQR
+    scale = scale if scale > 0 else float(v.numpy().std())
+    if not scale > 0:
+        raise _one_value(feature, float(feature.physical(torch.tensor(median))))
+    return median, scale
+
+
+def _one_value(feature: Feature, value: float) -> DataError:
+    return DataError(
+        f"feature {feature.name!r} has one value only, at {feature.name} = {value:g}; leave it out "
+        "of the features"
+    )
 
 
 def feature_from_dict(entry: Mapping[str, Any]) -> Feature:
@@ -242,9 +363,16 @@ def _to_dict(feature: Feature) -> dict[str, Any]:
         "label": feature.label,
         "low": feature.low if math.isfinite(feature.low) else None,
         "high": feature.high if math.isfinite(feature.high) else None,
+        **({} if feature.kind == "continuous" else {"kind": feature.kind}),
     }
 
 
 def _unbounded(features: Sequence[Feature], x: Tensor) -> Tensor:
     columns = zip(features, x.double().unbind(-1), strict=True)
     return torch.stack([f.unbounded(column) for f, column in columns], dim=-1)
+
+
+def _log_slope(feature: Feature, scale: float, column: Tensor) -> Tensor:
+    """log |du/dx|; of a zero that is counted, 0."""
+    slope = feature.log_jacobian(column) - math.log(scale)
+    return torch.where(column == 0, 0.0, slope) if feature.kind == "zero_inflated" else slope

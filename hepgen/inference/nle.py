@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.features import Feature, FeatureSpace, as_continuous
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.mixture import LogisticMixture
@@ -94,7 +94,7 @@ class NLE:
             DataError: Events that cannot be used.
             ParameterError: A θ outside its prior.
         """
-        space = FeatureSpace.from_sample(features, x)
+        space = FeatureSpace.from_sample(as_continuous(features), x)
         check_theta(theta, parameters, len(x))
         location, scale = theta.double().mean(0), theta.double().std(0)
         architecture = {"components": components, "hidden": list(hidden)}

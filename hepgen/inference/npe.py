@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.features import Feature, FeatureSpace, as_continuous
 from hepgen.inference.event_sets import event_weights
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
@@ -127,7 +127,7 @@ class NPE:
         """
         check_offsets(offsets, len(x))
         check_theta(theta, parameters, len(offsets) - 1)
-        space = FeatureSpace.from_sample(features, x)
+        space = FeatureSpace.from_sample(as_continuous(features), x)
         sizes = (min(smallest, int(offsets.diff().min())), int(offsets.diff().max()))
         architecture = {
             "embedding": embedding,

@@ -14,7 +14,7 @@ import torch
 
 from hepgen.config import ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
-from hepgen.features import Feature
+from hepgen.features import Feature, Kind
 from hepgen.nn.device import choose
 from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
 from hepgen.pipeline.chains import builtin, chain_of, permit
@@ -142,7 +142,7 @@ class Session:
     def features(self) -> tuple[Feature, ...]:
         """The columns that enter the likelihood."""
         return tuple(
-            self._feature(entry.name, low=entry.low, high=entry.high)
+            self._feature(entry.name, entry.kind, low=entry.low, high=entry.high)
             for entry in self.workflow.features
         )
 
@@ -151,7 +151,13 @@ class Session:
         """The columns that are plotted beside."""
         return tuple(self._feature(name) for name in self.workflow.control)
 
-    def _feature(self, name: str, low: float | None = None, high: float | None = None) -> Feature:
+    def _feature(
+        self,
+        name: str,
+        kind: Kind = "continuous",
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Feature:
         if name not in self.chain.observables:
             raise WorkflowError(
                 f"feature {name!r} is no observable of {self.chain.name!r}; "
@@ -159,7 +165,7 @@ class Session:
             )
         unit, label = self.chain.observables[name]
         bounds = {k: v for k, v in (("low", low), ("high", high)) if v is not None}
-        return Feature(name, unit, label, **bounds)
+        return Feature(name, unit, label, **bounds, kind=kind)
 
     def augmented(self, held: Mapping[str, float]) -> tuple[str, ...]:
         """The parameters whose joint score ``--augment`` keeps.

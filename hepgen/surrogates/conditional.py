@@ -129,6 +129,7 @@ class ConditionalDensity(nn.Module, ABC):
         """
         return self, ""
 
+
 def log_normal(z: Tensor) -> Tensor:
     """log N(z; 0, 1), shape ``(B,)``, of z of shape ``(B, d)``.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hepgen.nn.train import Progress, train
 from hepgen.results import TrainingCurve
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.families import build, family
+from hepgen.surrogates.variables import mixed_model
 
 KIND = "surrogate"
 _NUMBERS = 2**22
@@ -158,7 +160,7 @@ class Surrogate:
         space = FeatureSpace.from_sample(features, x)
         conditions = FeatureSpace.from_sample(inputs, context) if inputs else None
         domain = domain or Domain.from_sample([f.name for f in inputs], context)
-        model = build(method, len(space), len(inputs), options or {}, seed)
+        model = _model(method, space, len(inputs), options or {}, seed)
         u = space.forward(x).float()
         c = conditions.forward(context).float() if conditions else context.new_zeros(len(x), 0)
         _check_enough(method, model, u)
@@ -264,7 +266,7 @@ class Surrogate:
             inputs = FeatureSpace.from_dict(entry["inputs"]) if entry["inputs"] else None
             domain = Domain(**{k: tuple(v) for k, v in entry["domain"].items()})
             curve, method = curve_from_dict(entry["training"]), str(entry["method"])
-            model = build(method, len(features), len(inputs or ()), entry["options"])
+            model = _model(method, features, len(inputs or ()), entry["options"])
             manifest = dict(entry["manifest"])
         except (KeyError, TypeError, ValueError, DataError, SurrogateError) as error:
             raise FileError(f"{folder}/model.json is not a surrogate: {error!r}") from error
@@ -325,3 +327,12 @@ def _most_extreme(space: FeatureSpace, u: Tensor) -> str:
         f"the most extreme value of the training sample is {space.names[column]} = {value:g}, "
         f"{u[row, column].abs().item():.0f} times the spread of its column"
     )
+
+
+def _model(
+    method: str, features: FeatureSpace, context: int, options: Mapping[str, Any], seed: int = 0
+) -> ConditionalDensity:
+    """An untrained model of a family, for features of any kind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return mixed_model(features, context, partial(build, method, options=options, seed=seed))

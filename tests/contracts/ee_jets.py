@@ -8,6 +8,7 @@ from hepgen.simulators.dipole_shower import DipoleShower
 from hepgen.simulators.event_shapes import ChargedMultiplicity
 from hepgen.simulators.fragmentation import Hadronisation
 from hepgen.simulators.hadronic_selection import HadronicSelection
+from hepgen.simulators.leading_jets import LeadingJets
 from hepgen.simulators.processes.registry import process
 from hepgen.simulators.stage import Stage
 from tests.contracts import detector
@@ -68,4 +69,5 @@ STAGES: dict[str, tuple[Stage, tuple[Stage, ...]]] = {
     "ee hadronisation": (Hadronisation(), (QuarkPairs(), DipoleShower())),
     "ee multiplicity": (ChargedMultiplicity(), (Sprayer(),)),
     "ee selection": (HadronicSelection(91.2, balanced=True), FULL.stages[:-1]),
+    "ee leading jets": (LeadingJets(), FULL.stages),
 }

@@ -18,6 +18,7 @@ from hepgen.simulators.fragmentation import Hadronisation
 from hepgen.simulators.hadronic_selection import SELECTION_COLUMNS, HadronicSelection
 from hepgen.simulators.jet_energy import JET_COLUMNS, JetEnergy
 from hepgen.simulators.jets import JetFinder
+from hepgen.simulators.leading_jets import LEADING_COLUMNS, LeadingJets
 from hepgen.simulators.missing_momentum import MET_COLUMNS, MissingMomentum
 from hepgen.simulators.pythia.particles import PythiaParticles
 from hepgen.simulators.recorded import EventSource, FileEvents
@@ -59,6 +60,7 @@ def ee_jets(
     n_jets: int = 2,
     visible_min: float = 0.5,
     tracks_min: int = 5,
+    leading_jets: bool = False,
     generator: str = "builtin",
     pythia: Mapping[str, Any] = MappingProxyType({}),
     source: EventSource | None = None,
@@ -81,6 +83,7 @@ def ee_jets(
         n_jets: Of Durham.
         visible_min: Of selected events, the smallest visible energy in units of √s.
         tracks_min: Of selected events, the smallest number of tracks. They have two jets or more.
+        leading_jets: Whether files also have the leading jets as a fixed number of columns.
         generator: What makes the hadrons: `builtin`, `pythia`, or a file as `hepmc:FILE`. The
             detector and all behind it stay.
         pythia: More settings of Pythia, by its own names.
@@ -123,4 +126,7 @@ def ee_jets(
             EventShapes(charged=False),
             HadronicSelection(sqrt_s, visible_min, tracks_min, balanced=generator == "builtin"),
         ]
+        if leading_jets:
+            observables |= LEADING_COLUMNS
+            stages.append(LeadingJets(jet_pt_min))
     return Chain(stages, observables, name="ee_jets")

@@ -1,0 +1,261 @@
+r"""Any family for mixed variables: a categorical head times a conditional density.
+
+.. math:: p(k, z, x, \varphi \mid c) = P(k, z \mid c)\; q(v \mid c, k, z)
+
+k are counts and z says which of the components that may be zero are not. Both are categorical, and
+the density q of what remains is conditioned on them. Angles enter q by
+:mod:`hepgen.surrogates.variables.circular`. All of this is exact. Two things are not:
+
+- A component that is zero has no density, but q has a fixed dimension. In training and sampling a
+  standard normal number η stands for it, and p(v | …) = ∫ q(v, η) dη is estimated with K draws of
+  η, as log (1/K) Σ q(v, η)/N(η): a bound, exact in the limit of many draws or where q has learned
+  that η is independent and normal.
+- A count with more than 64 values is dequantised (Theis et al., arXiv:1511.01844): k + u with u
+  uniform in [0, 1) has a density, and P(k) = ∫ q(k + u) du is estimated with the same K draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgen.features import FeatureSpace
+from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.variables.categorical import CategoricalHead
+from hepgen.surrogates.variables.circular import inside, lifted, lowered, other, weight
+
+MOST_LEVELS = 64
+"""Of a count that is categorical."""
+_LOG_2PI = math.log(math.tau)
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of an event are what.
+
+    Arguments:
+        continuous, circular, dequantised, zero: Columns that have a density, in the order in
+            which the family sees them.
+        categorical: The columns of counts.
+        levels: How many values each of these has.
+        values: How many values each dequantised one has.
+    """
+
+    continuous: tuple[int, ...]
+    circular: tuple[int, ...]
+    dequantised: tuple[int, ...]
+    zero: tuple[int, ...]
+    categorical: tuple[int, ...]
+    levels: tuple[int, ...]
+    values: tuple[int, ...]
+
+    @classmethod
+    def of(cls, space: FeatureSpace) -> Layout:
+        """That of the features of a space."""
+        values = [int(f.high - f.low) + 1 if f.kind == "discrete" else 0 for f in space.features]
+        kinds = [f.kind for f in space.features]
+        places = range(len(kinds))
+        many = tuple(i for i in places if values[i] > MOST_LEVELS)
+        few = tuple(i for i in places if 0 < values[i] <= MOST_LEVELS)
+        named = {k: tuple(i for i in places if kinds[i] == k) for k in dict.fromkeys(kinds)}
+        return cls(
+            named.get("continuous", ()), named.get("circular", ()), many,
+            named.get("zero_inflated", ()), few,
+            tuple(values[i] for i in few), tuple(values[i] for i in many),
+        )  # fmt: skip
+
+    @property
+    def smooth(self) -> tuple[int, ...]:
+        """All columns that the family sees."""
+        return (*self.continuous, *self.circular, *self.dequantised, *self.zero)
+
+
+class Mixed(ConditionalDensity):
+    """Mixed variables, as :class:`hepgen.features.FeatureSpace` standardises them.
+
+    Arguments:
+        layout: Which columns are what.
+        context: C.
+        build: The dimension and the context of the family's part to its untrained model.
+        hidden: The widths of the networks of the categorical head.
+        draws: K, for a density that is an integral.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        layout: Layout,
+        context: int,
+        build: Callable[[int, int], ConditionalDensity],
+        hidden: Sequence[int] = (64, 64),
+        draws: int = 16,
+    ) -> None:
+        super().__init__(len(layout.smooth) + len(layout.categorical), context)
+        self.layout, self.draws = layout, draws
+        levels = (*layout.levels, *(2 for _ in layout.zero))
+        self.head = CategoricalHead(levels, context, hidden)
+        self.base = build(len(layout.smooth), context + self.head.width) if layout.smooth else None
+        self.noise = len(levels) + (self.base.noise if self.base else 0)
+        self.register_buffer("mean", torch.zeros(len(layout.dequantised)))
+        self.register_buffer("scale", torch.ones(len(layout.dequantised)))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the family; the layout follows from the features."""
+        return self.base.options if self.base else {}
+
+    @property
+    def quality(self) -> Quality:
+        """That of the family, and a bound where a component is zero or dequantised."""
+        found = self.base.quality if self.base else Quality("exact", "categorical")
+        if found.kind == "none":
+            return found
+        layout = self.layout
+        words = [found.words]
+        words += ["sum over windings"] if layout.circular else []
+        if not layout.zero and not layout.dequantised:
+            return Quality(found.kind, ", ".join(words))
+        if layout.zero:
+            words += [f"where components are zero a bound from {self.draws} draws"]
+        if layout.dequantised:
+            words += [f"dequantised counts: a bound from {self.draws} draws"]
+        return Quality("bound", ", ".join(words))
+
+    def prepare(self, u: Tensor, context: Tensor) -> None:
+        """Location and scale of dequantised counts, then what the family measures."""
+        if self.layout.dequantised:
+            counts = u[:, list(self.layout.dequantised)] + 0.5
+            self.mean.copy_(counts.mean(0))
+            self.scale.copy_(counts.std(0))
+        if self.base is None:
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            v, _ = self._drawn(u)
+            self.base.prepare(v, self._extended(self._categories(u), context))
+
+    def loss(self, u: Tensor, context: Tensor) -> Tensor:
+        """A bound on −log p(u | c) in nats where the family's loss is one, shape ``(B,)``."""
+        k = self._categories(u)
+        total = -self.head.log_prob(k, context)
+        if self.base is None:
+            return total
+        v, log_weight = self._drawn(u)
+        return total + self.base.loss(v, self._extended(k, context)) + log_weight
+
+    def generate(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Events, shape ``(B, d)``; NaN in the components that are zero."""
+        k = self.head.generate(noise[:, : len(self.head.levels)], context)
+        u = noise.new_empty(len(noise), self.features)
+        layout, counts = self.layout, len(self.layout.categorical)
+        u[:, list(layout.categorical)] = k[:, :counts].to(u)
+        if self.base is None:
+            return u
+        v = self.base.generate(noise[:, len(self.head.levels) :], self._extended(k, context))
+        plain, circular, counted, zero = self._parts(v)
+        u[:, list(layout.continuous)] = plain
+        u[:, list(layout.circular)] = lowered(circular)
+        u[:, list(layout.dequantised)] = self._quantised(counted)
+        u[:, list(layout.zero)] = zero.masked_fill(k[:, counts:] == 0, math.nan)
+        return u
+
+    def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
+        """log p(u | c), shape ``(B,)``."""
+        k = self._categories(u)
+        head = self.head.log_prob(k, context).double()
+        if self.base is None:
+            return LogDensity.exact(head, self.quality.words)
+        extended = self._extended(k, context)
+        random = u[:, list(self.layout.zero)].isnan().any(-1) | bool(self.layout.dequantised)
+        value, error = head.clone(), torch.zeros_like(head)
+        for rows, draws in ((~random, 1), (random, self.draws)):
+            if bool(rows.any()):
+                found = self._integrated(u[rows], extended[rows], draws)
+                value = value.index_put((rows,), head[rows] + found[0])
+                error = error.index_put((rows,), found[1])
+        return LogDensity(value, error, self.quality)
+
+    def _integrated(self, u: Tensor, context: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+        """log (1/K) Σ over draws Σ over windings of q/r, and its error; shape ``(B,)`` each."""
+        terms = []
+        for _ in range(draws):
+            filled, log_fill = self._filled(u)
+            terms.append(self._over_windings(filled, context) - log_fill)
+        term = torch.stack(terms)
+        value = term.logsumexp(0) - math.log(draws)
+        if draws == 1:
+            return value, torch.zeros_like(value)
+        return value, (term - value).exp().std(0) / math.sqrt(draws)
+
+    def _over_windings(self, filled: Tensor, context: Tensor) -> Tensor:
+        """log Σ_k q(v(φ + 2πk)) dv/dt over all combinations of windings, shape ``(B,)``."""
+        assert self.base is not None
+        plain, phi, counted, zero = self._parts(filled)
+        angles = torch.stack((phi, other(phi)))
+        terms = []
+        for winding in range(2 ** len(self.layout.circular)):
+            choice = [(winding >> j) & 1 for j in range(phi.shape[-1])]
+            t = torch.stack([angles[s, :, j] for j, s in enumerate(choice)], -1) if choice else phi
+            v, slope = lifted(t)
+            density = self.base.log_prob(torch.cat((plain, v, counted, zero), -1), context)
+            value = density.value + slope.double().sum(-1)
+            terms.append(value.masked_fill(~inside(t).all(-1), -math.inf))
+        return torch.stack(terms).logsumexp(0)
+
+    def _drawn(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """What the family is trained on, and the log-weight of what was drawn beside."""
+        filled, log_fill = self._filled(u)
+        plain, phi, counted, zero = self._parts(filled)
+        second = torch.rand_like(phi) > weight(phi)
+        t = torch.where(second, other(phi), phi)
+        v, slope = lifted(t)
+        chosen = (weight(t).clamp_min(_SMALLEST).log() - slope).sum(-1)
+        return torch.cat((plain, v, counted, zero), -1), log_fill.to(u) + chosen
+
+    def _filled(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns with a density: drawn where a component is zero or a count; and log r."""
+        layout = self.layout
+        zero = u[:, list(layout.zero)]
+        fill, absent = torch.randn_like(zero), zero.isnan()
+        log_fill = (-0.5 * (fill.square() + _LOG_2PI) * absent).double().sum(-1)
+        counts = u[:, list(layout.dequantised)]
+        counts = (counts + torch.rand_like(counts) - self.mean) / self.scale
+        log_fill = log_fill + self.scale.double().log().sum()
+        columns = (u[:, list(layout.continuous)], u[:, list(layout.circular)], counts)
+        return torch.cat((*columns, torch.where(absent, fill, zero)), -1), log_fill
+
+    def _parts(self, v: Tensor) -> tuple[Tensor, ...]:
+        layout = self.layout
+        columns = (layout.continuous, layout.circular, layout.dequantised, layout.zero)
+        return torch.split(v, [len(part) for part in columns], dim=-1)
+
+    def _quantised(self, v: Tensor) -> Tensor:
+        last = torch.tensor(self.layout.values).to(v) - 1
+        return (v * self.scale + self.mean).floor().clamp(min=0).minimum(last)
+
+    def _categories(self, u: Tensor) -> Tensor:
+        counts = u[:, list(self.layout.categorical)].round()
+        present = ~u[:, list(self.layout.zero)].isnan()
+        return torch.cat((counts.long(), present.long()), -1)
+
+    def _extended(self, k: Tensor, context: Tensor) -> Tensor:
+        return torch.cat((context, self.head.encoded(k, context.dtype)), -1)
+
+
+def mixed_model(
+    space: FeatureSpace,
+    context: int,
+    build: Callable[[int, int], ConditionalDensity],
+) -> ConditionalDensity:
+    """The family itself where all features are continuous, else :class:`Mixed` around it."""
+    if space.continuous:
+        return build(len(space), context)
+    return Mixed(Layout.of(space), context, build)

@@ -1,0 +1,207 @@
+"""A surrogate of Pythia 8 + detector + FastJet: is it one, and how much faster?
+
+    python tests/benchmarks/pythia_surrogate.py [--store events.npz] [--seconds 900]
+
+20 observables of ``workflows/ee_jets_pythia.toml`` at random α_s, a and b. A classifier sees the
+observables and θ of 100,000 held-out events and of as many of the surrogate at the same θ. Beside
+it, the same classifier on two halves of the held-out events. Then processor time per event on one
+thread, surrogate and chain in turn: many events at each parameter point, and one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgen.nn.mlp import mlp
+from hepgen.nn.rows import Table
+from hepgen.nn.train import train
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.surrogates import SurrogateTask, surrogate_task
+from hepgen.simulators.campaign import Campaign
+from hepgen.surrogates.surrogate import Surrogate
+
+WORKFLOW = Path(__file__).parents[2] / "workflows/ee_jets_pythia.toml"
+C2ST, FASTER = 0.55, 1000.0
+
+
+def main() -> None:
+    """Simulate or read, train or load, compare, time."""
+    chosen = arguments()
+    torch.set_num_threads(1)
+    session = Session.open(WORKFLOW)
+    task = surrogate_task(session)
+    x, theta = events(task, chosen.events + chosen.held_out, chosen.store)
+    surrogate = fitted(session, task, x[: -chosen.held_out], theta[: -chosen.held_out], chosen)
+    quality(surrogate, x[-chosen.held_out :], theta[-chosen.held_out :])
+    speed(task.campaign, surrogate, theta)
+
+
+def arguments() -> argparse.Namespace:
+    """What to do."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--events", type=int, default=400_000, help="to train on, at most")
+    parser.add_argument("--held-out", type=int, default=100_000)
+    parser.add_argument("--store", type=Path, help="events: read if there, else written")
+    parser.add_argument("--model", type=Path, help="surrogate: read if there, else written")
+    parser.add_argument("--method", help="the family; by default the workflow's")
+    parser.add_argument("--seconds", type=float, default=900.0, help="of training")
+    return parser.parse_args()
+
+
+def events(task: SurrogateTask, n: int, store: Path | None) -> tuple[Tensor, Tensor]:
+    """x and θ of selected events, simulated where there is no file of them."""
+    if store is None or not store.is_file():
+        found = simulated(replace(task.campaign, events=int(1.05 * n)), task)
+        if store is not None:
+            np.savez(store, x=found[0], theta=found[1])
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+    with np.load(store) as stored:
+        return torch.from_numpy(stored["x"]), torch.from_numpy(stored["theta"])
+
+
+def simulated(
+    campaign: Campaign, task: SurrogateTask
+) -> tuple[np.ndarray[tuple[int, int]], np.ndarray[tuple[int, int]]]:
+    """x and θ of all blocks of a campaign."""
+    x, theta = [], []
+    for block in range(campaign.blocks):
+        found = campaign.simulate(block).events
+        x.append(found.flat(task.x))
+        theta.append(found.theta(task.parameters))
+    return np.concatenate(x), np.concatenate(theta)
+
+
+def fitted(
+    session: Session, task: SurrogateTask, x: Tensor, theta: Tensor, chosen: argparse.Namespace
+) -> Surrogate:
+    """The surrogate, trained where there is no file of it."""
+    if chosen.model is not None and (chosen.model / "model.json").is_file():
+        return Surrogate.load(chosen.model)
+    entry = session.workflow.surrogate
+    settings = entry.model_dump(include={"epochs", "batch_size", "max_learning_rate"})
+    method = chosen.method or entry.method
+    surrogate = Surrogate.fit(
+        x, theta, features=task.features, inputs=task.inputs, method=method,
+        options=entry.options if method == entry.method else {}, domain=task.domain(theta),
+        seed=entry.seed, device="cpu", time_budget=chosen.seconds, patience=None, **settings,
+    )  # fmt: skip
+    print(f"{surrogate}: {len(x)} events, {surrogate.curve.seconds:.0f} s of training")
+    if chosen.model is not None:
+        surrogate.save(chosen.model)
+    return surrogate
+
+
+def quality(surrogate: Surrogate, x: Tensor, theta: Tensor) -> None:
+    """Classifiers on all observables, and on each."""
+    print(f"held-out −log p: {-surrogate.log_prob(x[:10_000], theta[:10_000]).mean():.3f} nats")
+    fake = surrogate.sample(1, theta, seed=1)[0]
+    seen = [torch.cat([inputs(surrogate, part), theta], -1) for part in (x, fake)]
+    found, error = c2st(*seen)
+    half = len(x) // 2 * 2
+    null, null_error = c2st(seen[0][0:half:2], seen[0][1:half:2])
+    print(
+        f"C2ST against {len(x)} held-out events: asked at most {C2ST}, measured {found:.4f} "
+        f"± {error:.4f}; null {null:.4f} ± {null_error:.4f}"
+    )
+    for place, name in enumerate(surrogate.features.names):
+        alone = histogram_c2st(x[:, place], fake[:, place])
+        print(f"  {name:16s} alone {alone:.4f} (null ± {0.5 / np.sqrt(len(x)):.4f})")
+
+
+def inputs(surrogate: Surrogate, x: Tensor) -> Tensor:
+    """What a classifier sees: standardised, angles as cos and sin, zeros flagged."""
+    u = surrogate.features.forward(x)
+    columns = []
+    for feature, column in zip(surrogate.features.features, u.unbind(-1), strict=True):
+        if feature.kind == "circular":
+            columns += [column.cos(), column.sin()]
+        elif feature.kind == "zero_inflated":
+            columns += [column.nan_to_num(0.0), column.isnan().double()]
+        else:
+            columns.append(column)
+    return torch.stack(columns, -1)
+
+
+def c2st(a: Tensor, b: Tensor, seed: int = 0) -> tuple[float, float]:
+    """Accuracy of a perceptron on the half that it was not trained on, and its error."""
+    rows = torch.cat([a, b])
+    rows = ((rows - rows.mean(0)) / rows.std(0).clamp_min(1e-9)).float().clamp(-8, 8)
+    label = torch.cat([torch.zeros(len(a)), torch.ones(len(b))])
+    # Events of one parameter point are neighbours: both halves have all points.
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    first, second = order.tensor_split(2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = mlp(rows.shape[-1], 1, (128, 128, 128))
+    train(
+        network, lambda batch: cross_entropy(network(batch[0])[:, 0], batch[1]),
+        Table(rows[first], label[first]), batch_size=1024, epochs=25, max_learning_rate=2e-3,
+        patience=5, seed=seed,
+    )  # fmt: skip
+    with torch.no_grad():
+        right = (network(rows[second])[:, 0] > 0) == (label[second] > 0.5)
+    return right.double().mean().item(), 0.5 / np.sqrt(len(second))
+
+
+def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
+    """In nats, shape ``(B,)``."""
+    return torch.nn.functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
+
+
+def histogram_c2st(a: Tensor, b: Tensor, bins: int = 50) -> float:
+    """Accuracy of the likelihood ratio in quantile bins; half the events make it, half test it."""
+    edges = np.unique(np.quantile(torch.cat([a, b]), np.linspace(0, 1, bins + 1)[1:-1]))
+    places = [torch.from_numpy(np.searchsorted(edges, part.numpy())) for part in (a, b)]
+    n = len(edges) + 1
+    counts = [torch.bincount(part[::2], minlength=n).double() for part in places]
+    guess = counts[1] / counts[1].sum() > counts[0] / counts[0].sum()
+    wrong, right = (guess[part[1::2]].double().mean().item() for part in places)
+    return 0.5 * (1 - wrong + right)
+
+
+def speed(campaign: Campaign, surrogate: Surrogate, theta: Tensor, rounds: int = 3) -> None:
+    """Processor time per event, chain and surrogate in turn."""
+    many = replace(campaign, events=4096, block_size=4096)
+    single = replace(campaign, events=16, block_size=16, points=1)
+    ratios: dict[str, list[float]] = {"many": [], "one": []}
+    for number in range(rounds):
+        chain = {
+            "many": timed(lambda n=number: many_blocks(many, n), 4096),
+            "one": timed(lambda n=number: many_blocks(single, n), 16),
+        }
+        fast = {
+            "many": timed(lambda n=number: surrogate.sample(16_384, theta[0], seed=n), 16_384),
+            "one": timed(lambda n=number: surrogate.sample(1, theta[:16_384], seed=n), 16_384),
+        }
+        for case, seconds in chain.items():
+            ratios[case].append(seconds / fast[case])
+            print(
+                f"  {case:4s} events at a point: chain {1e3 * seconds:8.3f} ms/event, "
+                f"surrogate {1e3 * fast[case]:.4f} ms/event, {ratios[case][-1]:.0f} ×"
+            )
+    for case, words in (("many", "256 events at each θ"), ("one", "each event at its own θ")):
+        print(f"faster, {words}: asked {FASTER:.0f}, measured {np.median(ratios[case]):.0f}")
+
+
+def many_blocks(campaign: Campaign, number: int) -> object:
+    """The events of one seed."""
+    return replace(campaign, seed=campaign.seed + 1 + number).simulate(0)
+
+
+def timed(run: Callable[[], object], n: int) -> float:
+    """Processor seconds per event."""
+    start = time.process_time()
+    run()
+    return (time.process_time() - start) / n
+
+
+if __name__ == "__main__":
+    main()
