@@ -189,7 +189,13 @@ class VariableEntry(Section):
     difference: str | None = Field(
         default=None, description="learn its difference from this input column"
     )
-    periodic: bool = Field(default=False, description="an angle, with period 2π")
+    kind: Kind | None = Field(
+        default=None,
+        description="as of a feature; by default discrete for integers, zero_inflated for what "
+        "only selected events have, else continuous; an angle is circular, from -π to π",
+    )
+    low: float | None = Field(default=None, description="bound of what is learned, below")
+    high: float | None = Field(default=None, description="bound of what is learned, above")
 
     @model_validator(mode="after")
     def _has_one_relation(self) -> VariableEntry:

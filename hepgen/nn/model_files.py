@@ -32,7 +32,8 @@ def write_model(folder: Path, kind: str, description: Mapping[str, Any], module:
         description: Values that JSON can hold.
         module: Whose weights are written.
     """
-    weights = save({name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()})
+    state = module.state_dict().items()
+    weights = save({name: t.detach().cpu().contiguous().clone() for name, t in state})
     entries = {
         "schema": SCHEMA,
         "kind": kind,

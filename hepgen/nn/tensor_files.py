@@ -21,7 +21,8 @@ def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Write tensors by name, and metadata that JSON can hold, replacing ``path`` at once."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Cloned, because tensors in a file may not share memory, and those of a module may.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_atomically(path, save(plain, {_KEY: json.dumps(dict(metadata or {}))}))
 
 

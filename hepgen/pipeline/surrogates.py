@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -187,7 +188,7 @@ def _target(session: Session, chain: Chain, first: int, last: int) -> Target:
     return Target(
         tuple(stage.name for stage in replaced),
         tuple(related([_column(n, state, replaced) for n in sorted(needs)], _angles(relations))),
-        tuple(related([_column(n, state, replaced) for n in outputs], relations)),
+        tuple(_if_selected(related([_column(n, state, replaced) for n in outputs], relations))),
         tuple(free),
         fixed,
     )
@@ -201,9 +202,15 @@ def _outputs(session: Session, chain: Chain, last: int, given: set[str]) -> list
     return sorted(needed)
 
 
+def _if_selected(columns: Sequence[Column]) -> list[Column]:
+    """Where the selection is among the outputs, the others are those of selected events."""
+    selects = any(column.name == "selected" for column in columns)
+    return [dataclasses.replace(c, if_selected=selects and c.dtype == "float") for c in columns]
+
+
 def _angles(relations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of an input only that it is periodic matters."""
-    return {name: {"periodic": words.get("periodic")} for name, words in relations.items()}
+    """Of an input only whether it is an angle matters."""
+    return {n: {"kind": "circular"} for n, w in relations.items() if w.get("kind") == "circular"}
 
 
 def _column(name: str, state: Mapping[str, Tensor], replaced: Sequence[Stage]) -> Column:
@@ -237,6 +244,15 @@ def _parameter(parameter: Parameter) -> Feature:
     return Feature(parameter.name, parameter.unit, parameter.label)
 
 
+def _counted(feature: Feature, column: Tensor) -> Feature:
+    """A whole number between those of the sample, where nothing was said of its bounds."""
+    if feature.kind != "discrete":
+        return feature
+    low = feature.low if np.isfinite(feature.low) else float(column.min())
+    high = feature.high if np.isfinite(feature.high) else float(column.max())
+    return dataclasses.replace(feature, low=low, high=high)
+
+
 def _manifest(session: Session, chain: Chain) -> dict[str, Any]:
     return {
         "process": chain.name,
@@ -255,9 +271,10 @@ def _fit(session: Session, task: SurrogateTask, method: str, checkpoint: Path) -
     training = entry.model_dump(
         include={"epochs", "batch_size", "max_learning_rate"}, exclude_none=True
     )
+    features = [_counted(f, x[:, i]) for i, f in enumerate(task.features)]
     with session.monitor.task(f"train {method}", 1.0) as update:
         return Surrogate.fit(
-            x, context, features=task.features, inputs=task.inputs, method=method,
+            x, context, features=features, inputs=task.inputs, method=method,
             options=entry.options, domain=task.domain(context), seed=entry.seed,
             checkpoint=checkpoint, progress=reporter(update), device=session.device,
             manifest=task.manifest, rescue=session.folder / f"models/{method}-unfinished",

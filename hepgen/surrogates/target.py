@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import SurrogateError
-from hepgen.features import Feature
+from hepgen.features import Feature, Kind
 from hepgen.simulators.stage import Stage, State
 
 Relation = Literal["", "ratio", "difference"]
@@ -31,18 +31,23 @@ class Column:
         name: In the state.
         slots: K for shape ``(G, E, K)``; 0 for shape ``(G, E)``.
         dtype: ``float``, ``int`` or ``bool``.
+        kind: As of a :class:`hepgen.features.Feature`. A circular input enters as its cosine and
+            its sine.
+        low, high: The bounds of the variable that is learned.
         relation: To the column ``to`` of the input, slot by slot.
         to: e.g. the true momentum; of as many slots, or of none.
-        periodic: Whether it is an angle with period 2π; an input then enters as its cosine and
-            its sine.
+        if_selected: Whether it has a meaning in selected events only, and is 0 in others.
     """
 
     name: str
     slots: int = 0
     dtype: Literal["float", "int", "bool"] = "float"
+    kind: Kind = "continuous"
+    low: float | None = None
+    high: float | None = None
     relation: Relation = ""
     to: str = ""
-    periodic: bool = False
+    if_selected: bool = False
 
     @classmethod
     def like(cls, name: str, value: Tensor) -> Column:
@@ -56,10 +61,12 @@ class Column:
                 f"column {name!r} has the shape {tuple(value.shape)}; a surrogate takes (G, E) "
                 "and (G, E, K)"
             )
-        kind: Literal["float", "int", "bool"] = "float"
+        slots = value.shape[2] if value.dim() == 3 else 0
+        if value.dtype == torch.bool:
+            return cls(name, slots, "bool", "discrete", 0.0, 1.0)
         if not value.is_floating_point():
-            kind = "bool" if value.dtype == torch.bool else "int"
-        return cls(name, value.shape[2] if value.dim() == 3 else 0, kind)
+            return cls(name, slots, "int", "discrete")
+        return cls(name, slots)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,8 +78,19 @@ class Column:
         if self.relation:
             name = f"{name}{'/' if self.relation == 'ratio' else '-'}{self.to}"
             unit, label = ("" if self.relation == "ratio" else unit), ""
-        positive = self.relation == "ratio" and self.dtype == "float"
-        return Feature(name, unit, label, low=0.0 if positive else -math.inf)
+        low, high = self.bounds
+        kind = "zero_inflated" if self.if_selected and self.kind == "continuous" else self.kind
+        return Feature(name, unit, label, low=low, high=high, kind=kind)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of the variable that is learned."""
+        least = 0.0 if self.relation == "ratio" else -math.inf
+        widest = (-math.pi, math.pi) if self.kind == "circular" else (least, math.inf)
+        return (
+            widest[0] if self.low is None else self.low,
+            widest[1] if self.high is None else self.high,
+        )
 
 
 @dataclass(frozen=True)
@@ -111,14 +129,22 @@ class Target:
         """x, shape ``(G, E, d)``, of the columns that leave."""
         return torch.cat([self._encode(column, state) for column in self.outputs], dim=-1)
 
+    @property
+    def selects(self) -> bool:
+        """Whether it decides which events are selected."""
+        return any(column.name == "selected" for column in self.outputs)
+
     def decode(self, x: Tensor, state: Mapping[str, Tensor]) -> State:
         """The columns that leave, of x and of the columns that entered."""
         widths = [max(1, column.slots) for column in self.outputs]
-        parts = torch.split(x, widths, dim=-1)
-        return {
-            column.name: self._decode(column, part, state)
-            for column, part in zip(self.outputs, parts, strict=True)
-        }
+        parts = dict(zip(self.outputs, torch.split(x, widths, dim=-1), strict=True))
+        columns = {c.name: self._decode(c, part, state) for c, part in parts.items()}
+        if self.selects:
+            # What is selected has all that selected events have.
+            for column, part in parts.items():
+                if column.if_selected:
+                    columns["selected"] = columns["selected"] & (part != 0).all(-1)
+        return columns
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; see :meth:`from_dict`."""
@@ -135,14 +161,16 @@ class Target:
         value = _slots(state[column.name])
         if column.relation:
             value = _relative(column, value, _slots(state[column.to]))
-        return value
+        return (
+            torch.where(state["selected"][..., None], value, 0.0) if column.if_selected else value
+        )
 
     def _decode(self, column: Column, value: Tensor, state: Mapping[str, Tensor]) -> Tensor:
         if column.relation == "ratio":
             value = value * _slots(state[column.to])
         elif column.relation == "difference":
             value = value + _slots(state[column.to])
-        if column.periodic:
+        if column.kind == "circular":
             value = torch.remainder(value + math.pi, 2 * math.pi) - math.pi
         value = value if column.slots else value.squeeze(-1)
         if column.dtype == "bool":
@@ -151,7 +179,7 @@ class Target:
 
 
 def related(columns: Sequence[Column], relations: Mapping[str, Mapping[str, Any]]) -> list[Column]:
-    """Columns with what a workflow says of them: ``{ ratio = NAME }``, ``{ periodic = true }``.
+    """Columns with what a workflow says of them: ``{ ratio = NAME }``, ``{ kind = "circular" }``.
 
     >>> related([Column("pt")], {"pt": {"ratio": "true_pt"}})[0].to
     'true_pt'
@@ -162,16 +190,17 @@ def related(columns: Sequence[Column], relations: Mapping[str, Mapping[str, Any]
 def _related(column: Column, words: Mapping[str, Any]) -> Column:
     relation: Relation = next((r for r in ("ratio", "difference") if words.get(r)), "")
     to = str(words[relation]) if relation else ""
-    return replace(column, relation=relation, to=to, periodic=bool(words.get("periodic")))
+    changes = {key: words[key] for key in ("kind", "low", "high") if words.get(key) is not None}
+    return replace(column, relation=relation, to=to, **changes)
 
 
 def _input(column: Column, value: Tensor) -> Tensor:
     value = _slots(value)
-    return torch.cat([value.cos(), value.sin()], dim=-1) if column.periodic else value
+    return torch.cat([value.cos(), value.sin()], dim=-1) if column.kind == "circular" else value
 
 
 def _input_names(column: Column) -> list[str]:
-    if not column.periodic:
+    if column.kind != "circular":
         return list(column.names)
     return [f"{trig} {name}" for trig in ("cos", "sin") for name in column.names]
 
@@ -185,7 +214,7 @@ def _relative(column: Column, value: Tensor, to: Tensor) -> Tensor:
     if column.relation == "ratio":
         return value / to
     difference = value - to
-    if column.periodic:
+    if column.kind == "circular":
         return torch.remainder(difference + math.pi, 2 * math.pi) - math.pi
     return difference
 

@@ -19,7 +19,7 @@ from tests.contracts.case import Case
 def recoil(method: str = "flow") -> Surrogate:
     """A surrogate of the recoil, (pT, φ) given the mass and α_s, with random weights."""
     target = Target(
-        ("isr",), (Column("mass"),), (Column("pt"), Column("pt_phi", periodic=True)),
+        ("isr",), (Column("mass"),), (Column("pt"), Column("pt_phi")),
         ("alpha_s", "primordial_kt"), {},
     )  # fmt: skip
     inputs = tuple(Feature(name) for name in target.context_names)

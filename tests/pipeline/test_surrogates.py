@@ -20,7 +20,7 @@ TINY = (
     "surrogate.options={ layers = 2, hidden = [16] }",
 )  # fmt: skip
 RECOIL = (
-    'surrogate.replace=["isr"]', "surrogate.variables={ pt_phi = { periodic = true } }",
+    'surrogate.replace=["isr"]', 'surrogate.variables={ pt_phi = { kind = "circular" } }',
     "parameters.alpha_s={ prior = { uniform = [0.10, 0.13] } }",
 )  # fmt: skip
 

@@ -15,12 +15,12 @@ from hepgen.surrogates.target import Column, Target, TargetColumns, related
 
 TARGET = Target(
     stages=("detector",),
-    inputs=(Column("true_pt", 2), Column("true_phi", 2, periodic=True)),
+    inputs=(Column("true_pt", 2), Column("true_phi", 2, kind="circular")),
     outputs=(
         Column("pt", 2, relation="ratio", to="true_pt"),
-        Column("phi", 2, relation="difference", to="true_phi", periodic=True),
-        Column("charge", dtype="int"),
-        Column("found", dtype="bool"),
+        Column("phi", 2, kind="circular", relation="difference", to="true_phi"),
+        Column("charge", dtype="int", kind="discrete"),
+        Column("found", dtype="bool", kind="discrete", low=0.0, high=1.0),
     ),
     parameters=("scale",),
     fixed={"width": 1.0},
@@ -93,8 +93,10 @@ def test_plain_values_and_back() -> None:
 
 def test_a_column_like_a_value() -> None:
     assert Column.like("a", torch.zeros(2, 3)) == Column("a")
-    assert Column.like("a", torch.zeros(2, 3, 4).long()) == Column("a", 4, "int")
-    assert Column.like("a", torch.zeros(2, 3).bool()) == Column("a", dtype="bool")
+    assert Column.like("a", torch.zeros(2, 3, 4).long()) == Column("a", 4, "int", "discrete")
+    assert Column.like("a", torch.zeros(2, 3).bool()) == Column(
+        "a", 0, "bool", "discrete", 0.0, 1.0
+    )
     with pytest.raises(SurrogateError, match="column 'a' has the shape"):
         Column.like("a", torch.zeros(2, 3, 4, 5))
 
@@ -102,8 +104,8 @@ def test_a_column_like_a_value() -> None:
 def test_what_a_workflow_says_of_columns() -> None:
     columns = related(
         [Column("phi"), Column("pt")],
-        {"phi": {"difference": "true_phi", "periodic": True}},
+        {"phi": {"difference": "true_phi", "kind": "circular"}},
     )
     assert columns == [
-        Column("phi", relation="difference", to="true_phi", periodic=True), Column("pt")
+        Column("phi", kind="circular", relation="difference", to="true_phi"), Column("pt")
     ]  # fmt: skip
