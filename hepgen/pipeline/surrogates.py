@@ -185,10 +185,11 @@ def _target(session: Session, chain: Chain, first: int, last: int) -> Target:
     parameters = {p.name: p for stage in replaced for p in stage.parameters}
     free = [name for name in session.parameters.free_names if name in parameters]
     fixed = {n: session.parameters[n].default for n in parameters if n not in free}
+    given_out = related([_column(n, state, replaced) for n in outputs], relations)
     return Target(
         tuple(stage.name for stage in replaced),
         tuple(related([_column(n, state, replaced) for n in sorted(needs)], _angles(relations))),
-        tuple(_if_selected(related([_column(n, state, replaced) for n in outputs], relations))),
+        tuple(_if_selected(given_out, session.features)),
         tuple(free),
         fixed,
     )
@@ -202,10 +203,17 @@ def _outputs(session: Session, chain: Chain, last: int, given: set[str]) -> list
     return sorted(needed)
 
 
-def _if_selected(columns: Sequence[Column]) -> list[Column]:
+def _if_selected(columns: Sequence[Column], features: Sequence[Feature]) -> list[Column]:
     """Where the selection is among the outputs, the others are those of selected events."""
-    selects = any(column.name == "selected" for column in columns)
-    return [dataclasses.replace(c, if_selected=selects and c.dtype == "float") for c in columns]
+    if all(column.name != "selected" for column in columns):
+        return list(columns)
+    windows = {f.name: (f.low, f.high) for f in features if f.kind != "discrete"}
+    return [
+        dataclasses.replace(c, if_selected=True, window=windows.get(c.name, c.window))
+        if c.dtype == "float"
+        else c
+        for c in columns
+    ]
 
 
 def _angles(relations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,7 @@ class Column:
         relation: To the column ``to`` of the input, slot by slot.
         to: e.g. the true momentum; of as many slots, or of none.
         if_selected: Whether it has a meaning in selected events only, and is 0 in others.
+        window: What selected events are between, where the selection says so.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Column:
     relation: Relation = ""
     to: str = ""
     if_selected: bool = False
+    window: tuple[float, float] = (-math.inf, math.inf)
 
     @classmethod
     def like(cls, name: str, value: Tensor) -> Column:
@@ -143,17 +145,20 @@ class Target:
             # What is selected has all that selected events have.
             for column, part in parts.items():
                 if column.if_selected:
-                    columns["selected"] = columns["selected"] & (part != 0).all(-1)
+                    value = _slots(columns[column.name])
+                    inside = (value > column.window[0]) & (value < column.window[1])
+                    columns["selected"] = columns["selected"] & ((part != 0) & inside).all(-1)
         return columns
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; see :meth:`from_dict`."""
-        return asdict(self)
+        columns = {n: [_to_dict(c) for c in getattr(self, n)] for n in ("inputs", "outputs")}
+        return {**asdict(self), **columns}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Target:
         """The inverse of :meth:`to_dict`."""
-        inputs, outputs = (tuple(Column(**c) for c in entry[k]) for k in ("inputs", "outputs"))
+        inputs, outputs = (tuple(map(_from_dict, entry[k])) for k in ("inputs", "outputs"))
         stages, parameters = (tuple(entry[k]) for k in ("stages", "parameters"))
         return cls(stages, inputs, outputs, parameters, dict(entry["fixed"]))
 
@@ -185,6 +190,17 @@ def related(columns: Sequence[Column], relations: Mapping[str, Mapping[str, Any]
     'true_pt'
     """
     return [_related(column, relations.get(column.name, {})) for column in columns]
+
+
+def _to_dict(column: Column) -> dict[str, Any]:
+    window = [edge if math.isfinite(edge) else None for edge in column.window]
+    return {**asdict(column), "window": window}
+
+
+def _from_dict(entry: Mapping[str, Any]) -> Column:
+    low, high = entry["window"]
+    window = (-math.inf if low is None else low, math.inf if high is None else high)
+    return Column(**{**entry, "window": window})
 
 
 def _related(column: Column, words: Mapping[str, Any]) -> Column:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgen.errors import SurrogateError
@@ -45,6 +45,7 @@ def state(seed: int = 0) -> State:
     }
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_decoding_what_was_encoded_gives_the_columns_back(seed: int) -> None:
     before = state(seed)
@@ -99,6 +100,29 @@ def test_a_column_like_a_value() -> None:
     )
     with pytest.raises(SurrogateError, match="column 'a' has the shape"):
         Column.like("a", torch.zeros(2, 3, 4, 5))
+
+
+def test_what_only_selected_events_have() -> None:
+    """It is zero in others, and an event without it, or outside the window, is not selected."""
+    mass = Column("mass", relation="ratio", to="true", if_selected=True, window=(60.0, 120.0))
+    target = Target(
+        ("reco",), (Column("true"),),
+        (mass, Column("selected", dtype="bool", kind="discrete", low=0.0, high=1.0)), (), {},
+    )  # fmt: skip
+    assert Target.from_dict(target.to_dict()) == target
+    assert mass.feature("mass").kind == "zero_inflated"
+    true = torch.full((1, 4), 100.0, dtype=torch.float64)
+    made = {
+        "true": true,
+        "mass": torch.tensor([[95.0, math.nan, 70.0, 80.0]]).double(),
+        "selected": torch.tensor([[True, False, True, False]]),
+    }
+    x = target.encode(made)
+    assert x[0, :, 0].tolist() == pytest.approx([0.95, 0.0, 0.7, 0.0])
+    drawn = torch.tensor([[[0.9, 1.0], [0.0, 1.0], [1.3, 1.0], [0.9, 0.0]]]).double()
+    assert target.decode(drawn, {"true": true})["selected"].tolist() == [
+        [True, False, False, False]
+    ]
 
 
 def test_what_a_workflow_says_of_columns() -> None:
