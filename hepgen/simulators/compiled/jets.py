@@ -68,8 +68,9 @@ def fragment(
     drawing: bool,
     fragments: Array,
     hadrons: Array,
+    final: int,
     terms: Array,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, int]:
     """Fragment N events, drawing the fragments or following those that are recorded.
 
     Arguments:
@@ -89,13 +90,14 @@ def fragment(
         kept: Written: the number of hadrons of each.
         drawing: Whether they are.
         fragments: Room for their rows.
-        hadrons: Room for rows (species, E, x, y, z).
+        hadrons: Rows (species, E, x, y, z), and room for more.
+        final: How many of them there are.
         terms: Written where they are not drawn: the logarithms of the densities of kinds, x and
             y, shape ``(3, N)``.
 
     Returns:
         The fragments, what is recorded where they are drawn, and else (event, share, ln m_T²);
-        the hadrons.
+        the hadrons, and how many there are now.
     """
     energies, xs, ys, zs, ids = partons
     ends, begin_at, hadron_of, left_of, log_chance = menu
@@ -106,7 +108,7 @@ def fragment(
     cone, kick_x, kick_y = np.empty(width), np.empty(width), np.empty(width)
     end, jet = np.empty(width, np.int64), np.empty(width, np.int64)
     axes = np.empty((width, 5))
-    at = final = 0
+    at = 0
     for event in range(len(counts)):
         on = 0
         for i in range(number[event]):
@@ -181,7 +183,7 @@ def fragment(
                     still += 1
             on, first = still, False
         counts[event], kept[event] = slot, final - begin
-    return fragments[:at], hadrons[:final]
+    return fragments[:at], hadrons, final
 
 
 @kernel

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import inspect
 import math
+import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -27,9 +30,9 @@ def kernel(function: Function) -> Function:
     # A checker of annotations may have wrapped it.
     plain = inspect.unwrap(function)
     try:
-        compiled: Function = njit(cache=True, error_model="numpy")(plain)
+        compiled: Function = njit(cache=True, error_model="numpy", fastmath={"contract"})(plain)
     except RuntimeError:  # no folder can be written
-        compiled = njit(error_model="numpy")(plain)
+        compiled = njit(error_model="numpy", fastmath={"contract"})(plain)
     return compiled
 
 
@@ -146,23 +149,55 @@ def fill(rows: Array, counts: Array, out: Array, first: int) -> None:
     at = 0
     for event in range(len(counts)):
         n = counts[event]
-        for c in range(len(out)):
+        for c in range(out.shape[0]):
             for k in range(n):
                 out[c, first + event, k] = rows[at + k, c]
+            for k in range(n, out.shape[2]):
+                out[c, first + event, k] = 0.0
         at += n
+
+
+class Memory:
+    """Arrays that are used again: new pages of the system cost as much as filling them."""
+
+    def __init__(self) -> None:
+        self._spare: dict[str, Array] = {}
+
+    def take(self, name: str, *shape: int) -> Array:
+        """An array of any values; its memory comes back when it, and all tensors of it, are gone.
+
+        Arguments:
+            name: Of its use: one array is kept for each.
+            shape: Of the array.
+        """
+        size = math.prod(shape)
+        spare = self._spare.pop(name, None)
+        if spare is None or len(spare) < size:
+            spare = np.empty(size)
+        lent = spare[:size].reshape(shape)
+        weakref.finalize(lent, self._spare.__setitem__, name, spare).atexit = False
+        return lent
+
+
+MEMORY = Memory()
 
 
 class Columns:
     """Columns of N events, padded with zeros, from the rows of parts of the events in turn.
 
     Arguments:
+        name: Of what they are.
         number: How many columns there are.
         events: N.
     """
 
-    def __init__(self, number: int, events: int) -> None:
-        self.out = np.zeros((number, events, 0))
-        self.first = self.width = 0
+    #: The width that each has needed so far: what the next begins with.
+    widths: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, name: str, number: int, events: int) -> None:
+        self.name = name
+        self.out = MEMORY.take(name, number, events, self.widths.get(name, 1))
+        self.first, self.width = 0, 1
 
     def add(self, rows: Array, counts: Array) -> None:
         """The rows of the next events, ``counts`` of each."""
@@ -175,14 +210,16 @@ class Columns:
 
     def _widen(self, widest: int) -> None:
         # The widest of all events is wider than that of the first.
-        old, shape = self.out, (*self.out.shape[:2], widest + widest // 5 + 2)
-        self.out = np.zeros(shape)
+        old, width = self.out, widest + widest // 5 + 2
+        self.out = MEMORY.take(self.name, *old.shape[:2], width)
         self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
+        self.out[:, : self.first, old.shape[2] :] = 0.0
+        self.widths[self.name] = width
 
     @property
-    def columns(self) -> Array:
+    def tensor(self) -> Tensor:
         """All of them, shape ``(C, N, K)``."""
-        return self.out[:, :, : self.width]
+        return torch.from_numpy(self.out)[:, :, : self.width]
 
 
 def parts(events: int, whole: bool) -> Iterator[slice]:
