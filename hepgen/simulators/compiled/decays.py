@@ -14,6 +14,15 @@ TREE = 128
 
 
 @kernel
+def _put(
+    rows: Array, ids: Array, at: int, kind: int, e: float, x: float, y: float, z: float
+) -> None:
+    """A particle into a row, its kind as the bits of an integer."""
+    ids[at, KIND] = kind
+    rows[at, E], rows[at, X], rows[at, Y], rows[at, Z] = e, x, y, z
+
+
+@kernel
 def decay(
     state: Array,
     hadrons: Array,
@@ -59,27 +68,29 @@ def decay(
         filled = numbers[event]
         while filled * TREE > len(queue):
             queue = grown(queue)
+        queue_ids = queue.view(np.int64)
         while out + filled * TREE > len(final):
             final = grown(final)
         ids = final.view(np.int64)
         while at + filled * TREE > len(decays):
             decays = grown(decays)
-        for i in range(filled):
-            for c in range(5):
-                queue[i, c] = hadrons[start + i, c]
-        start += filled
-        slot = head = visible = 0
+        slot = waiting = visible = 0
         begin = out
-        while head < filled:
-            species, e = int(queue[head, KIND]), queue[head, E]
-            px, py, pz = queue[head, X], queue[head, Y], queue[head, Z]
-            head += 1
+        for i in range(start, start + filled):
+            h = hadrons[i]
+            species = int(h[KIND])
             if is_stable[species]:
-                ids[out, KIND], final[out, E] = pdg[species], e
-                final[out, X], final[out, Y], final[out, Z] = px, py, pz
+                _put(final, ids, out, pdg[species], h[E], h[X], h[Y], h[Z])
                 visible += charge[species]
                 out += 1
-                continue
+            else:
+                _put(queue, queue_ids, waiting, species, h[E], h[X], h[Y], h[Z])
+                waiting += 1
+        start += filled
+        while slot < waiting:
+            parent = queue[slot]
+            species, e = queue_ids[slot, KIND], parent[E]
+            px, py, pz = parent[X], parent[Y], parent[Z]
             if drawing:
                 u = species + min(uniform(state), LAST)
                 channel = begin_at[int(u * BINS)]
@@ -100,15 +111,18 @@ def decay(
             x, y, z = across * cos, across * sin, momentum * cosine
             projection = x * px + y * py + z * pz
             factor = (projection / (e + m) + energy) / m
-            first = (
-                (e * energy + projection) / m, x + factor * px, y + factor * py, z + factor * pz,
-            )  # fmt: skip
-            queue[filled, KIND] = daughters[channel, 0]
-            queue[filled, E], queue[filled, X] = first[0], first[1]
-            queue[filled, Y], queue[filled, Z] = first[2], first[3]
-            queue[filled + 1, KIND] = daughters[channel, 1]
-            queue[filled + 1, E], queue[filled + 1, X] = e - first[0], px - first[1]
-            queue[filled + 1, Y], queue[filled + 1, Z] = py - first[2], pz - first[3]
-            filled += 2
+            e1 = (e * energy + projection) / m
+            x1, y1, z1 = x + factor * px, y + factor * py, z + factor * pz
+            for i in range(2):
+                if i == 1:
+                    e1, x1, y1, z1 = e - e1, px - x1, py - y1, pz - z1
+                species = daughters[channel, i]
+                if is_stable[species]:
+                    _put(final, ids, out, pdg[species], e1, x1, y1, z1)
+                    visible += charge[species]
+                    out += 1
+                else:
+                    _put(queue, queue_ids, waiting, species, e1, x1, y1, z1)
+                    waiting += 1
         counts[event], left[event], charged[event] = slot, out - begin, visible
     return decays[: at if drawing else 0], final[:out]

@@ -24,6 +24,9 @@ Function = Callable[..., Any]
 RIGHT = 1.5707963267341256
 REST = 6.077100506506192e-11
 
+#: More than the partons, trials or hadrons of any event.
+ROOM = 16384
+
 
 def kernel(function: Function) -> Function:
     """A function as machine code, kept on disk where there is a folder for it."""
@@ -73,15 +76,43 @@ def uniform(state: Array) -> float:
     return (np.float64(bits(state) >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
+def _layers() -> tuple[Array, Array]:
+    """The edges x₀ > … > x₂₅₆ = 0 of layers of equal area below e^{-x²/2}, and its values there.
+
+    The lowest has the tail beyond x₁, and x₀ is as wide as its area is at its height.
+    """
+    edge = 3.6541528853610088
+    tail = math.sqrt(math.pi / 2) * math.erfc(edge / math.sqrt(2))
+    area = edge * math.exp(-0.5 * edge * edge) + tail
+    x = [area * math.exp(0.5 * edge * edge), edge]
+    while len(x) < 256:
+        x.append(math.sqrt(-2 * math.log(area / x[-1] + math.exp(-0.5 * x[-1] ** 2))))
+    edges = np.array([*x, 0.0])
+    return edges, np.exp(-0.5 * edges * edges)
+
+
+EDGES, HEIGHTS = _layers()
+
+
 @kernel
-def normal_pair(state: Array) -> tuple[float, float]:
-    """Two independent standard normal numbers, by Marsaglia's polar method."""
+def normal(state: Array) -> float:
+    """A standard normal number, from layers (Marsaglia and Tsang, J. Stat. Softw. 5 (2000) 8)."""
     while True:
-        x, y = 2 * uniform(state) - 1, 2 * uniform(state) - 1
-        r2 = x * x + y * y
-        if r2 < 1.0:
-            scale = math.sqrt(-2 * math.log(r2) / r2)
-            return scale * x, scale * y
+        drawn = bits(state)
+        layer = np.int64(drawn & np.uint64(255))
+        u = (np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0
+        x = u * EDGES[layer]
+        if abs(x) < EDGES[layer + 1]:
+            return x
+        if layer > 0:
+            low, high = HEIGHTS[layer], HEIGHTS[layer + 1]
+            if low + uniform(state) * (high - low) < math.exp(-0.5 * x * x):
+                return x
+            continue
+        while True:
+            beyond = -math.log(uniform(state)) / EDGES[1]
+            if -2 * math.log(uniform(state)) > beyond * beyond:
+                return math.copysign(EDGES[1] + beyond, x)
 
 
 @kernel
@@ -90,43 +121,19 @@ def circle(angle: float) -> tuple[float, float]:
     turns = math.floor(angle * (2 / math.pi) + 0.5)
     x = (angle - turns * RIGHT) - turns * REST
     s = x * x
-    cos = 1 + s * (
-        -1 / 2
-        + s
-        * (
-            1 / 24
-            + s
-            * (
-                -1 / 720
-                + s
-                * (
-                    1 / 40320
-                    + s
-                    * (
-                        -1 / 3628800
-                        + s * (1 / 479001600 + s * (-1 / 87178291200 + s / 20922789888000))
-                    )
-                )
-            )
-        )
+    s2 = s * s
+    s4 = s2 * s2
+    cos = ((1 - s / 2) + s2 * (1 / 24 - s / 720)) + s4 * (
+        (1 / 40320 - s / 3628800)
+        + s2 * (1 / 479001600 - s / 87178291200)
+        + s4 / 20922789888000
     )
-    sin = x * (
-        1
-        + s
-        * (
-            -1 / 6
-            + s
-            * (
-                1 / 120
-                + s
-                * (
-                    -1 / 5040
-                    + s
-                    * (1 / 362880 + s * (-1 / 39916800 + s * (1 / 6227020800 - s / 1307674368000)))
-                )
-            )
-        )
+    sin = ((1 - s / 6) + s2 * (1 / 120 - s / 5040)) + s4 * (
+        (1 / 362880 - s / 39916800)
+        + s2 * (1 / 6227020800 - s / 1307674368000)
+        + s4 / 355687428096000
     )
+    sin *= x
     quarter = int(turns) & 3
     if quarter & 1:
         cos, sin = -sin, cos
@@ -210,7 +217,7 @@ class Columns:
 
     def _widen(self, widest: int) -> None:
         # The widest of all events is wider than that of the first.
-        old, width = self.out, widest + widest // 5 + 2
+        old, width = self.out, widest + 4
         self.out = MEMORY.take(self.name, *old.shape[:2], width)
         self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
         self.out[:, : self.first, old.shape[2] :] = 0.0

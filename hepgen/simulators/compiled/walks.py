@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgen.simulators.compiled import decays, jets, shower
-from hepgen.simulators.compiled.kernel import MEMORY, Array, Columns, parts, seeded
+from hepgen.simulators.compiled.kernel import MEMORY, ROOM, Array, Columns, parts, seeded
 from hepgen.simulators.coupling import REFERENCE, RunningCoupling
 from hepgen.simulators.decays import DecayChain
 from hepgen.simulators.dipole_cascade import DipoleCascade
@@ -92,7 +92,7 @@ class CompiledCascade(DipoleCascade):
         counts, made = _counts(steps, n), np.zeros(n, np.int64)
         terms = np.zeros((2, 0 if drawing else n))
         columns, self._partons = Columns("trials", len(self.columns), n), Columns("partons", 5, n)
-        trials, partons = np.empty((8192, 4)), np.empty((8192, 5))
+        trials, partons = np.empty((2 * ROOM, 4)), np.empty((2 * ROOM, 5))
         rows = trials[:0]
         for part in parts(n, whole=not drawing):
             rows, final = shower.run(
@@ -168,7 +168,7 @@ class CompiledFragmentation(Fragmentation):
         counts, self._made = _counts(steps, n), np.zeros(n, np.int64)
         terms = np.zeros((3, 0 if drawing else n))
         columns = Columns("fragments", len(self.columns), n)
-        fragments, self._hadrons, made = np.empty((16384, 4)), MEMORY.take("hadrons", 32 * n, 5), 0
+        fragments, self._hadrons, made = np.empty((2 * ROOM, 4)), MEMORY.take("hadrons", 32 * n + ROOM, 5), 0
         rows = fragments[:0]
         for part in parts(n, whole=not drawing):
             rows, self._hadrons, made = jets.fragment(
