@@ -229,7 +229,7 @@ class CompiledDecays(DecayChain):
         counts, terms = _counts(steps, n), np.zeros(0 if drawing else n)
         self._left, self._charged = np.zeros((2, n), np.int64)
         columns, self._final = Columns("decays", len(self.columns), n), Columns("particles", 5, n)
-        decayed, final = np.empty((16384, 3)), np.empty((32768, 5))
+        decayed, final = np.empty((16 * ROOM, 3)), np.empty((16 * ROOM, 5))
         ends = np.concatenate([[0], self._made.cumsum()])
         for part in parts(n, whole=not drawing):
             hadrons = self._hadrons[ends[part.start] : ends[min(part.stop, n)]]
