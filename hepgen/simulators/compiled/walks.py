@@ -168,7 +168,11 @@ class CompiledFragmentation(Fragmentation):
         counts, self._made = _counts(steps, n), np.zeros(n, np.int64)
         terms = np.zeros((3, 0 if drawing else n))
         columns = Columns("fragments", len(self.columns), n)
-        fragments, self._hadrons, made = np.empty((2 * ROOM, 4)), MEMORY.take("hadrons", 32 * n + ROOM, 5), 0
+        fragments, self._hadrons, made = (
+            np.empty((2 * ROOM, 4)),
+            MEMORY.take("hadrons", 32 * n + ROOM, 5),
+            0,
+        )
         rows = fragments[:0]
         for part in parts(n, whole=not drawing):
             rows, self._hadrons, made = jets.fragment(
