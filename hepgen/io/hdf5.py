@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,9 @@ from numpy.typing import NDArray
 
 from hepgen.errors import DataError, FileError, HepgenError, nearest
 from hepgen.events import THETA, Events
-from hepgen.files import refuse_special
 from hepgen.images import dense_images
 from hepgen.io.root.failures import writing
+from hepgen.io.root.newfile import NewFile
 from hepgen.results import to_json
 
 ENERGIES, SHOWERS, PROVENANCE = "incident_energies", "showers", "hepgen_provenance"
@@ -62,29 +61,17 @@ class ImageWriter:
     def __init__(self, path: str | Path, shape: Sequence[int], *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.shape = tuple(shape)
-        self.overwrite = overwrite
         self.entries = 0
         self._metadata: dict[str, Any] = {}
-        self._check_path()
+        self._new = NewFile(self.path, overwrite=overwrite)
 
     @property
     def voxels(self) -> int:
         """Of an image."""
         return int(np.prod(self.shape))
 
-    def _check_path(self) -> None:
-        if not self.path.parent.is_dir():
-            raise FileError(f"{self.path}: there is no folder {str(self.path.parent)!r}; make it")
-        refuse_special(self.path)
-        if self.path.exists() and not self.overwrite:
-            raise FileError(
-                f"{self.path} exists; remove it, or allow it to be replaced (overwrite=True)"
-            )
-
     def __enter__(self) -> ImageWriter:
-        self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
-        with writing(self.path):
-            self._handle = self._part.open("x+b", buffering=0)
+        self._handle = self._new.open(buffering=0)
         self._disk = Disk(self._handle)
         self._file = h5py.File(self._disk, "w")
         for name, width in ((ENERGIES, 1), (SHOWERS, self.voxels)):
@@ -108,7 +95,7 @@ class ImageWriter:
         finally:
             self._file.close()
             self._handle.close()
-            self._part.unlink(missing_ok=True)
+            self._new.discard()
 
     def write(self, events: Events) -> None:
         """Write the images of events: any number.
@@ -137,10 +124,7 @@ class ImageWriter:
         self._file[PROVENANCE] = to_json(self._metadata, indent=None)
         self._file.close()
         self._check_disk()
-        with writing(self.path):
-            os.fsync(self._handle.fileno())
-            self._check_path()
-            self._part.replace(self.path)
+        self._new.publish()
 
     def _check_disk(self) -> None:
         if self._disk.error is not None:

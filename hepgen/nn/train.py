@@ -14,23 +14,20 @@ runs may change the order of a sum, and so the last bit.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hepgen.errors import DataError, FileError, TrainingError
+from hepgen.nn.checkpoint import fingerprint, read_checkpoint, restore, write_checkpoint
 from hepgen.nn.rows import Rows
-from hepgen.nn.tensor_files import read_tensors, write_tensors
 from hepgen.results import TrainingCurve
 
 Loss = Callable[[tuple[Tensor, ...]], Tensor]
@@ -235,8 +232,10 @@ class _Loop:
         if self.checkpoint is None or not self.consistent:
             return
         self._tick()
-        metadata = {"fingerprint": self._fingerprint(), "state": asdict(self.state)}
-        write_tensors(self.checkpoint, dict(self._tensors()), metadata)
+        write_checkpoint(
+            self.checkpoint, self._fingerprint(), self.module, self.best, self.optimizer,
+            asdict(self.state),
+        )  # fmt: skip
         self.saved = time.monotonic()
 
     def _epoch(self) -> None:
@@ -371,49 +370,22 @@ class _Loop:
         if self.checkpoint is not None and time.monotonic() - self.saved > _SAVE_SECONDS:
             self.save()
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for prefix, weights in (("module", self.module.state_dict()), ("best", self.best)):
-            yield from ((f"{prefix}/{name}", tensor) for name, tensor in weights.items())
-        for name, parameter in self.module.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                yield f"optimizer/{key}/{name}", value
-
     def _fingerprint(self) -> str:
-        shapes = {name: list(t.shape) for name, t in self.module.state_dict().items()}
-        text = json.dumps([asdict(self.settings), len(self.data), shapes], sort_keys=True)
-        digest = hashlib.sha256(text.encode())
         some = self.training[:256]
         sample = self.data.take(some, _generator(0, _BATCH, 0))
-        for tensor in (*sample, *([self.weight[some]] if self.weight is not None else [])):
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        weight = [self.weight[some]] if self.weight is not None else []
+        return fingerprint(asdict(self.settings), len(self.data), self.module, [*sample, *weight])
 
     def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
         try:
-            tensors, metadata = read_tensors(self.checkpoint)
-            if metadata.get("fingerprint") != self._fingerprint():
-                raise FileError("it belongs to other data or settings")
-            self._restore(tensors, metadata["state"])
+            tensors, state = read_checkpoint(self.checkpoint, self._fingerprint())
+            restored = _State(**state)
+            self.best = restore(tensors, self.module, self.best, self.optimizer)
         except (FileError, KeyError, TypeError, RuntimeError) as error:
             _log.warning("checkpoint %s is not used: %s", self.checkpoint, error)
-
-    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        best, restored = _part(tensors, "best/"), _State(**state)
-        self.module.load_state_dict(_part(tensors, "module/"))
-        self.best = {name: tensor.to(self.best[name].device) for name, tensor in best.items()}
-        for name, parameter in self.module.named_parameters():
-            moments = {
-                key: tensors[f"optimizer/{key}/{name}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimizer/{key}/{name}" in tensors
-            }
-            if moments:
-                self.optimizer.state[parameter] = {
-                    key: value if key == "step" else value.to(parameter.device)
-                    for key, value in moments.items()
-                }
+            return
         self.state = restored
         self.clock = time.monotonic()
 
@@ -458,7 +430,3 @@ def _generator(seed: int, kind: int, number: int) -> torch.Generator:
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -59,6 +59,7 @@ def with_stages(chain: Chain, entries: Sequence[StageEntry], folder: Path) -> Ch
         {name: words for name, words in observables.items() if name in provided},
         chain.name,
         chain.options | {"stages": notes},
+        image=chain.image,
         import_path=str(folder),
     )
 

@@ -20,6 +20,7 @@ from hepgen.errors import SimulationError, nearest
 from hepgen.events import Events
 from hepgen.parameters import Parameter, ParameterSet
 from hepgen.simulators.distributions import Padded
+from hepgen.simulators.running import reconstruct
 from hepgen.simulators.running import run as run_stage
 from hepgen.simulators.stage import Failure, Stage, State
 from hepgen.simulators.wiring import check_wiring
@@ -164,7 +165,7 @@ class Chain:
     def reconstruct(self, events: Events) -> Events:
         """Measured events with what the deterministic stages add to them."""
         for stage in self.stages:
-            events = stage.reconstruct(events)
+            events = reconstruct(stage, events)
         return events
 
     def log_prob(self, trace: Trace, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import awkward as ak
-import numpy as np
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError
 from hepgen.events import Events
+from hepgen.simulators.dense import dense_objects
 from hepgen.simulators.stage import Stage, State
 
 #: What it needs of an event: jagged columns in NanoAOD style, with unit and label.
@@ -90,7 +88,7 @@ class DijetReconstruction(Stage):
 
     def reconstruct(self, events: Events) -> Events:
         """Events with jagged ``Jet_*`` columns, with the observables and the flag added."""
-        padded = [torch.from_numpy(_padded(events, name)) for name in JET_COLUMNS]
+        padded = dense_objects(events, JET_COLUMNS, "jets")
         new = self.observables(*self.kept(*padded))
         columns = {name: events[name] for name in events.fields}
         return Events.from_columns(
@@ -111,22 +109,3 @@ def pair_observables(pt: Tensor, eta: Tensor, phi: Tensor) -> State:
         "Dijet_pt1": pt[..., 0],
         "Dijet_pt2": pt[..., 1],
     }
-
-
-def _padded(events: Events, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """A jagged column as a matrix, padded with zeros to at least two entries."""
-    column, first = events[name], events["Jet_pt"]
-    if column.ndim != 2:
-        raise DataError(
-            f"column {name!r} has one number an event; expected a list of jets: map it in the "
-            'workflow, e.g. Jet_pt = ["pt1", "pt2"]'
-        )
-    differing = int(ak.sum(ak.num(column) != ak.num(first)))
-    if differing:
-        raise DataError(
-            f"columns {name!r} and 'Jet_pt' have different numbers of jets in {differing} of "
-            f"{len(events)} events; map them from the same collection"
-        )
-    width = max(2, int(ak.max(ak.num(column), initial=0)))
-    dense = ak.fill_none(ak.pad_none(column, width, clip=True), 0)
-    return np.asarray(ak.to_numpy(dense), dtype=np.float64)

@@ -6,13 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import awkward as ak
-import numpy as np
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError
 from hepgen.events import Events
+from hepgen.simulators.dense import dense_objects
 from hepgen.simulators.stage import Stage, State
 
 #: What it needs of an event: jagged columns in NanoAOD style, with unit and label.
@@ -89,8 +87,7 @@ class DimuonReconstruction(Stage):
 
     def reconstruct(self, events: Events) -> Events:
         """Events with jagged ``Muon_*`` columns, with the observables and the flag added."""
-        padded = [torch.from_numpy(_padded(events, name)) for name in MUON_COLUMNS]
-        _check_lengths(events)
+        padded = dense_objects(events, MUON_COLUMNS, "muons")
         columns = {name: events[name] for name in events.fields}
         new = self.observables(*padded)
         return Events.from_columns(
@@ -142,28 +139,3 @@ def pair_observables(
         "Dimuon_eta_negative": eta1,
         "Dimuon_eta_positive": eta2,
     }
-
-
-def _check_lengths(events: Events) -> None:
-    """Refuse columns that do not speak of the same muons."""
-    first, *others = MUON_COLUMNS
-    for name in others:
-        differing = int(ak.sum(ak.num(events[name]) != ak.num(events[first])))
-        if differing:
-            raise DataError(
-                f"columns {first!r} and {name!r} have different numbers of muons in {differing} "
-                f"of {len(events)} events; map them from the same collection"
-            )
-
-
-def _padded(events: Events, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """A jagged column as a matrix, padded with zeros to at least two entries."""
-    column = events[name]
-    if column.ndim != 2:
-        raise DataError(
-            f"column {name!r} has one number an event; expected a list of muons: map it in the "
-            'workflow, e.g. Muon_pt = ["pt1", "pt2"]'
-        )
-    width = max(2, int(ak.max(ak.num(column), initial=0)))
-    dense = ak.fill_none(ak.pad_none(column, width, clip=True), 0)
-    return np.asarray(ak.to_numpy(dense), dtype=np.float64)

@@ -11,6 +11,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from hepgen.errors import HepgenError, SimulationError, out_of_memory
+from hepgen.events import Events
 from hepgen.simulators.stage import Stage, State
 
 _DTYPES = frozenset(
@@ -43,6 +44,27 @@ def run(stage: Stage, state: State, parameters: Mapping[str, Tensor]) -> State:
     _check_untouched(stage, "column", columns, new, set(stage.provides))
     _check_untouched(stage, "parameter", values, parameters, set())
     _check_untouched(stage, "value of the site", drawn.versions, drawn.values, set())
+    return new
+
+
+def reconstruct(stage: Stage, events: Events) -> Events:
+    """Measured events with what a stage adds to them.
+
+    Raises:
+        SimulationError: The stage failed, or did not return events.
+        MemoryError: There is too little.
+    """
+    try:
+        new = stage.reconstruct(events)
+    except (HepgenError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        _fail(stage, error)
+    if not isinstance(new, Events):
+        raise SimulationError(
+            f"stage {stage.name!r} reconstructed events as {type(new).__name__}; expected the "
+            "events with what it adds"
+        )
     return new
 
 

@@ -41,3 +41,19 @@ class Case:
     kinks: float = 1e-3
     rate_only: Sequence[str] = ()
     laws: Sequence[str] = ()
+
+
+def dimuon_case(
+    chain: Chain,
+    point: Mapping[str, float],
+    moved: Mapping[str, float],
+    varied: Mapping[str, Sequence[float]],
+    scored: bool,
+) -> Case:
+    """A chain of muon pairs, with those of the values that are of its parameters."""
+    own = {name: point[name] for name in chain.parameters.names}
+    return Case(
+        chain, own, {n: moved[n] for n in own}, "mass",
+        "Dimuon_mass" if "Dimuon_mass" in chain.observables else "mass",
+        {n: v for n, v in varied.items() if n in own}, scored,
+    )  # fmt: skip

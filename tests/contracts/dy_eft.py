@@ -7,7 +7,7 @@ from hepgen.simulators.contact import ContactDrellYan
 from hepgen.simulators.processes.registry import process
 from hepgen.simulators.shower import InitialStateRecoil
 from hepgen.simulators.stage import Stage
-from tests.contracts.case import Case
+from tests.contracts.case import Case, dimuon_case
 
 POINT = {
     "sin2_theta_w": 0.24,
@@ -26,12 +26,7 @@ VARIED = {"c_ll": (-1.0, 0.0, 0.1), "muon_scale": (-0.01, 0.0, 0.02)}
 
 
 def case(chain: Chain, scored: bool = False) -> Case:
-    own = {name: POINT[name] for name in chain.parameters.names}
-    return Case(
-        chain, own, {n: MOVED[n] for n in own}, "mass",
-        "Dimuon_mass" if "Dimuon_mass" in chain.observables else "mass",
-        {n: v for n, v in VARIED.items() if n in own}, scored,
-    )  # fmt: skip
+    return dimuon_case(chain, POINT, MOVED, VARIED, scored)
 
 
 CASES: dict[str, Case] = {

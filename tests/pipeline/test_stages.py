@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from hepgen.config import load
+from hepgen.config import StageEntry, load
 from hepgen.errors import WorkflowError
 from hepgen.io.blocks import BlockStore
 from hepgen.io.root import read, read_metadata
@@ -20,7 +20,9 @@ from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show
 from hepgen.pipeline.simulate import run_campaign, simulate_to_root
+from hepgen.pipeline.stages import with_stages
 from hepgen.simulators.campaign import Campaign
+from hepgen.simulators.processes.registry import process
 
 LEAST: dict[str, Any] = {
     "process": "zmumu",
@@ -197,6 +199,13 @@ def test_a_stage_in_the_place_of_several(folder: Path) -> None:
     assert list(session.chain.observables) == ["x"]
     with pytest.raises(WorkflowError, match="feature 'Dimuon_mass' is no observable"):
         opened(folder, stage("Smear", replace=names))
+
+
+def test_images_stay_images(folder: Path) -> None:
+    entry = StageEntry.model_validate(stage("Smear"))
+    calorimeter = process("calo_shower")
+    assert calorimeter.image is not None
+    assert with_stages(calorimeter, [entry], folder).image == calorimeter.image
 
 
 def test_a_whole_chain_of_stages(folder: Path, tmp_path: Path) -> None:

@@ -21,8 +21,18 @@ from hepgen.simulators.processes.registry import process
 
 pytest.importorskip("numba")
 
-from hepgen.simulators.compiled.jets import guide, share
-from hepgen.simulators.compiled.kernel import Columns, circle, kernel, normal_pair, seeded, uniform
+from hepgen.simulators.compiled.jets import PARTS, guide, share
+from hepgen.simulators.compiled.kernel import (
+    EDGES,
+    HEIGHTS,
+    Columns,
+    Memory,
+    circle,
+    kernel,
+    normal,
+    seeded,
+    uniform,
+)
 
 EVENTS = 5_000
 OTHER = {
@@ -79,7 +89,10 @@ def test_both_find_the_same_density_and_columns_for_the_same_history(
 
 
 def test_both_draw_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sites and columns of 5,000 events of each: two-sample KS, p > 10⁻⁴ for each of 14."""
+    """Sites and columns of 5,000 events of each: two-sample KS, p > 10⁻⁴ for each.
+
+    Of steps and particles, one of each event: those of one event hang together.
+    """
     here = simulate(seed=5)
     monkeypatch.setattr(compiled, "available", lambda: False)
     there = simulate(seed=6)
@@ -90,13 +103,20 @@ def test_both_draw_the_same_distribution(monkeypatch: pytest.MonkeyPatch) -> Non
         found |= {n: trace.sites[n] for n in ("shower_trials", "fragments", "decays")}
         for name, mask in trace.masks.items():
             if name not in ("fragment_kind", "decay_channel", "shower_outcome"):
-                found[name] = trace.sites[name][mask]
-        found["energy"] = state["Particle_e"][state["Particle_e"] > 0]
+                found[name] = one_of_each(trace.sites[name], mask)
+        found["energy"] = one_of_each(state["Particle_e"], state["Particle_e"] > 0)
         return {n: v.flatten() for n, v in found.items()}
 
     first, second = numbers(here), numbers(there)
     for name, values in first.items():
         assert stats.ks_2samp(values.numpy(), second[name].numpy()).pvalue > 1e-4, name
+
+
+def one_of_each(column: Tensor, mask: Tensor) -> Tensor:
+    """An entry of each event that has any, whichever."""
+    chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1))
+    slot = torch.where(mask, chance, -1.0).argmax(-1, keepdim=True)
+    return column.gather(-1, slot)[mask.any(-1)]
 
 
 @pytest.mark.parametrize("name", ["fragment_kind", "decay_channel", "shower_outcome"])
@@ -178,13 +198,31 @@ def test_random_numbers_are_uniform_and_normal() -> None:
     """KS with p > 10⁻⁴, and no correlation with the next beyond 4 errors."""
     state, n = seeded(123), 100_000
     u = np.array([uniform(state) for _ in range(n)])
-    x, y = np.array([normal_pair(state) for _ in range(n)]).T
+    x, y = np.array([(normal(state), normal(state)) for _ in range(n)]).T
     assert stats.kstest(u, "uniform").pvalue > 1e-4
     assert abs(np.corrcoef(u[1:], u[:-1])[0, 1]) < 4 / math.sqrt(n)
     for values in (x, y):
         assert stats.kstest(values, "norm").pvalue > 1e-4
     assert abs(np.corrcoef(x, y)[0, 1]) < 4 / math.sqrt(n)
     assert (np.array(seeded(123)) != np.array(seeded(124))).all()
+
+
+def test_normal_numbers_have_the_right_tails() -> None:
+    """Beyond x₁ of the layers and in each of 100 bins of equal chance: 400,000 draws, p > 10⁻⁴."""
+    state, n = seeded(7), 400_000
+    x = np.array([normal(state) for _ in range(n)])
+    beyond = np.abs(x) > EDGES[1]
+    assert stats.binomtest(int(beyond.sum()), n, 2 * stats.norm.sf(EDGES[1])).pvalue > 1e-4
+    far = np.abs(x)[np.abs(x) > 2.5]
+    assert stats.kstest(far, lambda v: 1 - stats.norm.sf(v) / stats.norm.sf(2.5)).pvalue > 1e-4
+    found = np.histogram(stats.norm.cdf(x), 100, (0, 1))[0]
+    assert stats.chisquare(found).pvalue > 1e-4
+
+
+def test_the_layers_of_normal_numbers_have_equal_areas() -> None:
+    tail = math.sqrt(math.pi / 2) * math.erfc(EDGES[1] / math.sqrt(2))
+    areas = EDGES[1:-1] * np.diff(HEIGHTS[1:])
+    assert areas == pytest.approx(EDGES[1] * HEIGHTS[1] + tail, rel=1e-9)
 
 
 def test_the_generator_is_xoshiro256() -> None:
@@ -215,7 +253,7 @@ def test_a_guide_never_begins_too_far() -> None:
     start = guide(cumulative)
     for row, begin in zip(cumulative, start, strict=True):
         for part, i in enumerate(begin):
-            assert row[i] <= part / 64 * row[-1]
+            assert row[i] <= part / PARTS * row[-1]
 
 
 def test_draws_of_a_share_follow_the_density_of_their_table() -> None:
@@ -234,7 +272,7 @@ def test_draws_of_a_share_follow_the_density_of_their_table() -> None:
 
 
 def test_columns_widen_where_a_later_event_is_longer() -> None:
-    columns, lengths = Columns(2, 6), [[1, 2], [0, 9], [30, 1]]
+    columns, lengths = Columns("test", 2, 6), [[1, 2], [0, 9], [30, 1]]
     number = 0.0
     expected = np.zeros((2, 6, 30))
     for part, counts in enumerate(lengths):
@@ -245,7 +283,29 @@ def test_columns_widen_where_a_later_event_is_longer() -> None:
             at += count
         number += rows.size
         columns.add(rows, np.array(counts))
-    assert (columns.columns == expected).all()
+    assert (columns.tensor.numpy() == expected).all()
+
+
+def test_memory_is_used_again_only_when_no_tensor_has_it() -> None:
+    memory = Memory()
+    array = memory.take("test", 3, 4)
+    array[:] = 1.0
+    at, tensor = array.ctypes.data, torch.from_numpy(array)[1:, :2]
+    del array
+    memory.take("test", 3, 4)[:] = 2.0
+    assert (tensor == 1.0).all()
+    del tensor
+    assert memory.take("test", 2, 6).ctypes.data == at
+
+
+def test_events_that_are_kept_stay_as_they_are() -> None:
+    """While others are made."""
+    kept = simulate(n=300)
+    columns = {name: column.clone() for name, column in kept.state.items()}
+    for block in range(1, 4):
+        simulate(n=300, block=block)
+    for name, column in columns.items():
+        assert torch.equal(kept.state[name], column), name
 
 
 def test_where_nothing_can_be_written_a_kernel_is_compiled_each_time(

@@ -155,7 +155,7 @@ def test_columns_that_cannot_be_jets_are_refused() -> None:
         CHAIN.reconstruct(Events.from_columns(flat))
     uneven = {name: ak.Array([[100.0, 90.0]]) for name in JET_COLUMNS}
     uneven["Jet_phi"] = ak.Array([[0.1]])
-    with pytest.raises(DataError, match=r"'Jet_phi' and 'Jet_pt' have different numbers .* 1 of 1"):
+    with pytest.raises(DataError, match=r"'Jet_pt' and 'Jet_phi' have different numbers .* 1 of 1"):
         CHAIN.reconstruct(Events.from_columns(uneven))
 
 

@@ -14,6 +14,7 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from hepgen.errors import SimulationError
+from hepgen.events import Events
 from hepgen.parameters import Parameter
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain, Trace, _generators_kept, _seed_generators
@@ -298,3 +299,18 @@ def test_what_is_not_selected_need_not_be_finite() -> None:
     block = Campaign(made, made.parameters, 10, block_size=10, keep_all=True).simulate(0)
     assert np.isnan(np.asarray(block.events["y"])).sum() == 1
     assert block.selected == 9
+
+
+@pytest.mark.parametrize(
+    ("reconstruct", "words"),
+    [
+        (lambda _: 1 / 0, "stage 'mine' failed.* ZeroDivisionError"),
+        (lambda _: None, "stage 'mine' reconstructed events as NoneType"),
+    ],
+)
+def test_an_error_of_a_reconstruction_names_the_stage(
+    reconstruct: Callable[[Events], Any], words: str
+) -> None:
+    made = chain(lambda state, _: state | {"y": state["x"]}, reconstruct=reconstruct)
+    with pytest.raises(SimulationError, match=words):
+        made.reconstruct(Events.from_columns({"x": [1.0]}))

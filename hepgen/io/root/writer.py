@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
-import secrets
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +15,12 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hepgen.errors import DataError, FileError
+from hepgen.errors import DataError
 from hepgen.events import Events
-from hepgen.files import refuse_special
 from hepgen.io.layout import Layout, check_types, types_of, writable
 from hepgen.io.root.failures import writing
 from hepgen.io.root.metadata import write_metadata
+from hepgen.io.root.newfile import NewFile
 
 _BASKET_BYTES = {"ttree": 2**20, "rntuple": 16 * 2**20}
 
@@ -68,7 +66,6 @@ class RootWriter:
     ) -> None:
         self.path = Path(path)
         self.tree = tree
-        self.overwrite = overwrite
         self.format = format
         self.entries = 0
         self._metadata: dict[str, Any] = {}
@@ -77,21 +74,12 @@ class RootWriter:
         self._sink: Any = None
         self._buffer: list[dict[str, ak.Array]] = []
         self._sizes: Counter[str] = Counter()
-        self._check_path()
-
-    def _check_path(self) -> None:
-        if not self.path.parent.is_dir():
-            raise FileError(f"{self.path}: there is no folder {str(self.path.parent)!r}; make it")
-        refuse_special(self.path)
-        if self.path.exists() and not self.overwrite:
-            raise FileError(
-                f"{self.path} exists; remove it, or allow it to be replaced (overwrite=True)"
-            )
+        self._new = NewFile(self.path, overwrite=overwrite)
 
     def __enter__(self) -> RootWriter:
-        self._part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        handle = self._new.open()
         with writing(self.path):
-            self._sink = uproot.recreate(self._part.open("x+b"))
+            self._sink = uproot.recreate(handle)
         return self
 
     def __exit__(
@@ -105,7 +93,7 @@ class RootWriter:
                 self._finish()
         finally:
             self._close_quietly()
-            self._part.unlink(missing_ok=True)
+            self._new.discard()
 
     def write(self, events: Events) -> None:
         """Write events: any number, with the same columns every time."""
@@ -164,10 +152,7 @@ class RootWriter:
         with writing(self.path):
             write_metadata(self._sink, self._metadata)
             self._sink.close()
-            with self._part.open("rb") as handle:
-                os.fsync(handle.fileno())
-            self._check_path()
-            self._part.replace(self.path)
+        self._new.publish()
 
     def _close_quietly(self) -> None:
         """Let go of the file; what goes wrong now was reported before."""

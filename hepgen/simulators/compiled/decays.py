@@ -11,6 +11,17 @@ from hepgen.simulators.compiled.kernel import Array, circle, grown, kernel, unif
 
 #: More than the particles in the tree of any decay, the parent with all that come of it.
 TREE = 128
+#: Events for which there is room at once.
+SOME = 16
+
+
+@kernel
+def _put(
+    rows: Array, ids: Array, at: int, kind: int, e: float, x: float, y: float, z: float
+) -> None:
+    """A particle into a row, its kind as the bits of an integer."""
+    ids[at, KIND] = kind
+    rows[at, E], rows[at, X], rows[at, Y], rows[at, Z] = e, x, y, z
 
 
 @kernel
@@ -53,62 +64,70 @@ def decay(
     ends, begin_at, daughters, momenta, energies, log_chance = menu
     mass, is_stable, pdg, charge = kinds
     channels, cosines, azimuths = recorded
-    queue = np.empty((256 * TREE, 5))
+    queue = np.empty((1024 * TREE, 5))
     at = out = start = 0
-    for event in range(len(counts)):
-        filled = numbers[event]
-        while filled * TREE > len(queue):
+    events = len(counts)
+    for some in range(0, events, SOME):
+        after = min(some + SOME, events)
+        rows = numbers[some:after].sum() * TREE
+        # Here, and not where they are written: an array that may change is counted each time.
+        while rows > len(queue):
             queue = grown(queue)
-        while out + filled * TREE > len(final):
+        while out + rows > len(final):
             final = grown(final)
-        ids = final.view(np.int64)
-        while at + filled * TREE > len(decays):
+        while at + rows > len(decays):
             decays = grown(decays)
-        for i in range(filled):
-            for c in range(5):
-                queue[i, c] = hadrons[start + i, c]
-        start += filled
-        slot = head = visible = 0
-        begin = out
-        while head < filled:
-            species, e = int(queue[head, KIND]), queue[head, E]
-            px, py, pz = queue[head, X], queue[head, Y], queue[head, Z]
-            head += 1
-            if is_stable[species]:
-                ids[out, KIND], final[out, E] = pdg[species], e
-                final[out, X], final[out, Y], final[out, Z] = px, py, pz
-                visible += charge[species]
-                out += 1
-                continue
-            if drawing:
-                u = species + min(uniform(state), LAST)
-                channel = begin_at[int(u * BINS)]
-                while ends[channel] <= u:
-                    channel += 1
-                cosine = 2 * uniform(state) - 1
-                azimuth = (2 * uniform(state) - 1) * math.pi
-                decays[at, 0], decays[at, 1], decays[at, 2] = channel, cosine, azimuth
-            else:
-                channel = int(channels[event, slot])
-                cosine, azimuth = cosines[event, slot], azimuths[event, slot]
-                terms[event] += log_chance[channel]
-            at += 1
-            slot += 1
-            momentum, energy, m = momenta[channel], energies[channel], mass[species]
-            across = momentum * math.sqrt(max(1 - cosine * cosine, 0.0))
-            cos, sin = circle(azimuth)
-            x, y, z = across * cos, across * sin, momentum * cosine
-            projection = x * px + y * py + z * pz
-            factor = (projection / (e + m) + energy) / m
-            first = (
-                (e * energy + projection) / m, x + factor * px, y + factor * py, z + factor * pz,
-            )  # fmt: skip
-            queue[filled, KIND] = daughters[channel, 0]
-            queue[filled, E], queue[filled, X] = first[0], first[1]
-            queue[filled, Y], queue[filled, Z] = first[2], first[3]
-            queue[filled + 1, KIND] = daughters[channel, 1]
-            queue[filled + 1, E], queue[filled + 1, X] = e - first[0], px - first[1]
-            queue[filled + 1, Y], queue[filled + 1, Z] = py - first[2], pz - first[3]
-            filled += 2
-        counts[event], left[event], charged[event] = slot, out - begin, visible
+        queue_ids, ids = queue.view(np.int64), final.view(np.int64)
+        for event in range(some, after):
+            slot = waiting = visible = 0
+            begin = out
+            for i in range(start, start + numbers[event]):
+                h = hadrons[i]
+                species = int(h[KIND])
+                if is_stable[species]:
+                    _put(final, ids, out, pdg[species], h[E], h[X], h[Y], h[Z])
+                    visible += charge[species]
+                    out += 1
+                else:
+                    _put(queue, queue_ids, waiting, species, h[E], h[X], h[Y], h[Z])
+                    waiting += 1
+            start += numbers[event]
+            while slot < waiting:
+                parent = queue[slot]
+                species, e = queue_ids[slot, KIND], parent[E]
+                px, py, pz = parent[X], parent[Y], parent[Z]
+                if drawing:
+                    u = species + min(uniform(state), LAST)
+                    channel = begin_at[int(u * BINS)]
+                    while ends[channel] <= u:
+                        channel += 1
+                    cosine = 2 * uniform(state) - 1
+                    azimuth = (2 * uniform(state) - 1) * math.pi
+                    decays[at, 0], decays[at, 1], decays[at, 2] = channel, cosine, azimuth
+                else:
+                    channel = int(channels[event, slot])
+                    cosine, azimuth = cosines[event, slot], azimuths[event, slot]
+                    terms[event] += log_chance[channel]
+                at += 1
+                slot += 1
+                momentum, energy, m = momenta[channel], energies[channel], mass[species]
+                across = momentum * math.sqrt(max(1 - cosine * cosine, 0.0))
+                cos, sin = circle(azimuth)
+                x, y, z = across * cos, across * sin, momentum * cosine
+                projection = x * px + y * py + z * pz
+                factor = (projection / (e + m) + energy) / m
+                e1 = (e * energy + projection) / m
+                x1, y1, z1 = x + factor * px, y + factor * py, z + factor * pz
+                for i in range(2):
+                    if i == 1:
+                        e1, x1, y1, z1 = e - e1, px - x1, py - y1, pz - z1
+                    species = daughters[channel, i]
+                    if is_stable[species]:
+                        _put(final, ids, out, pdg[species], e1, x1, y1, z1)
+                        visible += charge[species]
+                        out += 1
+                    else:
+                        _put(queue, queue_ids, waiting, species, e1, x1, y1, z1)
+                        waiting += 1
+            counts[event], left[event], charged[event] = slot, out - begin, visible
     return decays[: at if drawing else 0], final[:out]

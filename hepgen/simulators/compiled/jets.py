@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import Array, grown, kernel, normal_pair, uniform
+from hepgen.simulators.compiled.kernel import ROOM, Array, grown, kernel, normal, uniform
 
 SIGMA = 0.335 / math.sqrt(2)
 HEAVY = 1.5
 BINS = 64
+#: Of the guide to each table of f(z).
+PARTS = 256
 #: No draw from a list reaches into the next.
 LAST = 1 - 1e-9
 #: Columns of a hadron.
@@ -24,12 +26,12 @@ def guide(cumulative: Array) -> Array:
     Arguments:
         cumulative: Increasing from 0, shape ``(R, B)``.
     """
-    out = np.empty((len(cumulative), BINS), np.int64)
+    out = np.empty((len(cumulative), PARTS), np.uint8)
     last = cumulative.shape[1] - 2
     for row in range(len(cumulative)):
         i = 0
-        for part in range(BINS):
-            below = part / BINS * cumulative[row, -1]
+        for part in range(PARTS):
+            below = part / PARTS * cumulative[row, -1]
             while i < last and cumulative[row, i + 1] <= below:
                 i += 1
             out[row, part] = i
@@ -40,7 +42,7 @@ def guide(cumulative: Array) -> Array:
 def share(u: float, row: int, nodes: Array, values: Array, area: Array, start: Array) -> float:
     """``LundSampler.draw`` from one table."""
     target = u * area[row, -1]
-    i = start[row, int(u * BINS)]
+    i = int(start[row, int(u * PARTS)])
     while i < len(nodes) - 2 and area[row, i + 1] <= target:
         i += 1
     step = nodes[i + 1] - nodes[i]
@@ -68,8 +70,9 @@ def fragment(
     drawing: bool,
     fragments: Array,
     hadrons: Array,
+    final: int,
     terms: Array,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, int]:
     """Fragment N events, drawing the fragments or following those that are recorded.
 
     Arguments:
@@ -89,13 +92,14 @@ def fragment(
         kept: Written: the number of hadrons of each.
         drawing: Whether they are.
         fragments: Room for their rows.
-        hadrons: Room for rows (species, E, x, y, z).
+        hadrons: Rows (species, E, x, y, z), and room for more.
+        final: How many of them there are.
         terms: Written where they are not drawn: the logarithms of the densities of kinds, x and
             y, shape ``(3, N)``.
 
     Returns:
         The fragments, what is recorded where they are drawn, and else (event, share, ln m_T²);
-        the hadrons.
+        the hadrons, and how many there are now.
     """
     energies, xs, ys, zs, ids = partons
     ends, begin_at, hadron_of, left_of, log_chance = menu
@@ -106,8 +110,13 @@ def fragment(
     cone, kick_x, kick_y = np.empty(width), np.empty(width), np.empty(width)
     end, jet = np.empty(width, np.int64), np.empty(width, np.int64)
     axes = np.empty((width, 5))
-    at = final = 0
+    at = 0
     for event in range(len(counts)):
+        # Here, and not where they are written: an array that may change is counted each time.
+        while at + ROOM > len(fragments):
+            fragments = grown(fragments)
+        while final + ROOM > len(hadrons):
+            hadrons = grown(hadrons)
         on = 0
         for i in range(number[event]):
             energy = energies[event, i]
@@ -123,18 +132,15 @@ def fragment(
         slot, first, begin = 0, True, final
         while on > 0:
             still = 0
-            while at + on > len(fragments):
-                fragments = grown(fragments)
-            while final + on > len(hadrons):
-                hadrons = grown(hadrons)
+            if slot + on > ROOM:
+                raise RuntimeError("a jet without end")
             for j in range(on):
                 if drawing:
                     u = end[j] + min(uniform(state), LAST)
                     kind = begin_at[int(u * BINS)]
                     while ends[kind] <= u:
                         kind += 1
-                    x, y = normal_pair(state)
-                    x, y = SIGMA * x, SIGMA * y
+                    x, y = SIGMA * normal(state), SIGMA * normal(state)
                 else:
                     kind = int(kinds[event, slot])
                     x, y = first_x[event, slot], first_y[event, slot]
@@ -145,10 +151,8 @@ def fragment(
                 log_mt2 = math.log(mt2)
                 if drawing:
                     place = min(max((log_mt2 - lowest) * scale, 0.0), tables - 1 - 1e-9)
-                    row = int(place)
-                    if uniform(state) < place - row:
-                        row += 1
-                    row += point[event] * tables
+                    row = int(place) + point[event] * tables
+                    row += int(uniform(state) < place - int(place))
                     z = share(uniform(state), row, nodes, values, area, start)
                     fragments[at, 0], fragments[at, 1] = kind, x
                     fragments[at, 2], fragments[at, 3] = y, z
@@ -181,7 +185,7 @@ def fragment(
                     still += 1
             on, first = still, False
         counts[event], kept[event] = slot, final - begin
-    return fragments[:at], hadrons[:final]
+    return fragments[:at], hadrons, final
 
 
 @kernel

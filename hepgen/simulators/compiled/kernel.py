@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import inspect
 import math
+import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -21,15 +24,18 @@ Function = Callable[..., Any]
 RIGHT = 1.5707963267341256
 REST = 6.077100506506192e-11
 
+#: More than the partons, trials or hadrons of any event.
+ROOM = 16384
+
 
 def kernel(function: Function) -> Function:
     """A function as machine code, kept on disk where there is a folder for it."""
     # A checker of annotations may have wrapped it.
     plain = inspect.unwrap(function)
     try:
-        compiled: Function = njit(cache=True, error_model="numpy")(plain)
+        compiled: Function = njit(cache=True, error_model="numpy", fastmath={"contract"})(plain)
     except RuntimeError:  # no folder can be written
-        compiled = njit(error_model="numpy")(plain)
+        compiled = njit(error_model="numpy", fastmath={"contract"})(plain)
     return compiled
 
 
@@ -70,15 +76,43 @@ def uniform(state: Array) -> float:
     return (np.float64(bits(state) >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
+def _layers() -> tuple[Array, Array]:
+    """The edges x₀ > … > x₂₅₆ = 0 of layers of equal area below e^{-x²/2}, and its values there.
+
+    The lowest has the tail beyond x₁, and x₀ is as wide as its area is at its height.
+    """
+    edge = 3.6541528853610088
+    tail = math.sqrt(math.pi / 2) * math.erfc(edge / math.sqrt(2))
+    area = edge * math.exp(-0.5 * edge * edge) + tail
+    x = [area * math.exp(0.5 * edge * edge), edge]
+    while len(x) < 256:
+        x.append(math.sqrt(-2 * math.log(area / x[-1] + math.exp(-0.5 * x[-1] ** 2))))
+    edges = np.array([*x, 0.0])
+    return edges, np.exp(-0.5 * edges * edges)
+
+
+EDGES, HEIGHTS = _layers()
+
+
 @kernel
-def normal_pair(state: Array) -> tuple[float, float]:
-    """Two independent standard normal numbers, by Marsaglia's polar method."""
+def normal(state: Array) -> float:
+    """A standard normal number, from layers (Marsaglia and Tsang, J. Stat. Softw. 5 (2000) 8)."""
     while True:
-        x, y = 2 * uniform(state) - 1, 2 * uniform(state) - 1
-        r2 = x * x + y * y
-        if r2 < 1.0:
-            scale = math.sqrt(-2 * math.log(r2) / r2)
-            return scale * x, scale * y
+        drawn = bits(state)
+        layer = np.int64(drawn & np.uint64(255))
+        u = (np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0
+        x = u * EDGES[layer]
+        if abs(x) < EDGES[layer + 1]:
+            return x
+        if layer > 0:
+            low, high = HEIGHTS[layer], HEIGHTS[layer + 1]
+            if low + uniform(state) * (high - low) < math.exp(-0.5 * x * x):
+                return x
+            continue
+        while True:
+            beyond = -math.log(uniform(state)) / EDGES[1]
+            if -2 * math.log(uniform(state)) > beyond * beyond:
+                return math.copysign(EDGES[1] + beyond, x)
 
 
 @kernel
@@ -87,43 +121,17 @@ def circle(angle: float) -> tuple[float, float]:
     turns = math.floor(angle * (2 / math.pi) + 0.5)
     x = (angle - turns * RIGHT) - turns * REST
     s = x * x
-    cos = 1 + s * (
-        -1 / 2
-        + s
-        * (
-            1 / 24
-            + s
-            * (
-                -1 / 720
-                + s
-                * (
-                    1 / 40320
-                    + s
-                    * (
-                        -1 / 3628800
-                        + s * (1 / 479001600 + s * (-1 / 87178291200 + s / 20922789888000))
-                    )
-                )
-            )
-        )
+    s2 = s * s
+    s4 = s2 * s2
+    cos = ((1 - s / 2) + s2 * (1 / 24 - s / 720)) + s4 * (
+        (1 / 40320 - s / 3628800) + s2 * (1 / 479001600 - s / 87178291200) + s4 / 20922789888000
     )
-    sin = x * (
-        1
-        + s
-        * (
-            -1 / 6
-            + s
-            * (
-                1 / 120
-                + s
-                * (
-                    -1 / 5040
-                    + s
-                    * (1 / 362880 + s * (-1 / 39916800 + s * (1 / 6227020800 - s / 1307674368000)))
-                )
-            )
-        )
+    sin = ((1 - s / 6) + s2 * (1 / 120 - s / 5040)) + s4 * (
+        (1 / 362880 - s / 39916800)
+        + s2 * (1 / 6227020800 - s / 1307674368000)
+        + s4 / 355687428096000
     )
+    sin *= x
     quarter = int(turns) & 3
     if quarter & 1:
         cos, sin = -sin, cos
@@ -146,23 +154,55 @@ def fill(rows: Array, counts: Array, out: Array, first: int) -> None:
     at = 0
     for event in range(len(counts)):
         n = counts[event]
-        for c in range(len(out)):
+        for c in range(out.shape[0]):
             for k in range(n):
                 out[c, first + event, k] = rows[at + k, c]
+            for k in range(n, out.shape[2]):
+                out[c, first + event, k] = 0.0
         at += n
+
+
+class Memory:
+    """Arrays that are used again: new pages of the system cost as much as filling them."""
+
+    def __init__(self) -> None:
+        self._spare: dict[str, Array] = {}
+
+    def take(self, name: str, *shape: int) -> Array:
+        """An array of any values; its memory comes back when it, and all tensors of it, are gone.
+
+        Arguments:
+            name: Of its use: one array is kept for each.
+            shape: Of the array.
+        """
+        size = math.prod(shape)
+        spare = self._spare.pop(name, None)
+        if spare is None or len(spare) < size:
+            spare = np.empty(size)
+        lent = spare[:size].reshape(shape)
+        weakref.finalize(lent, self._spare.__setitem__, name, spare).atexit = False
+        return lent
+
+
+MEMORY = Memory()
 
 
 class Columns:
     """Columns of N events, padded with zeros, from the rows of parts of the events in turn.
 
     Arguments:
+        name: Of what they are.
         number: How many columns there are.
         events: N.
     """
 
-    def __init__(self, number: int, events: int) -> None:
-        self.out = np.zeros((number, events, 0))
-        self.first = self.width = 0
+    #: The width that each has needed so far: what the next begins with.
+    widths: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, name: str, number: int, events: int) -> None:
+        self.name = name
+        self.out = MEMORY.take(name, number, events, self.widths.get(name, 1))
+        self.first, self.width = 0, 1
 
     def add(self, rows: Array, counts: Array) -> None:
         """The rows of the next events, ``counts`` of each."""
@@ -175,14 +215,16 @@ class Columns:
 
     def _widen(self, widest: int) -> None:
         # The widest of all events is wider than that of the first.
-        old, shape = self.out, (*self.out.shape[:2], widest + widest // 5 + 2)
-        self.out = np.zeros(shape)
+        old, width = self.out, widest + 4
+        self.out = MEMORY.take(self.name, *old.shape[:2], width)
         self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
+        self.out[:, : self.first, old.shape[2] :] = 0.0
+        self.widths[self.name] = width
 
     @property
-    def columns(self) -> Array:
+    def tensor(self) -> Tensor:
         """All of them, shape ``(C, N, K)``."""
-        return self.out[:, :, : self.width]
+        return torch.from_numpy(self.out)[:, :, : self.width]
 
 
 def parts(events: int, whole: bool) -> Iterator[slice]:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import Array, circle, grown, kernel, uniform
+from hepgen.simulators.compiled.kernel import ROOM, Array, circle, grown, kernel, uniform
 
 GLUON = 21
 RATE = 3.0 / (2 * math.pi)
@@ -25,17 +25,21 @@ def _next(clock: Array, t: float, length: float, dipoles: float, area: float) ->
         return t - 2 * target / (length + math.sqrt(length * length + 2 * dipoles * target))
     u = t - pole
     curve, target = dipoles * u, area * slope
-    y = 2 * target / (length + math.sqrt(length * length + 2 * curve * target))
+    # The root with e^{-y} - 1 + y = y²/2/(1 + y/3), and from there by Halley's method.
+    linear, square = length - target / 3, length / 3 + 0.5 * curve
+    y = 2 * target / (linear + math.sqrt(linear * linear + 4 * square * target))
     fall = math.exp(-y)
     for _ in range(6):
-        step = (length * y + curve * (fall - 1 + y) - target) / (length + curve * (1 - fall))
+        excess = length * y + curve * (fall - 1 + y) - target
+        rise = length + curve * (1 - fall)
+        step = excess * rise / (rise * rise - 0.5 * excess * curve * fall)
         y -= step
-        if abs(step) < 1e-4:
-            # To third order in the step, which is beyond rounding with the next one.
-            fall *= 1 + step * (1 + step * (0.5 + step / 6))
+        if abs(step) < 3e-3:
+            # To fourth order in the step: the rest is below 1e-14.
+            fall *= 1 + step * (1 + step * (0.5 + step * (1 / 6 + step / 24)))
         else:
             fall = math.exp(-y)
-        if abs(step) < 1e-8:
+        if abs(step) < 1e-5:
             break
     return pole + u * fall
 
@@ -196,9 +200,15 @@ def run(
         order of colour.
     """
     scales, positions, azimuths, outcomes = recorded
-    p = np.empty((64, 7))
+    p = np.empty((ROOM, 7))
     at = final = 0
     for event in range(len(pairs)):
+        # Here, and not where they are written: an array that may change is counted each time.
+        while at + ROOM > len(trials):
+            trials = grown(trials)
+        while final + ROOM > len(partons):
+            partons = grown(partons)
+        ids = partons.view(np.int64)
         energy, alpha_s, cutoff = pairs[event, 0], pairs[event, 5], pairs[event, 6]
         p[0, E] = p[1, E] = 0.5 * energy
         for c in range(3):
@@ -231,9 +241,8 @@ def run(
                 d += 1
                 own = max(p[d, REACH] - t, 0.0)
                 end += own
-            tilt = math.exp(0.5 * own - (along - (end - own)))
-            scaled = math.exp(0.5 * (t - p[d, LOG_S]))
-            left, right = scaled * tilt, scaled / tilt
+            y, scale = 0.5 * own - (along - (end - own)), 0.5 * (t - p[d, LOG_S])
+            left, right = math.exp(scale + y), math.exp(scale - y)
             emission = weight_right = weight_left = open_right = open_left = 0.0
             if left + right < 1:
                 is_left, is_right = p[d, ID] == GLUON, p[d + 1, ID] == GLUON
@@ -249,8 +258,8 @@ def run(
                 if is_left:
                     weight_left = left * (other + left * left) / 12
                     open_left = _flavours(right * mass2)
-            if at == len(trials):
-                trials = grown(trials)
+            if step == ROOM or n == len(p):
+                raise RuntimeError("a shower without end")
             if drawing:
                 v = uniform(state) / _ratio(clock, alpha_s, reference, t)
                 azimuth = (2 * uniform(state) - 1) * math.pi
@@ -278,16 +287,12 @@ def run(
             at += 1
             step += 1
             if outcome != 0:
-                if n == len(p):
-                    p = grown(p)
                 length = _apply(p, n, d, t, left, right, outcome, azimuth)
                 dipoles += outcome == 1
                 n += 1
         counts[event], made[event] = step, n
-        while final + n > len(partons):
-            partons = grown(partons)
         for i in range(n):
-            partons.view(np.int64)[final, 0] = int(p[i, ID])
+            ids[final, 0] = int(p[i, ID])
             for c in range(E, Z + 1):
                 partons[final, 1 + c] = p[i, c]
             final += 1

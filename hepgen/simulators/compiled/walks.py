@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgen.simulators.compiled import decays, jets, shower
-from hepgen.simulators.compiled.kernel import Array, Columns, parts, seeded
+from hepgen.simulators.compiled.kernel import MEMORY, ROOM, Array, Columns, parts, seeded
 from hepgen.simulators.coupling import REFERENCE, RunningCoupling
 from hepgen.simulators.decays import DecayChain
 from hepgen.simulators.dipole_cascade import DipoleCascade
@@ -47,14 +47,14 @@ def _counts(steps: Steps | None, events: int) -> Array:
 
 
 def _steps(names: tuple[str, ...], columns: Columns, counts: Array) -> Steps:
-    made = {n: torch.from_numpy(c) for n, c in zip(names, columns.columns, strict=True)}
+    made = dict(zip(names, columns.tensor, strict=True))
     return Steps(torch.from_numpy(counts), made)
 
 
 def _momenta_and_ids(columns: Columns) -> tuple[Tensor, Tensor]:
     """Of columns (id, E, x, y, z), the ids as the bits of integers."""
-    values = columns.columns
-    return torch.from_numpy(values[1:]), torch.from_numpy(values[0].view(np.int64))
+    values = columns.tensor
+    return values[1:], values[0].view(torch.int64)
 
 
 def _lists(menus: Menus, rows: int) -> tuple[Array, Array]:
@@ -91,8 +91,8 @@ class CompiledCascade(DipoleCascade):
         state, clock, recorded = _state(steps), self._clock(), _recorded(steps, self.columns)
         counts, made = _counts(steps, n), np.zeros(n, np.int64)
         terms = np.zeros((2, 0 if drawing else n))
-        columns, self._partons = Columns(len(self.columns), n), Columns(5, n)
-        trials, partons = np.empty((8192, 4)), np.empty((8192, 5))
+        columns, self._partons = Columns("trials", len(self.columns), n), Columns("partons", 5, n)
+        trials, partons = np.empty((2 * ROOM, 4)), np.empty((2 * ROOM, 5))
         rows = trials[:0]
         for part in parts(n, whole=not drawing):
             rows, final = shower.run(
@@ -167,19 +167,21 @@ class CompiledFragmentation(Fragmentation):
         tables, point = self._tables(), _array(self.point)
         counts, self._made = _counts(steps, n), np.zeros(n, np.int64)
         terms = np.zeros((3, 0 if drawing else n))
-        columns, made = Columns(len(self.columns), n), []
-        fragments = np.empty((16384, 4))
+        columns = Columns("fragments", len(self.columns), n)
+        fragments, self._hadrons, made = (
+            np.empty((2 * ROOM, 4)),
+            MEMORY.take("hadrons", 32 * n + ROOM, 5),
+            0,
+        )
         rows = fragments[:0]
         for part in parts(n, whole=not drawing):
-            rows, hadrons = jets.fragment(
+            rows, self._hadrons, made = jets.fragment(
                 state, _part(self._partons, part), self._number[part], point[part], menu, mass,
                 *tables, self.stop, recorded, counts[part], self._made[part], drawing,
-                fragments, np.empty((16384, 5)), terms,
+                fragments, self._hadrons, made, terms,
             )  # fmt: skip
-            made.append(hadrons)
             if drawing:
                 columns.add(rows, counts[part])
-        self._hadrons = np.concatenate(made)
         return columns, counts, rows, terms
 
     def _tables(self) -> tuple[tuple[Array, ...], tuple[float, float, int]]:
@@ -230,8 +232,8 @@ class CompiledDecays(DecayChain):
         state, recorded = _state(steps), _recorded(steps, self.columns)
         counts, terms = _counts(steps, n), np.zeros(0 if drawing else n)
         self._left, self._charged = np.zeros((2, n), np.int64)
-        columns, self._final = Columns(len(self.columns), n), Columns(5, n)
-        decayed, final = np.empty((16384, 3)), np.empty((32768, 5))
+        columns, self._final = Columns("decays", len(self.columns), n), Columns("particles", 5, n)
+        decayed, final = np.empty((16 * ROOM, 3)), np.empty((16 * ROOM, 5))
         ends = np.concatenate([[0], self._made.cumsum()])
         for part in parts(n, whole=not drawing):
             hadrons = self._hadrons[ends[part.start] : ends[min(part.stop, n)]]
