@@ -31,7 +31,11 @@ from hepgen.errors import SurrogateError, nearest
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
 from hepgen.surrogates.monotonic import Monotonic
 
-KINDS = ("coupling", "spline-coupling", "autoregressive", "spline-autoregressive", "umnn")
+LAYERS = {
+    "coupling": 8, "spline-coupling": 5, "autoregressive": 5, "spline-autoregressive": 3, "umnn": 2
+}  # fmt: skip
+"""The kinds, and how many layers each has by default."""
+
 _BOX, _SIGNAL = 5.0, 16
 
 
@@ -43,7 +47,7 @@ class Flow(ConditionalDensity):
         context: C.
         kind: One of ``coupling``, ``spline-coupling``, ``autoregressive``,
             ``spline-autoregressive``, ``umnn``.
-        layers: How many transformations.
+        layers: How many transformations; by default that of :data:`LAYERS`.
         hidden: The widths of the network of each.
         bins: Of a spline.
         tail: s, in standard deviations.
@@ -60,14 +64,15 @@ class Flow(ConditionalDensity):
         features: int,
         context: int,
         kind: str = "spline-coupling",
-        layers: int = 5,
+        layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
-        bins: int = 8,
+        bins: int = 16,
         tail: float = 3.0,
     ) -> None:
         super().__init__(features, context)
-        if kind not in KINDS:
-            raise SurrogateError(f"no flow {kind!r}; {nearest(kind, KINDS)}")
+        if kind not in LAYERS:
+            raise SurrogateError(f"no flow {kind!r}; {nearest(kind, list(LAYERS))}")
+        layers = LAYERS[kind] if layers is None else layers
         if not tail > 0:
             raise SurrogateError(f"tail = {tail:g}: expected a positive number")
         self.kind = kind

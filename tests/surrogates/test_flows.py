@@ -14,11 +14,11 @@ from torch.autograd.functional import jacobian
 from hepgen.errors import SurrogateError
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.families import build
-from hepgen.surrogates.flows import KINDS, Flow
+from hepgen.surrogates.flows import LAYERS, Flow
 from hepgen.surrogates.mixture import Mixture
 from tests.contracts.families import CASES, FamilyCase
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", list(LAYERS))
 with_density = pytest.mark.parametrize(
     "case", [case for case in CASES if case.density is not None], ids=lambda case: case.method
 )
