@@ -65,7 +65,7 @@ def _flow_matching(features: int, context: int, **options: Any) -> ConditionalDe
     return FlowMatching(features, context, **options)
 
 
-# Small batches and one long cycle of a high rate: what trials on toys and on zmumu ended with.
+# Of splines, a rate of 1e-2 ended lower than 4e-3 on a toy, and of flow matching 5e-3 than 2e-3.
 _TRAINING = {"batch_size": 1024, "epochs": 20}
 _SPLINES = {**_TRAINING, "max_learning_rate": 1e-2}
 _GENTLE = {**_TRAINING, "max_learning_rate": 5e-3}
