@@ -155,7 +155,7 @@ class Tails(zuko.lazy.LazyTransform):  # type: ignore[misc]
         """Choose r so that 99.8 % of the sample u, shape ``(N, d)``, fill nine tenths of a box."""
         ends = torch.from_numpy(np.quantile(u.numpy(), [0.001, 0.999], axis=0)).to(u)
         reach = self.scale * torch.asinh(ends / self.scale).abs().amax(0)
-        self.stretch.copy_(0.9 * _BOX / reach)
+        self.stretch.copy_(0.9 * _BOX / reach.clamp(min=0.5))  # a spike is not blown up
 
     def forward(self, context: Tensor | None = None) -> Transform:  # noqa: ARG002
         """The same for every context."""
