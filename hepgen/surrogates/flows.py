@@ -77,8 +77,7 @@ class Flow(ConditionalDensity):
             raise SurrogateError(f"tail = {tail:g}: expected a positive number")
         self.kind = kind
         self._options = {"layers": layers, "hidden": list(hidden), "bins": bins, "tail": tail}
-        self.tails = Tails(features, tail)
-        transforms: list[Any] = [self.tails]
+        transforms: list[Any] = [Tails(features, tail)]
         for order in _orders(features, layers):
             transforms.append(
                 zuko.flows.MaskedAutoregressiveTransform(
@@ -92,6 +91,12 @@ class Flow(ConditionalDensity):
                 )
             )
         self.transform = zuko.lazy.LazyComposedTransform(*transforms)
+
+    @property
+    def tails(self) -> Tails:
+        """The first layer an event meets."""
+        first: Tails = self.transform.transforms[0]
+        return first
 
     @property
     def options(self) -> dict[str, Any]:
