@@ -31,7 +31,11 @@ from hepgen.errors import SurrogateError, nearest
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
 from hepgen.surrogates.monotonic import Monotonic
 
-KINDS = ("coupling", "spline-coupling", "autoregressive", "spline-autoregressive", "umnn")
+LAYERS = {
+    "coupling": 8, "spline-coupling": 5, "autoregressive": 5, "spline-autoregressive": 3, "umnn": 2
+}  # fmt: skip
+"""The kinds, and how many layers each has by default."""
+
 _BOX, _SIGNAL = 5.0, 16
 
 
@@ -43,7 +47,7 @@ class Flow(ConditionalDensity):
         context: C.
         kind: One of ``coupling``, ``spline-coupling``, ``autoregressive``,
             ``spline-autoregressive``, ``umnn``.
-        layers: How many transformations.
+        layers: How many transformations; by default that of :data:`LAYERS`.
         hidden: The widths of the network of each.
         bins: Of a spline.
         tail: s, in standard deviations.
@@ -60,20 +64,20 @@ class Flow(ConditionalDensity):
         features: int,
         context: int,
         kind: str = "spline-coupling",
-        layers: int = 5,
+        layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
-        bins: int = 8,
+        bins: int = 16,
         tail: float = 3.0,
     ) -> None:
         super().__init__(features, context)
-        if kind not in KINDS:
-            raise SurrogateError(f"no flow {kind!r}; {nearest(kind, KINDS)}")
+        if kind not in LAYERS:
+            raise SurrogateError(f"no flow {kind!r}; {nearest(kind, list(LAYERS))}")
+        layers = LAYERS[kind] if layers is None else layers
         if not tail > 0:
             raise SurrogateError(f"tail = {tail:g}: expected a positive number")
         self.kind = kind
         self._options = {"layers": layers, "hidden": list(hidden), "bins": bins, "tail": tail}
-        self.tails = Tails(features, tail)
-        transforms: list[Any] = [self.tails]
+        transforms: list[Any] = [Tails(features, tail)]
         for order in _orders(features, layers):
             transforms.append(
                 zuko.flows.MaskedAutoregressiveTransform(
@@ -87,6 +91,12 @@ class Flow(ConditionalDensity):
                 )
             )
         self.transform = zuko.lazy.LazyComposedTransform(*transforms)
+
+    @property
+    def tails(self) -> Tails:
+        """The first layer an event meets."""
+        first: Tails = self.transform.transforms[0]
+        return first
 
     @property
     def options(self) -> dict[str, Any]:
@@ -150,7 +160,7 @@ class Tails(zuko.lazy.LazyTransform):  # type: ignore[misc]
         """Choose r so that 99.8 % of the sample u, shape ``(N, d)``, fill nine tenths of a box."""
         ends = torch.from_numpy(np.quantile(u.numpy(), [0.001, 0.999], axis=0)).to(u)
         reach = self.scale * torch.asinh(ends / self.scale).abs().amax(0)
-        self.stretch.copy_(0.9 * _BOX / reach)
+        self.stretch.copy_(0.9 * _BOX / reach.clamp(min=0.5))  # a spike is not blown up
 
     def forward(self, context: Tensor | None = None) -> Transform:  # noqa: ARG002
         """The same for every context."""

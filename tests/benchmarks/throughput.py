@@ -35,7 +35,7 @@ def plain(model: ConditionalDensity, u: Tensor, c: Tensor) -> float:
     for batch in torch.randperm(len(u)).split(BATCH):  # type: ignore[no-untyped-call]
         loss = model.loss(u[batch], c[batch]).mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return time.perf_counter() - start
 

@@ -14,11 +14,11 @@ from torch.autograd.functional import jacobian
 from hepgen.errors import SurrogateError
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.families import build
-from hepgen.surrogates.flows import KINDS, Flow
+from hepgen.surrogates.flows import LAYERS, Flow
 from hepgen.surrogates.mixture import Mixture
 from tests.contracts.families import CASES, FamilyCase
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", list(LAYERS))
 with_density = pytest.mark.parametrize(
     "case", [case for case in CASES if case.density is not None], ids=lambda case: case.method
 )
@@ -90,6 +90,18 @@ def test_beyond_its_box_a_spline_flow_is_its_tail(kind: str) -> None:
     each = -0.5 * (z.square() + math.log(2 * math.pi) + torch.log1p((u / s).square()))
     value = flow(kind).log_prob(u, torch.zeros(1, 2, dtype=torch.float64)).value
     torch.testing.assert_close(value, each.sum(-1), rtol=0, atol=1e-9)
+
+
+def test_the_sample_fills_the_box_of_the_splines() -> None:
+    model = Flow(2, 0, kind="spline-coupling")
+    u = torch.stack([2 * torch.rand(20_000) - 1, 3 * torch.randn(20_000)], -1)
+    model.prepare(u, u[:, :0])
+    z = model.tails()(u).abs()
+    assert 0.998 <= (z <= 4.5).float().mean() <= 0.9995
+    assert bool((z.amax(0) >= 4.5).all())
+    # A variable that is nearly always 0.
+    model.prepare(torch.zeros(100, 2), u[:100, :0])
+    assert bool((model.tails.stretch == 9).all())
 
 
 def test_the_scale_of_an_affine_layer_is_bounded() -> None:

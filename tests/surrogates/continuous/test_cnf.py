@@ -92,10 +92,10 @@ def test_the_exact_trace_is_the_limit_of_discrete_layers() -> None:
 
 @torch.no_grad()
 def test_hutchinson_states_its_error() -> None:
-    exact = neural(tolerance=1e-4).log_prob(points(), NOTHING).value
+    exact = neural(tolerance=1e-6).log_prob(points(), NOTHING).value
     errors = {}
     for probes in (24, 96):
-        model = neural(trace="hutchinson", probes=probes, tolerance=1e-4)
+        model = neural(trace="hutchinson", probes=probes, tolerance=1e-6)
         torch.manual_seed(1)
         density = model.log_prob(points(), NOTHING)
         pulls = (density.value - exact) / density.error
