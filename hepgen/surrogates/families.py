@@ -47,6 +47,16 @@ def _flow(kind: str, features: int, context: int, **options: Any) -> Conditional
     return Flow(features, context, kind=kind, **options)
 
 
+def _vae(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.vae.model import VAE  # imports Pyro
+
+    return VAE(features, context, **options)
+
+
+def _hvae(features: int, context: int, **options: Any) -> ConditionalDensity:
+    return _vae(features, context, **({"levels": 2, "prior": "standard"} | options))
+
+
 FAMILIES: dict[str, Family] = {
     "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine"),
     "flow": Family(partial(_flow, "spline-coupling"), "coupling flow, rational-quadratic splines"),
@@ -54,6 +64,8 @@ FAMILIES: dict[str, Family] = {
     "spline-autoregressive": Family(
         partial(_flow, "spline-autoregressive"), "autoregressive flow, rational-quadratic splines"
     ),
+    "vae": Family(_vae, "variational auto-encoder"),
+    "hvae": Family(_hvae, "hierarchical variational auto-encoder"),
 }
 
 
