@@ -54,7 +54,7 @@ def _vae(features: int, context: int, **options: Any) -> ConditionalDensity:
 
 
 def _hvae(features: int, context: int, **options: Any) -> ConditionalDensity:
-    return _vae(features, context, **({"levels": 2, "prior": "standard"} | options))
+    return _vae(features, context, **({"levels": 2} | options))
 
 
 FAMILIES: dict[str, Family] = {

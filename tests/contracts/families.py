@@ -35,6 +35,11 @@ CASES = (
     FamilyCase("flow", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
     FamilyCase("autoregressive", {"layers": 2, "hidden": [16]}, FAST),
     FamilyCase("spline-autoregressive", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
-    FamilyCase("vae", {"hidden": [16], "samples": 50}, FAST, density=None),
-    FamilyCase("hvae", {"hidden": [16], "samples": 50}, FAST, density=None),
+    FamilyCase("vae", {"hidden": [16], "samples": 50, "importance": 2}, FAST, density=None),
+    FamilyCase(
+        "hvae",
+        {"hidden": [16], "samples": 50, "posterior": "diagonal", "importance": 1},
+        FAST,
+        density=None,
+    ),
 )

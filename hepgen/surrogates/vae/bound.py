@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import kl_divergence
 
 from hepgen.surrogates.vae.hierarchical import Level
 
@@ -100,14 +101,15 @@ def importance_bound(log_weight: Tensor) -> ImportanceBound:
     return ImportanceBound(total - math.log(samples), error, effective)
 
 
-def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
+def closed_form_kl(q: Any, p: Any) -> Tensor | None:
     """KL(q ‖ p), shape ``(*, groups)``, for two normal distributions; else ``None``."""
     if _is_diagonal(q) and _is_diagonal(p):
         each: Tensor = kl_divergence(q.base_dist, p.base_dist)
         return each
     q, p = _with_covariance(q), _with_covariance(p)
     if isinstance(q, MultivariateNormal) and isinstance(p, MultivariateNormal):
-        return kl_divergence(q, p)[..., None]
+        whole: Tensor = kl_divergence(q, p)[..., None]
+        return whole
     return None
 
 
@@ -119,11 +121,11 @@ def _kl(level: Level) -> Tensor:
     return known if known.dim() == 2 else known.mean(0)
 
 
-def _is_diagonal(distribution: Distribution) -> bool:
+def _is_diagonal(distribution: Any) -> bool:
     return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
 
 
-def _with_covariance(distribution: Distribution) -> Distribution:
+def _with_covariance(distribution: Any) -> Any:
     if not _is_diagonal(distribution):
         return distribution
     normal = distribution.base_dist

@@ -6,6 +6,7 @@ deterministic function of its noise.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
@@ -17,11 +18,9 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid
 
 from hepgen.errors import SurrogateError, nearest
-from hepgen.surrogates.vae.networks import SkipMLP
+from hepgen.surrogates.vae.networks import SkipMLP, positive
 
 Variance = Literal["event", "feature", "shared"] | float
-
-_SMALLEST = 1e-3
 
 
 class Decoder(nn.Module, ABC):
@@ -68,14 +67,17 @@ class GaussianDecoder(Decoder):
 
     def forward(self, z: Tensor, context: Tensor) -> Distribution:
         """The normal distribution at each (z, c)."""
-        return Normal(*self._moments(z, context), validate_args=False).to_event(1)
+        moments = self.moments(z, context)
+        normal: Distribution = Normal(*moments, validate_args=False).to_event(1)
+        return normal
 
     def transport(self, noise: Tensor, z: Tensor, context: Tensor) -> Tensor:
         """m + s·noise."""
-        mean, scale = self._moments(z, context)
+        mean, scale = self.moments(z, context)
         return mean + scale * noise
 
-    def _moments(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """m and s, shape ``(*, d)`` each."""
         h = _joined(z, context)
         mean = self.mean(h)
         return mean, self.scale(h).expand_as(mean)
@@ -122,7 +124,8 @@ class BernoulliDecoder(Decoder):
     def forward(self, z: Tensor, context: Tensor) -> Distribution:
         """The distribution over the two values at each (z, c)."""
         logits = self.logit(_joined(z, context))
-        return _TwoValues(logits, self.low, self.high).to_event(1)
+        two: Distribution = _TwoValues(logits, self.low, self.high).to_event(1)
+        return two
 
     def transport(self, noise: Tensor, z: Tensor, context: Tensor) -> Tensor:
         """The upper value where Φ(noise) < σ(l)."""
@@ -165,9 +168,11 @@ class ZeroInflatedDecoder(Decoder):
 
     def forward(self, z: Tensor, context: Tensor) -> Distribution:
         """The distribution at each (z, c)."""
-        normal = self.continuous(z, context).base_dist
+        loc, scale = self.continuous.moments(z, context)
         logits = self.logit(_joined(z, context))
-        return ZeroInflated(logits, normal.loc, normal.scale, self.spike, self.positive).to_event(1)
+        each = ZeroInflated(logits, loc, scale, self.spike, self.positive)
+        inflated: Distribution = each.to_event(1)
+        return inflated
 
     def transport(self, noise: Tensor, z: Tensor, context: Tensor) -> Tensor:
         """The spike where Φ(first half of the noise) < σ(l), else made of the second half."""
@@ -177,7 +182,7 @@ class ZeroInflatedDecoder(Decoder):
         return torch.where(spiked, self.spike, self.spike + (y.exp() if self.positive else y))
 
 
-class ZeroInflated(TorchDistribution):
+class ZeroInflated(TorchDistribution):  # type: ignore[misc]
     """A mass σ(l) at the spike s, and u − s log-normal or normal elsewhere.
 
     Arguments:
@@ -218,7 +223,7 @@ class ZeroInflated(TorchDistribution):
         return torch.where(spiked, self.spike, self.spike + (y.exp() if self.positive else y))
 
 
-class _TwoValues(TorchDistribution):
+class _TwoValues(TorchDistribution):  # type: ignore[misc]
     """A Bernoulli variable between two given values."""
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own type)
@@ -251,7 +256,7 @@ class _Scale(nn.Module):
         if isinstance(variance, (int, float)):
             if not variance > 0:
                 raise SurrogateError(f"variance = {variance:g}: expected a positive number")
-            value = 0.5 * torch.tensor(float(variance)).log()
+            value = torch.tensor(0.5 * math.log(variance))
             self.register_buffer("log_scale", value, persistent=False)
         elif variance == "event":
             self.network = SkipMLP(inputs, features, hidden)
@@ -265,8 +270,7 @@ class _Scale(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         if self.network is None:
             return self.log_scale.exp()
-        scale: Tensor = self.network(h).exp() + _SMALLEST
-        return scale
+        return positive(self.network(h))
 
 
 def _joined(z: Tensor, context: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from hepgen.errors import SurrogateError, nearest
-from hepgen.surrogates.vae.networks import SkipMLP
-
-_SMALLEST = 1e-4
+from hepgen.surrogates.vae.networks import SkipMLP, positive
 
 
 class Encoder(nn.Module, ABC):
@@ -53,7 +51,8 @@ class Standard(Encoder):
     def forward(self, condition: Tensor) -> Distribution:
         """N(0, 1) for each condition."""
         zero = condition.new_zeros((*condition.shape[:-1], self.latent))
-        return Normal(zero, torch.ones_like(zero), validate_args=False).to_event(1)
+        normal: Distribution = Normal(zero, torch.ones_like(zero), validate_args=False).to_event(1)
+        return normal
 
     def transport(self, noise: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
         """The noise itself."""
@@ -69,7 +68,8 @@ class Diagonal(Encoder):
 
     def forward(self, condition: Tensor) -> Distribution:
         """The normal distribution at each h."""
-        return Normal(*self.moments(condition), validate_args=False).to_event(1)
+        normal: Distribution = Normal(*self.moments(condition), validate_args=False).to_event(1)
+        return normal
 
     def transport(self, noise: Tensor, condition: Tensor) -> Tensor:
         """m + s·noise."""
@@ -79,7 +79,7 @@ class Diagonal(Encoder):
     def moments(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         """m and s, shape ``(*, Z)`` each."""
         mean, log_scale = self.network(condition).chunk(2, dim=-1)
-        return mean, log_scale.exp() + _SMALLEST
+        return mean, positive(log_scale)
 
 
 class FullCovariance(Encoder):
@@ -93,7 +93,8 @@ class FullCovariance(Encoder):
     def forward(self, condition: Tensor) -> Distribution:
         """The normal distribution at each h."""
         mean, factor = self.moments(condition)
-        return MultivariateNormal(mean, scale_tril=factor, validate_args=False)
+        normal: Distribution = MultivariateNormal(mean, scale_tril=factor, validate_args=False)
+        return normal
 
     def transport(self, noise: Tensor, condition: Tensor) -> Tensor:
         """m + L·noise."""
@@ -103,7 +104,7 @@ class FullCovariance(Encoder):
     def moments(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         """m, shape ``(*, Z)``, and L, shape ``(*, Z, Z)``."""
         output, z = self.network(condition), self.latent
-        factor = torch.diag_embed(output[..., z : 2 * z].exp() + _SMALLEST)
+        factor = torch.diag_embed(positive(output[..., z : 2 * z]))
         factor[..., self.rows, self.columns] = output[..., 2 * z :]
         return output[..., :z], factor
 
@@ -135,7 +136,7 @@ class FlowEncoder(Encoder):
         return z
 
 
-class ScaledFlow(TorchDistribution):
+class ScaledFlow(TorchDistribution):  # type: ignore[misc]
     """z = loc + scale·y with y of a flow's distribution; event shape ``(Z,)``."""
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own type)

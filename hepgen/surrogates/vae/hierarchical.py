@@ -83,7 +83,7 @@ class Hierarchy(nn.Module):
     def transport(self, noise: Tensor, context: Tensor) -> Tensor:
         """z₁ of the prior, shape ``(B, Z)``, as a function of noise, shape ``(B, T·Z)``."""
         z = context[..., :0]
-        for prior, part in zip(self.priors, noise.split(self.latent, dim=-1), strict=True):
+        for prior, part in zip(self.priors, torch.split(noise, self.latent, dim=-1), strict=True):
             z = prior.transport(part, torch.cat([z, context], dim=-1))  # type: ignore[operator]
         return z
 

@@ -65,10 +65,10 @@ class VAE(ConditionalDensity):
         levels: int = 1,
         hidden: Sequence[int] = (64, 64),
         posterior: str = "full",
-        prior: str = "flow",
+        prior: str = "standard",
         decoder: str = "gaussian",
         variance: Variance = "event",
-        importance: int = 1,
+        importance: int = 8,
         samples: int = 100,
         beta: float = 1.0,
         warm_up: int = 0,
@@ -79,7 +79,7 @@ class VAE(ConditionalDensity):
         if importance > 1 and free_bits > 0:
             raise SurrogateError(
                 f"free_bits = {free_bits:g} with importance = {importance}: the weighted bound "
-                "has no KL term of its own; set one of them to its default"
+                "has no KL term of its own; set importance = 1, or free_bits = 0"
             )
         self._options = {
             "latent": latent, "levels": levels, "hidden": list(hidden), "posterior": posterior,
@@ -126,7 +126,7 @@ class VAE(ConditionalDensity):
     def bound(self, u: Tensor, context: Tensor, samples: int) -> ImportanceBound:
         """The importance-weighted bound with K = ``samples`` draws for each event."""
         rows = max(1, _ROWS // samples)
-        pairs = zip(u.split(rows), context.split(rows), strict=True)
+        pairs = zip(torch.split(u, rows), torch.split(context, rows), strict=True)
         return importance_bound(
             torch.cat([self.log_weights(*pair, samples).double() for pair in pairs], dim=-1)
         )
@@ -138,7 +138,7 @@ class VAE(ConditionalDensity):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """u of latents from the prior, shape ``(B, d)``."""
-        of_latent, of_data = noise.split([self.hierarchy.noise, self.decoder.noise], dim=-1)
+        of_latent, of_data = torch.split(noise, [self.hierarchy.noise, self.decoder.noise], dim=-1)
         return self.decode(
             self.hierarchy.transport(of_latent, self._given(context)), context, of_data
         )
