@@ -97,3 +97,17 @@ def test_columns_that_cannot_be_learned_are_named(name: str, words: str) -> None
         learn_latent_posterior(
             CHAIN, [Feature(name)], [Feature("x_0")], CHAIN.parameters.values(), events=100
         )
+
+
+def test_a_surrogate_without_a_context() -> None:
+    x = torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).double()
+    nothing = x[:, :0]
+    surrogate = Surrogate.fit(
+        x, nothing, features=[Feature("x")], inputs=[], method="coupling", epochs=1, device="cpu",
+        options={"layers": 1, "hidden": [4]},
+    )  # fmt: skip
+    made, density = surrogate.sample_and_log_prob(5, nothing[0])
+    assert torch.equal(made, surrogate.sample(5, nothing[0]))
+    torch.testing.assert_close(
+        density.value, surrogate.log_prob(made, nothing[:5]), rtol=0, atol=1e-3
+    )
