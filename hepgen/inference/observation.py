@@ -77,22 +77,40 @@ class Observation:
         number: int,
         seed: int,
     ) -> Tensor:
-        """log p(x, z | θ) − log q(z | x, θ) for n draws from q, shape ``(B, n)``."""
-        latents = latent_columns(self.pilot, self.observed)
+        """:meth:`weights` without gradients, from random numbers of their own."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(seed, "proposal", number))
-            q = proposal(self.features.join(self.observed), self.parameters)
-            if tuple(q.batch_shape + q.event_shape) != (len(self), latents.width):
-                raise DataError(
-                    f"the proposal has batch shape {tuple(q.batch_shape)} and event shape "
-                    f"{tuple(q.event_shape)}; expected ({len(self)},) for as many events and "
-                    f"({latents.width},) for the latents {', '.join(latents.shapes)}"
-                )
-            z = q.sample(torch.Size([n]))
-            log_q = q.log_prob(z).double().T
+            return self.weights(proposal, n)
+
+    def weights(
+        self, proposal: Callable[[Tensor, Mapping[str, Tensor]], Distribution], n: int
+    ) -> Tensor:
+        """log p(x, z | θ) − log q(z | x, θ) for n draws from q, shape ``(B, n)``.
+
+        Differentiable, through the draws too, where q and the chain are.
+        """
+        latents = latent_columns(self.pilot, self.observed)
+        q = proposal(self.features.join(self.observed), self.parameters)
+        if tuple(q.batch_shape + q.event_shape) != (len(self), latents.width):
+            raise DataError(
+                f"the proposal has batch shape {tuple(q.batch_shape)} and event shape "
+                f"{tuple(q.event_shape)}; expected ({len(self)},) for as many events and "
+                f"({latents.width},) for the latents {', '.join(latents.shapes)}"
+            )
+        draw = q.rsample if torch.is_grad_enabled() else q.sample
+        z = draw(torch.Size([n]))
+        log_q = q.log_prob(z).double().T
         sites = latents.split(z.double().transpose(0, 1)) | self._given(n)
         trace = Trace(sites, {"draw": torch.zeros(len(self), n)})
         return self.chain.log_prob(trace, self.parameters) - log_q
+
+    def take(self, index: Tensor) -> Observation:
+        """Some of the events."""
+        observed, parameters = (
+            {name: value[index] for name, value in part.items()}
+            for part in (self.observed, self.parameters)
+        )
+        return Observation(self.chain, observed, parameters, self.pilot)
 
     def _simulated(self, given: Mapping[str, Tensor], n: int, number: int, seed: int) -> Trace:
         """The chain with what is given held; refused where jagged values do not fit the draws."""

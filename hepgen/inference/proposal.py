@@ -195,6 +195,10 @@ class _Mapped(Distribution):
         u = self.density.sample(torch.Size(sample_shape))
         return self.location + u @ self.factor.T
 
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        u = self.density.rsample(torch.Size(sample_shape))
+        return self.location + u @ self.factor.T
+
     def log_prob(self, value: Tensor) -> Tensor:
         rest = value - self.location
         # One system with many right-hand sides.

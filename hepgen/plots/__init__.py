@@ -3,6 +3,7 @@
 from hepgen.plots.calibration import plot_coverage, plot_pulls, plot_ranks, plot_recovery
 from hepgen.plots.comparison import plot_comparison, plot_spectrum
 from hepgen.plots.corner import plot_corner
+from hepgen.plots.latent import plot_sheet, plot_traversal
 from hepgen.plots.posterior import plot_posterior
 from hepgen.plots.style import png, svg
 from hepgen.plots.training import plot_training
@@ -15,8 +16,10 @@ __all__ = [
     "plot_pulls",
     "plot_ranks",
     "plot_recovery",
+    "plot_sheet",
     "plot_spectrum",
     "plot_training",
+    "plot_traversal",
     "png",
     "svg",
 ]

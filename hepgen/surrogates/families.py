@@ -70,6 +70,17 @@ _TRAINING = {"batch_size": 1024, "epochs": 20}
 _SPLINES = {**_TRAINING, "max_learning_rate": 1e-2}
 _GENTLE = {**_TRAINING, "max_learning_rate": 5e-3}
 
+
+def _vae(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.vae.model import VAE  # imports Pyro
+
+    return VAE(features, context, **options)
+
+
+def _hvae(features: int, context: int, **options: Any) -> ConditionalDensity:
+    return _vae(features, context, **({"levels": 2} | options))
+
+
 FAMILIES: dict[str, Family] = {
     "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine", _GENTLE),
     "flow": Family(
@@ -89,6 +100,8 @@ FAMILIES: dict[str, Family] = {
     "flow-matching": Family(
         _flow_matching, "continuous flow, flow matching", {**_GENTLE, "epochs": 40}
     ),
+    "vae": Family(_vae, "variational auto-encoder"),
+    "hvae": Family(_hvae, "hierarchical variational auto-encoder"),
 }
 
 

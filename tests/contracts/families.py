@@ -45,4 +45,11 @@ CASES = (
     FamilyCase(
         "flow-matching", {"width": 32, "blocks": 1, "tolerance": 1e-3}, {**FAST, "epochs": 40}
     ),
+    FamilyCase("vae", {"hidden": [16], "samples": 50, "importance": 2}, FAST, density=None),
+    FamilyCase(
+        "hvae",
+        {"hidden": [16], "samples": 50, "posterior": "diagonal", "importance": 1},
+        FAST,
+        density=None,
+    ),
 )

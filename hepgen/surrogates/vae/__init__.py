@@ -1,0 +1,1 @@
+"""Variational auto-encoders: a density with latents, p(u | c) = ∫ p(u | z, c) p(z | c) dz."""
