@@ -142,7 +142,7 @@ class Diffusion(ConditionalDensity):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """Events by the chosen sampler, shape ``(B, d)``."""
-        z = noise.reshape(len(noise), -1, self.features)
+        z = noise.reshape(noise.shape[0], -1, self.features)
         levels = self.levels(noise)
         guide = self.velocity(context)
         match self.sampler:
