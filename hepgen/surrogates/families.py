@@ -21,11 +21,13 @@ class Family:
         build: d, C and options to an untrained model.
         title: In words, for tables.
         training: Settings of :func:`hepgen.nn.train.train` that suit it.
+        teacher: The family it learns from, if it does not learn from events.
     """
 
     build: Callable[..., ConditionalDensity]
     title: str
     training: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str = ""
 
     def __call__(
         self, features: int, context: int, options: Mapping[str, Any]
@@ -39,6 +41,10 @@ class Family:
             return self.build(features, context, **options)
         except TypeError as error:
             raise SurrogateError(f"options of the {self.title}: {error}") from error
+
+
+_DIFFUSION = {"batch_size": 1024, "epochs": 60, "patience": None}
+_DISTILLATION = {"batch_size": 1024, "epochs": 40, "patience": None}
 
 
 def _flow(kind: str, features: int, context: int, **options: Any) -> ConditionalDensity:
@@ -81,6 +87,18 @@ def _hvae(features: int, context: int, **options: Any) -> ConditionalDensity:
     return _vae(features, context, **({"levels": 2} | options))
 
 
+def _diffusion(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.diffusion.model import Diffusion
+
+    return Diffusion(features, context, **options)
+
+
+def _distilled(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.diffusion.distillation import Distilled
+
+    return Distilled(features, context, **options)
+
+
 FAMILIES: dict[str, Family] = {
     "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine", _GENTLE),
     "flow": Family(
@@ -102,6 +120,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "vae": Family(_vae, "variational auto-encoder"),
     "hvae": Family(_hvae, "hierarchical variational auto-encoder"),
+    "distilled": Family(
+        _distilled, "diffusion in few steps, distilled", _DISTILLATION, teacher="diffusion"
+    ),
+    "diffusion": Family(_diffusion, "diffusion", _DIFFUSION),
 }
 
 

@@ -154,9 +154,16 @@ class Surrogate:
 
         Raises:
             DataError: Events that cannot be used.
-            SurrogateError: A family or an option that does not exist, or too few events for it.
+            SurrogateError: A family or an option that does not exist, too few events for it, or
+                a family that learns from another surrogate.
             TrainingError: The loss became NaN or infinite; see ``rescue``.
         """
+        if family(method).teacher:
+            raise SurrogateError(
+                f"the family {method!r} learns from a surrogate, not from events: train one of "
+                f"method {family(method).teacher!r} and distil it "
+                "(hepgen.surrogates.diffusion.distillation.distil)"
+            )
         space = FeatureSpace.from_sample(features, x)
         conditions = FeatureSpace.from_sample(inputs, context) if inputs else None
         domain = domain or Domain.from_sample([f.name for f in inputs], context)

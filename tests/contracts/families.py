@@ -30,6 +30,8 @@ class FamilyCase:
 
 FAST = {"batch_size": 250, "epochs": 15, "max_learning_rate": 1e-2, "patience": None}
 
+SHORT = {"batch_size": 250, "epochs": 20, "max_learning_rate": 1e-2, "patience": None}
+
 CASES = (
     FamilyCase("coupling", {"layers": 4, "hidden": [16]}, FAST),
     FamilyCase("flow", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
@@ -52,4 +54,6 @@ CASES = (
         FAST,
         density=None,
     ),
+    FamilyCase("diffusion", {"hidden": 24, "blocks": 1, "steps": 8, "likelihood_steps": 6}, SHORT),
+    FamilyCase("distilled", {"steps": 4}, SHORT, density=None),
 )
