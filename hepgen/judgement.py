@@ -258,8 +258,8 @@ class SurrogateJudgement:
 
     @property
     def verdict(self) -> str:
-        """One sentence on the first classifier's AUC beside its null."""
-        judged = self.classifiers[0]
+        """One sentence on the classifier that tells most, beside its null."""
+        judged = max(self.classifiers, key=lambda one: one.surrogate.auc.value)
         auc, null = judged.surrogate.auc, judged.null.auc
         excess, error = auc.value - null.value, math.hypot(auc.error, null.error)
         words = f"{judged.name}: AUC {auc}, simulation against itself {null}"

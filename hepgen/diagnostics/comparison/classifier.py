@@ -78,8 +78,8 @@ def two_sample_test(
     scores = NormalScores.of(x[training])
     logit = (classifier or perceptron)(scores(x[training]), y[training], seed)
     slope, offset = calibrate(logit(scores(x[calibration])), y[calibration])
-    output = slope * logit(scores(x[testing])) + offset
-    return _test(output, y[testing], permutations, rng)
+    raw = logit(scores(x[testing]))
+    return _test(raw, slope * raw + offset, y[testing], permutations, rng)
 
 
 def perceptron(x: Array, y: Labels, seed: int) -> Callable[[Array], Array]:
@@ -178,7 +178,7 @@ def auc(score: Array, y: Labels) -> Measured:
     above = (pooled[y] - rankdata(score[y])) / n
     below = (pooled[~y] - rankdata(score[~y])) / m
     variance = sum(v.var(ddof=1) / len(v) if len(v) > 1 else 0.0 for v in (above, below))
-    # No pair of a finite sample is out of order: the error is not below that of one that is.
+    # Where no pair is out of order, the error is that of one event that could be.
     return Measured(float(above.mean()), max(math.sqrt(variance), 0.5 / min(m, n) ** 1.5))
 
 
@@ -193,7 +193,10 @@ def permutation_p_value(
     return (1 + int(observed)) / (1 + permutations)
 
 
-def _test(output: Array, y: Labels, permutations: int, rng: np.random.Generator) -> TwoSampleTest:
+def _test(
+    raw: Array, output: Array, y: Labels, permutations: int, rng: np.random.Generator
+) -> TwoSampleTest:
+    """Ranks are those of the raw logits: a calibration that finds nothing would tie them all."""
     probability = np.clip(expit(output), _FINEST, 1 - _FINEST)
     right = (output > 0) == y
     # An output of zero names neither.
@@ -201,15 +204,15 @@ def _test(output: Array, y: Labels, permutations: int, rng: np.random.Generator)
     n = len(y)
     terms = 1 + np.where(y, np.log2(probability), np.log2(1 - probability))
     edges = _edges(probability)
-    order = np.argsort(-output, kind="stable")
+    order = np.argsort(-raw, kind="stable")
     at = np.linspace(0, n, min(_POINTS, n + 1)).astype(int)
     positive = np.concatenate([[0], np.cumsum(y[order])])[at] / max(int(y.sum()), 1)
     negative = np.concatenate([[0], np.cumsum(~y[order])])[at] / max(int((~y).sum()), 1)
     return TwoSampleTest(
         accuracy=Measured(accuracy, math.sqrt(max(accuracy * (1 - accuracy), 1 / n) / n)),
-        auc=auc(output, y),
+        auc=auc(raw, y),
         jsd=Measured(float(terms.mean()), float(terms.std(ddof=1)) / math.sqrt(n)),
-        p_value=permutation_p_value(output, y, permutations, rng),
+        p_value=permutation_p_value(raw, y, permutations, rng),
         events=int(y.sum()),
         edges=edges,
         first=np.histogram(probability[~y], edges)[0].astype(np.float64),

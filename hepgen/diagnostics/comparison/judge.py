@@ -163,23 +163,27 @@ def judge_showers(
 
 
 def judgement_checks(judgement: SurrogateJudgement, *, c2st: float, p_value: float) -> list[Check]:
-    """The checks on a surrogate: its C2ST, that of the null, and the power of the classifier.
+    """The checks on a surrogate: C2ST of each classifier, and null and power of the first.
 
     Arguments:
         judgement: Of the surrogate.
         c2st: The largest accuracy that passes.
         p_value: Simulation against itself has to be above it, and the planted shift below.
     """
-    judged = judgement.classifiers[0]
-    accuracy, planted = judged.surrogate.accuracy, judged.planted
     label = f"surrogate {judgement.method}".strip()
     checks = [
-        Check(f"{label}: C2ST", accuracy.value <= c2st, accuracy.value, c2st,
-              f"a classifier names {accuracy} of the events right, of simulation against itself "
-              f"{judged.null.accuracy}: 1/2 where nothing tells them apart"),
+        Check(f"{label}: C2ST, {one.name}", one.surrogate.accuracy.value <= c2st,
+              one.surrogate.accuracy.value, c2st,
+              f"events named right: {one.surrogate.accuracy}, of simulation against itself "
+              f"{one.null.accuracy}: 1/2 where nothing tells them apart")
+        for one in judgement.classifiers
+    ]  # fmt: skip
+    judged = judgement.classifiers[0]
+    planted = judged.planted
+    checks.append(
         Check(f"{label}: null of the C2ST", judged.null.p_value >= p_value, judged.null.p_value,
               p_value, "p-value of simulation against simulation: the test itself is sound"),
-    ]  # fmt: skip
+    )  # fmt: skip
     if planted is not None:
         checks.append(
             Check(f"{label}: power of the C2ST", planted.p_value <= p_value, planted.p_value,
