@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.diagnostics.comparison.classifier import judge_by_classifier
@@ -113,9 +115,10 @@ def compare(
     check_samples(truth, made, null)
     d, wide = len(features), truth.shape[1] > _COLUMNS
     names = [n for n in classifiers if not (wide and n == "boosted trees")] or ["perceptron"]
-    simulation = torch.cat([torch.from_numpy(truth), torch.from_numpy(null)]).numpy()
+    simulation = np.concatenate([truth, null])
     scores = NormalScores.of(simulation)
-    scored = [scores(one)[:, _varying(simulation)] for one in (truth, made, null)]
+    varying = _varying(simulation)
+    scored = [scores(one)[:, varying] for one in (truth, made, null)]
     return SurrogateJudgement(
         method="", quality="", events=len(truth),
         classifiers=tuple(
@@ -200,6 +203,5 @@ def _rows(x: Tensor, context: Tensor) -> Array:
     return found
 
 
-def _varying(x: Array) -> Array:
-    varying: Array = x.max(0) > x.min(0)
-    return varying
+def _varying(x: Array) -> NDArray[np.bool_]:
+    return np.asarray(x.max(0) > x.min(0))
