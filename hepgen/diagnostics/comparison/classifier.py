@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from scipy.stats import rankdata
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hepgen.diagnostics.comparison.samples import Array, NormalScores, check_samples
@@ -83,22 +84,26 @@ def two_sample_test(
 
 
 def perceptron(x: Array, y: Labels, seed: int) -> Callable[[Array], Array]:
-    """A multi-layer perceptron, trained by :func:`hepgen.nn.train.train`."""
+    """A multi-layer perceptron on the columns and their squares.
+
+    The squares show it a width or a tail as directly as a shift. It is trained by
+    :func:`hepgen.nn.train.train`.
+    """
     width = 64 if x.shape[1] <= 30 else 128
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = mlp(x.shape[1], 1, (width, width))
-    rows = Table(torch.from_numpy(x).float(), torch.from_numpy(y).float())
+        network = mlp(2 * x.shape[1], 1, (width, width))
+    rows = Table(_with_squares(x), torch.from_numpy(y).float())
     train(
         network,
         lambda b: binary_cross_entropy_with_logits(network(b[0])[:, 0], b[1], reduction="none"),
-        rows, batch_size=min(512, max(16, len(x) // 20)), epochs=20, max_learning_rate=3e-3,
-        weight_decay=1e-2, patience=5, validation_fraction=0.15, seed=seed,
+        rows, batch_size=min(256, max(16, len(x) // 20)), epochs=20, max_learning_rate=1e-2,
+        weight_decay=1e-2, patience=6, validation_fraction=0.15, seed=seed,
     )  # fmt: skip
 
     @torch.no_grad()
     def logit(events: Array) -> Array:
-        parts = torch.split(torch.from_numpy(events).float(), 8192)
+        parts = torch.split(_with_squares(events), 8192)
         found: Array = torch.cat([network(part)[:, 0] for part in parts]).double().numpy()
         return found
 
@@ -191,6 +196,10 @@ def permutation_p_value(
     for _ in range(permutations):
         observed += rng.permutation(ranks)[:m].sum() >= total - 1e-9
     return (1 + int(observed)) / (1 + permutations)
+
+
+def _with_squares(x: Array) -> Tensor:
+    return torch.from_numpy(np.hstack([x, (x**2 - 1) / math.sqrt(2)])).float()
 
 
 def _test(
