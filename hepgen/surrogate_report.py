@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hepgen import __version__
 from hepgen.files import write_atomically
 from hepgen.judgement import SurrogateJudgement
-from hepgen.report import embedded, facts, symbol, template
+from hepgen.report import embedded, facts, template
 from hepgen.results import Check, TrainingCurve
 from hepgen.surrogates.families import FAMILIES
 
@@ -97,9 +97,7 @@ def _figures(
     for feature in judgement.features:
         if feature in worst:
             log = feature.name == "Cell_energy"
-            yield symbol(feature.label or feature.name).striptags(), plots.plot_feature_judgement(
-                feature, log=log
-            )  # fmt: skip
+            yield feature.name, plots.plot_feature_judgement(feature, log=log)
     if judgement.correlations is not None:
         yield "Correlations", plots.plot_correlations(judgement.correlations)
     if judgement.closure:

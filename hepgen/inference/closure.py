@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.errors import DataError
 from hepgen.inference.event_sets import SetLikelihood
+from hepgen.inference.grid import grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.judgement import Closure
 
+_GRID = 2
 _GROUP = 10
 
 
@@ -22,20 +25,21 @@ def closure(
     sets: Sequence[Tensor],
     *,
     name: str,
-    draws: int = 4000,
+    draws: int = 2000,
     seed: int = 0,
 ) -> tuple[Closure, ...]:
     """Mean and width of both posteriors of the same data sets, by parameter of interest.
 
-    Both are sampled by importance with the same seed. The draws scatter a mean by about
-    1/√draws of a width and a width by 1/√(2·draws) of itself, which is part of the difference.
+    Up to two free parameters are on a grid, and nothing is random. More are sampled by
+    importance with the same seed: the draws scatter a mean by about 1/√draws of a width and a
+    width by 1/√(2·draws) of itself, which is part of the difference.
 
     Arguments:
         likelihood: That of a surrogate.
         reference: The exact one, or that of another estimator, of the same parameters.
         sets: Pseudo-data, each of shape ``(N, d)``.
         name: What the reference is, in words.
-        draws: Of each posterior.
+        draws: Of each posterior, where there is no grid.
         seed: Of the draws.
 
     Raises:
@@ -47,11 +51,11 @@ def closure(
             f"{len(sets)} data sets, likelihoods of {', '.join(free)} and of "
             f"{', '.join(reference.parameters.free_names)}; expected data, and the same parameters"
         )
+    names = likelihood.parameters.interest or free
     found, expected = (
-        np.stack(list(_moments(LikelihoodPosterior(one), sets, draws, seed)))
+        np.stack(list(_moments(LikelihoodPosterior(one), sets, names, draws, seed)))
         for one in (likelihood, reference)
     )
-    columns = [(one, free.index(one)) for one in likelihood.parameters.interest or free]
     return tuple(
         Closure(
             parameter,
@@ -59,14 +63,24 @@ def closure(
             shifts=(found[:, 0, i] - expected[:, 0, i]) / expected[:, 1, i],
             widths=found[:, 1, i] / expected[:, 1, i],
         )
-        for parameter, i in columns
+        for i, parameter in enumerate(names)
     )
 
 
 def _moments(
-    posterior: LikelihoodPosterior, sets: Sequence[Tensor], draws: int, seed: int
+    posterior: LikelihoodPosterior,
+    sets: Sequence[Tensor],
+    names: Sequence[str],
+    draws: int,
+    seed: int,
 ) -> Iterator[NDArray[np.float64]]:
-    """Mean and standard deviation of each parameter, shape ``(2, D)``, by data set."""
+    """Mean and standard deviation of each named parameter, shape ``(2, names)``, by data set."""
+    if len(posterior.parameters.free) <= _GRID:
+        for x in sets:
+            marginals = grid_marginals(posterior, x, names=names)
+            yield np.array([[one.mean for one in marginals], [one.std for one in marginals]])
+        return
     for start in range(0, len(sets), _GROUP):
         for sample in posterior.draw_batched(draws, sets[start : start + _GROUP], seed=seed):
-            yield np.stack([sample.theta.mean(0).numpy(), sample.theta.std(0).numpy()])
+            columns = torch.stack([sample.column(one) for one in names])
+            yield torch.stack([columns.mean(1), columns.std(1)]).numpy()

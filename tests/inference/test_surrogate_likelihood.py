@@ -141,11 +141,13 @@ def test_its_gradient_is_that_of_the_sum() -> None:
     assert gradient[0, 0].item() == pytest.approx(((up - down) / 2e-2).item(), rel=0.02)
 
 
-def test_closure_with_the_exact_posterior() -> None:
-    """The density is exact, and so are both posteriors, to rounding."""
+@pytest.mark.parametrize("grid", [2, 0])
+def test_closure_with_the_exact_posterior(grid: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The density is exact, and so are both posteriors, to rounding: on a grid and by draws."""
+    monkeypatch.setattr("hepgen.inference.closure._GRID", grid)
     points = torch.tensor([[0.2, -0.4], [-0.8, 0.6], [0.9, 0.3]], dtype=torch.float64)
     sets = list(events(25, 4, points))
-    found = closure(likelihood(), EXACT, sets, name="the closed form", draws=2000)
+    found = closure(likelihood(), EXACT, sets, name="the closed form", draws=500)
 
     assert [one.name for one in found] == ["theta_0"]
     assert found[0].largest < 0.01
@@ -153,7 +155,7 @@ def test_closure_with_the_exact_posterior() -> None:
 
 
 def test_a_likelihood_closes_with_itself() -> None:
-    (one,) = closure(EXACT, EXACT, list(events(10, 5, THETA)), name="itself", draws=100)
+    (one,) = closure(EXACT, EXACT, list(events(10, 5, THETA)), name="itself", draws=10)
     assert one.shifts.tolist() == [0, 0, 0]
     assert one.widths.tolist() == [1, 1, 1]
 
