@@ -254,7 +254,7 @@ def _chi2(feature: FeatureJudgement) -> str:
 
 def _feature_words(feature: FeatureJudgement) -> str:
     return (
-        f"{feature.name}: simulation that the surrogate was not trained on (band: its "
+        "Simulation that the surrogate was not trained on (band: its "
         "statistical error), events of the surrogate at as many contexts, and their ratio. "
         f"Separation power {feature.separation:.2g}, of simulation from simulation "
         f"{feature.separation_null:.2g}; χ² = {feature.chi2:.1f} for {feature.ndf} degrees of "
