@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hepgen import __version__
 from hepgen.files import write_atomically
+from hepgen.judgement import Measured
 from hepgen.results import (
     Calibration,
     Check,
@@ -96,8 +97,8 @@ def render_report(
         _ParameterRow(name, symbols[name], estimate) for name, estimate in result.parameters.items()
     ]
     interest = [row for row in rows if row.estimate.role == "interest"]
-    images = [_image(name, figure) for name, figure in figures.items()]
-    page: str = _template().render(
+    images = [embedded(name, figure) for name, figure in figures.items()]
+    page: str = template("report_template.html").render(
         title=title or f"Posterior of {', '.join(row.name for row in interest or rows)}",
         result=result,
         failed=[check for check in result.checks if not check.passed],
@@ -112,7 +113,7 @@ def render_report(
         calibrations=[(c, name) for c in calibrations for name in c.parameters],
         selection=list(_cut_flow(result.selection)),
         configuration=configuration,
-        provenance=list(_provenance(result.provenance)),
+        provenance=list(facts(result.provenance)),
     )
     return page
 
@@ -208,7 +209,7 @@ class _ParameterRow:
 
 
 @dataclass(frozen=True)
-class _Image:
+class Image:
     """A figure as the page shows it."""
 
     title: str
@@ -219,13 +220,14 @@ class _Image:
     wide: bool
 
 
-def _image(title: str, figure: Figure) -> _Image:
+def embedded(title: str, figure: Figure) -> Image:
+    """A figure as a page holds it; its label is the caption."""
     from hepgen.plots.style import data_uri, svg
 
     width, height = figure.get_size_inches().tolist()
     caption = str(figure.get_label() or "")
     address = data_uri(svg(figure))
-    return _Image(
+    return Image(
         title, caption, address, round(96 * width), round(96 * height), bool(width > _WIDE)
     )
 
@@ -244,7 +246,7 @@ def _fraction(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-def _provenance(entries: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def facts(entries: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Tables of provenance: plain values first, then one table for each group."""
     plain = {name: value for name, value in entries.items() if not isinstance(value, Mapping)}
     if plain:
@@ -264,10 +266,12 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{name}", str(value)
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A page of this look, to be rendered: values are escaped, and none may be missing."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FunctionLoader(_source),
+    )  # fmt: skip
     environment.filters.update(
         number=_number,
         percent=_percent,
@@ -275,9 +279,13 @@ def _template() -> Any:
         count=_count,
         signed=_signed,
         symbol=symbol,
+        measured=_measured,
     )
-    source = files("hepgen").joinpath("report_template.html").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    return environment.get_template(name)
+
+
+def _source(name: str) -> str:
+    return files("hepgen").joinpath(name).read_text(encoding="utf-8")
 
 
 def _number(value: float | None, form: str = ".4g") -> str:
@@ -310,6 +318,12 @@ def _required(check: Check) -> str:
     if check.value == check.threshold:
         return threshold
     return f"{'≥' if (check.value > check.threshold) == check.passed else '≤'} {threshold}"
+
+
+def _measured(number: Measured) -> str:
+    """Value and error, rounded by the error."""
+    words = f"{rounded(number.value, number.error)} ± {rounded(number.error, number.error)}"
+    return _minus(words)
 
 
 def _minus(number: str) -> str:

@@ -6,16 +6,30 @@ from hepgen.plots.corner import plot_corner
 from hepgen.plots.latent import plot_sheet, plot_traversal
 from hepgen.plots.posterior import plot_posterior
 from hepgen.plots.style import png, svg
+from hepgen.plots.surrogates import (
+    plot_classifier_output,
+    plot_closure,
+    plot_correlations,
+    plot_feature_judgement,
+    plot_layers,
+    plot_roc,
+)
 from hepgen.plots.training import plot_training
 
 __all__ = [
+    "plot_classifier_output",
+    "plot_closure",
     "plot_comparison",
     "plot_corner",
+    "plot_correlations",
     "plot_coverage",
+    "plot_feature_judgement",
+    "plot_layers",
     "plot_posterior",
     "plot_pulls",
     "plot_ranks",
     "plot_recovery",
+    "plot_roc",
     "plot_sheet",
     "plot_spectrum",
     "plot_training",

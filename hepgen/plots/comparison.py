@@ -50,7 +50,7 @@ def plot_comparison(feature: FeatureComparison, *, log: bool = False) -> StyledF
         feature: What to draw.
         log: Whether the counts are on a logarithmic scale.
     """
-    binned = _Binned(
+    binned = Binned(
         feature.edges,
         feature.observed,
         _errors(feature.observed, feature.observed_std),
@@ -70,7 +70,7 @@ def plot_comparison(feature: FeatureComparison, *, log: bool = False) -> StyledF
             entries.append(Line2D([], [], **dotted))
             names.append("Training sample (prior)")
         binned.draw_ratio(ratio, **_SHADED)
-        _finish(main, binned, feature.unit, log)
+        draw_main(main, binned, feature.unit, log)
         ratio.set_xlabel(text(feature.axis))
         main.legend(entries, names, loc="upper right")
         used = "In the likelihood" if feature.in_likelihood else "Control, not in the likelihood"
@@ -105,7 +105,7 @@ def plot_spectrum(
         raise DataError("a spectrum without components; expected at least one")
     total = np.sum(list(components.values()), axis=0)
     spread = np.zeros_like(total) if uncertainty is None else uncertainty
-    binned = _Binned(edges, observed, _errors(observed, None), total, spread)
+    binned = Binned(edges, observed, _errors(observed, None), total, spread)
     with style():
         figure, main, ratio = with_ratio()
         entries: list[Any] = [_points(main, edges, observed, binned.errors)]
@@ -117,7 +117,7 @@ def plot_spectrum(
             entries.append(Patch(**_HATCHED, linewidth=0))
             names.append("Uncertainty")
         binned.draw_ratio(ratio, **_HATCHED)
-        _finish(main, binned, unit, log)
+        draw_main(main, binned, unit, log)
         ratio.set_xlabel(text(axis))
         main.legend(entries, names, loc="upper right")
         finish(figure, f"Data and the fitted model ({', '.join(components)}), and their ratio.")
@@ -151,7 +151,7 @@ def half_width(ratio: Array, error: Array) -> float:
 
 
 @dataclass(frozen=True)
-class _Binned:
+class Binned:
     """Data with errors (below, above) and a prediction with its standard deviation, per bin."""
 
     edges: Array
@@ -218,7 +218,8 @@ def _stack(axes: Axes, edges: Array, components: Mapping[str, Array]) -> list[Pa
     return entries
 
 
-def _finish(main: Axes, binned: _Binned, unit: str, log: bool) -> None:
+def draw_main(main: Axes, binned: Binned, unit: str, log: bool) -> None:
+    """Limits and labels of the main panel, with room for a legend."""
     top = float(np.max(np.concatenate([binned.observed + binned.errors[1], binned.predicted])))
     if log:
         positive = binned.predicted[binned.predicted > 0]

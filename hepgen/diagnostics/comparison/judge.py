@@ -1,0 +1,207 @@
+"""Judge a surrogate: every comparison of it with held-out simulation, in one record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.diagnostics.comparison.classifier import judge_by_classifier
+from hepgen.diagnostics.comparison.distances import correlations, judge_feature
+from hepgen.diagnostics.comparison.frechet import frechet_distance
+from hepgen.diagnostics.comparison.kernel import kernel_distance
+from hepgen.diagnostics.comparison.likelihood import negative_log_likelihood
+from hepgen.diagnostics.comparison.samples import Array, NormalScores, check_samples
+from hepgen.diagnostics.comparison.showers import cell_spectrum, shower_observables
+from hepgen.diagnostics.comparison.timing import seconds_per_event
+from hepgen.errors import DataError
+from hepgen.features import Feature
+from hepgen.judgement import Distance, SurrogateJudgement
+from hepgen.results import Check
+from hepgen.simulators.calorimeter.material import Geometry
+from hepgen.surrogates.surrogate import Surrogate
+
+DENSITY_EVENTS = 5000
+"""Held-out events whose density is computed."""
+_COLUMNS = 50
+"""Columns up to which trees and correlations are worth their time."""
+
+
+@dataclass(frozen=True)
+class Triple:
+    """Three independent samples of one size, with their contexts as further columns.
+
+    Simulation, surrogate, and simulation again: the null. They have shape ``(N, d + C)``.
+    """
+
+    truth: Array
+    surrogate: Array
+    null: Array
+
+
+def judge(
+    surrogate: Surrogate,
+    x: Tensor,
+    context: Tensor,
+    *,
+    shift: float = 0.1,
+    classifiers: Sequence[str] = ("perceptron", "boosted trees"),
+    times: bool = True,
+    density_events: int = DENSITY_EVENTS,
+    seed: int = 0,
+) -> SurrogateJudgement:
+    """Compare a surrogate with events of the simulator that it was not trained on.
+
+    One half of the events is the simulation; at the contexts of the other half the surrogate is
+    sampled, and the simulator's own events there are the null. The contexts of simulation and
+    surrogate are so independent, and exchangeable, and each event is a row (x, c): what is
+    compared is p(x | c) p(c), with the same p(c).
+
+    Arguments:
+        surrogate: The surrogate.
+        x: Held-out events, shape ``(2N, d)``, in physical variables.
+        context: Shape ``(2N, C)``, inside the surrogate's domain.
+        shift: Of the planted shift, in standard deviations.
+        classifiers: Of :data:`hepgen.diagnostics.comparison.classifier.CLASSIFIERS`; the first
+            one gives the verdict. Trees are left out above 50 columns.
+        times: Whether to measure the time of an event, for some seconds.
+        density_events: Of how many events the density is computed.
+        seed: Of everything.
+
+    Raises:
+        DataError: Too few events, or events with NaN.
+        SurrogateError: A context outside the domain.
+    """
+    surrogate.features.check(x)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    half = len(x) // 2
+    first, second = order[:half], order[half : 2 * half]
+    made = surrogate.sample(1, context[second], seed)[0]
+    rows = [_rows(*pair) for pair in (
+        (x[first], context[first]), (made, context[second]), (x[second], context[second])
+    )]  # fmt: skip
+    found = compare(
+        Triple(*rows), surrogate.features.features, shift=shift, classifiers=classifiers, seed=seed
+    )
+    few = second[:density_events]
+    exact = surrogate.quality.kind != "none"
+    domain = surrogate.domain
+    return replace(
+        found,
+        method=surrogate.method,
+        quality=str(surrogate.quality),
+        nll=negative_log_likelihood(surrogate, x[few], context[few], seed) if exact else None,
+        seconds_per_event=seconds_per_event(surrogate, context) if times else {},
+        training_seconds=surrogate.curve.seconds,
+        domain=dict(zip(domain.names, zip(domain.low, domain.high, strict=True), strict=True)),
+        manifest=surrogate.manifest,
+    )  # fmt: skip
+
+
+def compare(
+    samples: Triple,
+    features: Sequence[Feature],
+    *,
+    shift: float = 0.1,
+    classifiers: Sequence[str] = ("perceptron", "boosted trees"),
+    seed: int = 0,
+) -> SurrogateJudgement:
+    """Compare three samples of which the first d columns are ``features``, see :func:`judge`."""
+    truth, made, null = samples.truth, samples.surrogate, samples.null
+    check_samples(truth, made, null)
+    d, wide = len(features), truth.shape[1] > _COLUMNS
+    names = [n for n in classifiers if not (wide and n == "boosted trees")] or ["perceptron"]
+    simulation = np.concatenate([truth, null])
+    scores = NormalScores.of(simulation)
+    varying = _varying(simulation)
+    scored = [scores(one)[:, varying] for one in (truth, made, null)]
+    return SurrogateJudgement(
+        method="", quality="", events=len(truth),
+        classifiers=tuple(
+            judge_by_classifier(truth, made, null, name=name, shift=shift, seed=seed)
+            for name in names
+        ),
+        features=tuple(
+            judge_feature(one, truth[:, i], made[:, i], null[:, i], seed)
+            for i, one in enumerate(features)
+        ),
+        correlations=None if wide or d < 2 else correlations(
+            truth[:, :d], made[:, :d], [one.name for one in features]
+        ),
+        frechet=Distance(*(frechet_distance(scored[0], one, seed) for one in scored[1:])),
+        kernel=Distance(*(kernel_distance(scored[0], one, seed=seed) for one in scored[1:])),
+    )  # fmt: skip
+
+
+def judge_showers(
+    truth: tuple[Tensor, Tensor],
+    surrogate: tuple[Tensor, Tensor],
+    null: tuple[Tensor, Tensor],
+    geometry: Geometry,
+    *,
+    threshold: float,
+    seed: int = 0,
+) -> SurrogateJudgement:
+    """Compare images by the observables of their showers, and by the spectrum of their cells.
+
+    Arguments:
+        truth, surrogate, null: Images in GeV, shape ``(N, voxels)``, and incident energies in
+            GeV, shape ``(N,)``; three independent samples, see :class:`Triple`.
+        geometry: The cells.
+        threshold: Cells at or below it are empty, GeV.
+        seed: Of everything.
+    """
+    tables = [shower_observables(*one, geometry, threshold) for one in (truth, surrogate, null)]
+    rows = [
+        _rows(torch.from_numpy(table.x), incident[:, None])
+        for table, (_, incident) in zip(tables, (truth, surrogate, null), strict=True)
+    ]
+    found = compare(Triple(*rows), tables[0].features, seed=seed)
+    cells = cell_spectrum(truth[0], surrogate[0], null[0], threshold)
+    return replace(found, features=(*found.features, cells))
+
+
+def judgement_checks(judgement: SurrogateJudgement, *, c2st: float, p_value: float) -> list[Check]:
+    """The checks on a surrogate: C2ST of each classifier, and null and power of the first.
+
+    Arguments:
+        judgement: Of the surrogate.
+        c2st: The largest accuracy that passes.
+        p_value: Simulation against itself has to be above it, and the planted shift below.
+    """
+    label = f"surrogate {judgement.method}".strip()
+    checks = [
+        Check(f"{label}: C2ST, {one.name}", one.surrogate.accuracy.value <= c2st,
+              one.surrogate.accuracy.value, c2st,
+              f"events named right: {one.surrogate.accuracy}, of simulation against itself "
+              f"{one.null.accuracy}: 1/2 where nothing tells them apart")
+        for one in judgement.classifiers
+    ]  # fmt: skip
+    judged = judgement.classifiers[0]
+    planted = judged.planted
+    checks.append(
+        Check(f"{label}: null of the C2ST", judged.null.p_value >= p_value, judged.null.p_value,
+              p_value, "p-value of simulation against simulation: the test itself is sound"),
+    )  # fmt: skip
+    if planted is not None:
+        checks.append(
+            Check(f"{label}: power of the C2ST", planted.p_value <= p_value, planted.p_value,
+                  p_value, f"p-value of a shift by {judged.shift:g} standard deviations, of which "
+                  f"{planted.auc} was found, at best {judged.optimum:.4f}: the test can see it"),
+        )  # fmt: skip
+    return checks
+
+
+def _rows(x: Tensor, context: Tensor) -> Array:
+    if len(x) != len(context):
+        raise DataError(f"{len(x)} events with {len(context)} contexts; expected one for each")
+    found: Array = torch.cat([x.detach().double(), context.detach().double()], dim=-1).numpy()
+    return found
+
+
+def _varying(x: Array) -> NDArray[np.bool_]:
+    return np.asarray(x.max(0) > x.min(0))

@@ -1,0 +1,46 @@
+"""How long a surrogate takes for an event."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from hepgen.surrogates.surrogate import Surrogate
+
+_REPEATS = 5
+_SECONDS = 20.0
+
+
+def seconds_per_event(
+    surrogate: Surrogate, context: Tensor, batches: Sequence[int] = (1, 100, 10_000)
+) -> dict[str, float]:
+    """The median wall time of :meth:`Surrogate.sample` for an event, by batch size.
+
+    The first call, which allocates, does not count. A batch size of which one call would take
+    more than a minute, by the smaller ones, is left out. The number of threads is the caller's
+    choice.
+
+    Arguments:
+        surrogate: The surrogate.
+        context: Shape ``(N, C)``; its rows are used in turn.
+        batches: Events a call.
+    """
+    found: dict[str, float] = {}
+    for batch in sorted(batches):
+        if found and batch * min(found.values()) > 3 * _SECONDS:
+            break
+        rows = context[[i % len(context) for i in range(batch)]]
+        found[str(batch)] = _median(surrogate, rows) / batch
+    return found
+
+
+def _median(surrogate: Surrogate, rows: Tensor) -> float:
+    times: list[float] = []
+    while len(times) <= _REPEATS and sum(times) < _SECONDS:
+        start = time.perf_counter()
+        surrogate.sample(1, rows)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:] or times)

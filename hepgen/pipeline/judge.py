@@ -1,0 +1,57 @@
+"""Judge a surrogate, and leave its report where the user looks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from hepgen.compute import one_thread
+from hepgen.diagnostics.comparison.judge import judge, judgement_checks
+from hepgen.files import write_atomically
+from hepgen.judgement import Closure, SurrogateJudgement
+from hepgen.results import Check, to_json
+from hepgen.surrogate_report import write_surrogate_report
+from hepgen.surrogates.surrogate import Surrogate
+
+
+@one_thread()
+def judge_surrogate(
+    surrogate: Surrogate,
+    x: Tensor,
+    context: Tensor,
+    folder: Path | str,
+    *,
+    c2st: float = 0.55,
+    p_value: float = 0.001,
+    closure: Sequence[Closure] = (),
+    title: str = "",
+    configuration: str = "",
+    seed: int = 0,
+) -> tuple[SurrogateJudgement, list[Check]]:
+    """Judge a surrogate on held-out events; write ``judgement.json`` and ``report.html``.
+
+    Arguments:
+        surrogate: The surrogate.
+        x, context: Events that it was not trained on, shapes ``(2N, d)`` and ``(2N, C)``.
+        folder: Where to; made where it is missing.
+        c2st, p_value: Limits of the checks, see
+            :func:`hepgen.diagnostics.comparison.judge.judgement_checks`.
+        closure: From :func:`hepgen.inference.closure.closure`, where it was done.
+        title: Of the page.
+        configuration: The workflow, as TOML.
+        seed: Of everything.
+
+    Returns:
+        What was measured, and the checks.
+    """
+    found = replace(judge(surrogate, x, context, seed=seed), closure=tuple(closure))
+    checks = judgement_checks(found, c2st=c2st, p_value=p_value)
+    write_atomically(Path(folder) / "judgement.json", to_json(found, indent=None).encode())
+    write_surrogate_report(
+        Path(folder) / "report.html", found, checks=checks, curve=surrogate.curve, title=title,
+        configuration=configuration,
+    )  # fmt: skip
+    return found, checks
