@@ -47,12 +47,21 @@ def _flow(kind: str, features: int, context: int, **options: Any) -> Conditional
     return Flow(features, context, kind=kind, **options)
 
 
+def _diffusion(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.diffusion.model import Diffusion
+
+    return Diffusion(features, context, **options)
+
+
 FAMILIES: dict[str, Family] = {
     "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine"),
     "flow": Family(partial(_flow, "spline-coupling"), "coupling flow, rational-quadratic splines"),
     "autoregressive": Family(partial(_flow, "autoregressive"), "autoregressive flow, affine"),
     "spline-autoregressive": Family(
         partial(_flow, "spline-autoregressive"), "autoregressive flow, rational-quadratic splines"
+    ),
+    "diffusion": Family(
+        _diffusion, "diffusion", {"batch_size": 1024, "epochs": 60, "patience": None}
     ),
 }
 

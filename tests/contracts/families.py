@@ -30,9 +30,12 @@ class FamilyCase:
 
 FAST = {"batch_size": 250, "epochs": 15, "max_learning_rate": 1e-2, "patience": None}
 
+SHORT = {"batch_size": 250, "epochs": 20, "max_learning_rate": 1e-2, "patience": None}
+
 CASES = (
     FamilyCase("coupling", {"layers": 4, "hidden": [16]}, FAST),
     FamilyCase("flow", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
     FamilyCase("autoregressive", {"layers": 2, "hidden": [16]}, FAST),
     FamilyCase("spline-autoregressive", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
+    FamilyCase("diffusion", {"hidden": 32, "blocks": 1, "steps": 12, "likelihood_steps": 8}, SHORT),
 )

@@ -1,0 +1,92 @@
+"""A residual perceptron of an event, a noise level and a context.
+
+The width stays the same from block to block, each block adds to what came before (He et al.,
+arXiv:1512.03385), and the noise level and the context scale and shift its inner features (FiLM,
+Perez et al., arXiv:1709.07871). The last layer starts at zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+_PERIODS = (64.0, 32.0, 16.0, 8.0)
+
+
+class NoiseEmbedding(nn.Module):
+    """γ to features: itself, in units of 8, and waves in it of periods 64, 32, 16 and 8.
+
+    >>> NoiseEmbedding(5)(torch.zeros(3)).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1 + 2 * len(_PERIODS), width)
+
+    def forward(self, gamma: Tensor) -> Tensor:
+        """Shape ``(B,)`` to ``(B, width)``."""
+        phase = torch.stack([2 * math.pi / period * gamma for period in _PERIODS], -1)
+        waves = torch.cat([gamma[:, None] / 8, phase.sin(), phase.cos()], -1)
+        embedding: Tensor = self.linear(waves)
+        return embedding
+
+
+class ResidualBlock(nn.Module):
+    """h + V silu((1 + a) W silu(h) + b), with a and b linear in the condition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.into, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.condition = nn.Linear(width, 2 * width)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        """Shapes ``(B, width)``."""
+        scale, shift = self.condition(condition).chunk(2, -1)
+        inner = (1 + scale) * self.into(silu(h)) + shift
+        result: Tensor = h + self.out(silu(inner))
+        return result
+
+
+class ResidualMLP(nn.Module):
+    """y = f(x, γ, c).
+
+    Arguments:
+        features: The length d of x.
+        context: The length C of c; 0 for none.
+        outputs: The length of y.
+        hidden: The width.
+        blocks: How many residual blocks.
+
+    >>> network = ResidualMLP(2, 1, 2, hidden=16)
+    >>> network(torch.ones(3, 2), torch.zeros(3), torch.ones(3, 1)).abs().max().item()
+    0.0
+    """
+
+    def __init__(
+        self, features: int, context: int, outputs: int, hidden: int = 128, blocks: int = 3
+    ) -> None:
+        super().__init__()
+        self.event = nn.Linear(features, hidden)
+        self.noise = NoiseEmbedding(hidden)
+        self.context = nn.Linear(context, hidden) if context else None
+        self.condition = nn.Linear(hidden, hidden)
+        self.blocks = nn.ModuleList(ResidualBlock(hidden) for _ in range(blocks))
+        self.last = nn.Linear(hidden, outputs)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, gamma: Tensor, context: Tensor) -> Tensor:
+        """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``."""
+        embedding = self.noise(gamma)
+        if self.context is not None:
+            embedding = embedding + self.context(context)
+        condition = silu(self.condition(silu(embedding)))
+        h = self.event(x)
+        for block in self.blocks:
+            h = block(h, condition)
+        y: Tensor = self.last(silu(h))
+        return y

@@ -1,0 +1,107 @@
+"""log p(x₀) along the probability-flow ODE, whose marginals are those of the diffusion.
+
+In γ the flow is dx/dγ = ½ α σ v, that is dx/dφ = v in the angle φ with α = cos φ and σ = sin φ.
+The density changes by the divergence (Song et al., arXiv:2011.13456, Eq. 39):
+
+    ln p(x₀) = ln N(x_T; 0, 1) + ∫ ½ α σ ∇·v dγ + d ln α(γ₀),
+
+the last term because the flow starts at x = α(γ₀) x₀. The divergence is exact, as the sum over
+the d unit vectors e of eᵀ(∂v/∂x)e, or an average over Rademacher vectors e that stay the same
+along the flow (Hutchinson; Grathwohl et al., arXiv:1810.01367), each with its own integral, so
+that their scatter gives the standard error.
+
+The rule is Runge–Kutta of fourth order in the time of a schedule, with a fixed number of steps.
+The same with half as many gives an estimate of the error: 1/15 of the difference.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hepgen.errors import SurrogateError
+from hepgen.surrogates.diffusion.log_snr import LogSNR, alpha_sigma
+from hepgen.surrogates.diffusion.prediction import Velocity
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def unit_vectors(like: Tensor) -> Tensor:
+    """The d unit vectors for points of shape ``(B, d)``: ``(d, B, d)``."""
+    features = like.shape[-1]
+    eye = torch.eye(features, dtype=like.dtype, device=like.device)
+    return eye[:, None, :].repeat(1, len(like), 1)
+
+
+def rademacher(probes: int, like: Tensor) -> Tensor:
+    """Random signs, shape ``(probes, B, d)``, from torch's global generator."""
+    if probes < 2:
+        raise SurrogateError(f"{probes} probes of the trace: expected two at least, for an error")
+    signs = torch.randint(0, 2, (probes, *like.shape), device=like.device)
+    return (2 * signs - 1).to(like.dtype)
+
+
+def quadratic_forms(
+    velocity: Velocity, x: Tensor, gamma: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """v ``(B, d)``, and eᵀ(∂v/∂x)e ``(K, B)`` for directions e of shape ``(K, B, d)``."""
+
+    def along(e: Tensor) -> tuple[Tensor, Tensor]:
+        v, change = torch.func.jvp(lambda y: velocity(y, gamma), (x,), (e,))
+        return v, (e * change).sum(-1)
+
+    v, forms = torch.func.vmap(along, out_dims=(None, 0))(directions)
+    return v, forms
+
+
+def log_prob(
+    velocity: Velocity, x0: Tensor, schedule: LogSNR, steps: int, directions: Tensor, *, exact: bool
+) -> tuple[Tensor, Tensor]:
+    """ln p(x₀) and its error, both ``(B,)`` and float64.
+
+    Arguments:
+        velocity: Of the diffusion.
+        x0: Events, shape ``(B, d)``.
+        schedule: In whose time the steps are equal.
+        steps: An even number.
+        directions: From :func:`unit_vectors`, or from :func:`rademacher`.
+        exact: Which of the two: the forms are summed, or averaged.
+    """
+    if steps < 2 or steps % 2:
+        raise SurrogateError(f"{steps} steps of the likelihood: expected an even number")
+    fine = _each(velocity, x0, schedule, steps, directions)
+    coarse = _each(velocity, x0, schedule, steps // 2, directions)
+    value, rough = (total.sum(0) if exact else total.mean(0) for total in (fine[1], coarse[1]))
+    value, rough = value + fine[0], rough + coarse[0]
+    error = (value - rough).abs().detach() / 15
+    if not exact:
+        error = torch.hypot(error, fine[1].detach().std(0) / math.sqrt(len(directions)))
+    return value, error
+
+
+def _each(
+    velocity: Velocity, x0: Tensor, schedule: LogSNR, steps: int, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """ln N(x_T) + d ln α(γ₀), ``(B,)``, and the integral of each form, ``(K, B)``."""
+
+    def slope(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        gamma, rate = (row.to(x).expand(len(x)) for row in schedule.rate(t))
+        alpha, sigma = alpha_sigma(gamma)
+        speed = 0.5 * alpha * sigma * rate[:, None]
+        v, forms = quadratic_forms(velocity, x, gamma, directions)
+        return speed * v, (speed[:, 0] * forms).double()
+
+    alpha, _ = alpha_sigma(schedule.low.to(x0).expand(len(x0)))
+    x, integral = alpha * x0, x0.new_zeros(directions.shape[:2], dtype=torch.float64)
+    h = 1 / steps
+    for t in torch.arange(steps, dtype=torch.float64) * h:
+        k1, f1 = slope(x, t)
+        k2, f2 = slope(x + h / 2 * k1, t + h / 2)
+        k3, f3 = slope(x + h / 2 * k2, t + h / 2)
+        k4, f4 = slope(x + h * k3, t + h)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        integral = integral + h / 6 * (f1 + 2 * f2 + 2 * f3 + f4)
+    normal = -0.5 * (x.double() ** 2 + _LOG_2PI).sum(-1)
+    return normal + x0.shape[-1] * alpha[:, 0].double().log(), integral
