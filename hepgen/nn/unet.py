@@ -127,10 +127,12 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             _blocks([2 * w, *[w] * blocks], condition, wrap) for w in widths[:-1]
         )
+        self.gate = nn.Linear(condition, outputs // math.prod(shape[1:]))
         self.norm = _norm(hidden)
         self.out = Convolution(hidden, outputs // math.prod(shape[1:]), wrap=wrap)
-        nn.init.zeros_(self.out.kernel.weight)
-        nn.init.zeros_(self.out.kernel.bias)  # type: ignore[arg-type]
+        for last in (self.gate, self.out.kernel):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, gamma: Tensor, context: Tensor) -> Tensor:
         """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``."""
@@ -145,8 +147,14 @@ class UNet(nn.Module):
         for level in reversed(range(len(finer))):
             h = self.grow[level](interpolate(h, scale_factor=2.0))
             h = _run(self.up[level], torch.cat([h, finer[level]], 1), condition)
-        y: Tensor = self.out(silu(self.norm(h))).flatten(1)
-        return y
+        y: Tensor = self.out(silu(self.norm(h))) + self._linear(x, condition)
+        return y.flatten(1)
+
+    def _linear(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x itself, times a number for each layer: what noise and context alone can say."""
+        image = x.unflatten(-1, self.shape)
+        gate = self.gate(condition)[..., None, None]
+        return gate * image.repeat(1, gate.shape[1] // image.shape[1], 1, 1)
 
     def _condition(self, gamma: Tensor, context: Tensor) -> Tensor:
         embedding = self.noise(gamma)

@@ -1,0 +1,256 @@
+"""Surrogates of calorimeter images: classifiers against them, and how fast they are.
+
+    python tests/benchmarks/showers.py [--quick] [--folder DIR] [--minutes 10]
+
+Electrons of 30 to 70 GeV with an impact point of their own, in the calorimeter of
+workflows/calo_shower.toml. Each surrogate is judged by two classifiers, one of the observables of
+the CaloChallenge (energies, centres, widths, sparsity of the layers), one of all cells; beside
+them the null, two simulated samples. One thread. Asked: a distilled sampler that is 20 times
+faster than the full one, at an AUC that is at most 0.05 worse. What is trained is kept in DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from hepgen.features import Feature
+from hepgen.simulators.processes.registry import process
+from hepgen.surrogates.diffusion.distillation import distil
+from hepgen.surrogates.images.surrogate import ImageSurrogate
+from hepgen.surrogates.surrogate import Surrogate
+
+SHAPE = (10, 12, 12)
+STEP = 0.001
+INPUTS = (Feature("energy", "GeV"), Feature("impact_eta"), Feature("impact_phi"))
+BLOCK = 500
+STEPS = 64
+UNET = {
+    "network": "unet", "hidden": 16, "blocks": 1, "architecture": {"shape": list(SHAPE)},
+    "whiten": False, "probes": 1, "steps": STEPS,
+}  # fmt: skip
+COUPLING = {"layers": 4, "hidden": [128]}
+Array = NDArray[np.float64]
+
+
+def simulated(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images in GeV, shape ``(n, 1440)``, and particles ``(n, 3)``."""
+    chain = process("calo_shower")
+    generator = torch.Generator().manual_seed(seed)
+    images, particles = [], []
+    for block in range(n // BLOCK):
+        u = torch.rand(BLOCK, 3, generator=generator, dtype=torch.float64)
+        particle = torch.stack([30 + 40 * u[:, 0], u[:, 1] - 0.5, u[:, 2] - 0.5], -1)
+        columns = dict(zip((f.name for f in INPUTS), particle.T[..., None], strict=True))
+        state = chain.simulate(chain.parameters.values(None) | columns, 1, seed, block).state
+        index, energy = state["Cell_index"][:, 0], state["Cell_energy"][:, 0]
+        images.append(torch.zeros(BLOCK, 1440, dtype=energy.dtype).scatter_add(1, index, energy))
+        particles.append(particle)
+    return torch.cat(images), torch.cat(particles)
+
+
+def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors from a file, made first where there is none."""
+    if not path.exists():
+        np.savez(path, **{name: value.numpy() for name, value in make().items()})
+    with np.load(path) as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+def observables(images: Tensor, particles: Tensor) -> Array:
+    """Of each layer: energy, whether it has any, cells read, centre and width in η and φ."""
+    image = images.numpy().reshape(-1, *SHAPE)
+    at = np.arange(12) - 5.5
+    energy = image.sum((2, 3))
+    some = np.maximum(energy, 1e-9)
+    columns = [energy / particles.numpy()[:, :1], energy > 0, (image > 0).sum((2, 3)), particles]
+    for axis in (2, 3):
+        profile = image.sum(5 - axis)
+        centre = (profile * at).sum(-1) / some
+        variance = (profile * at**2).sum(-1) / some - centre**2
+        columns += [centre, np.sqrt(np.maximum(variance, 0))]
+    return np.concatenate(columns, 1).astype(np.float64)
+
+
+def voxels(images: Tensor, particles: Tensor) -> Array:
+    """ln(1 + e / 9 MeV) of every cell."""
+    return np.concatenate([np.log1p(images.numpy() / 0.009), particles.numpy()], 1)
+
+
+def auc(first: Array, second: Array, epochs: int, seed: int = 0) -> tuple[float, float]:
+    """Of a perceptron that tells two samples apart, on a fifth of them; and its standard error.
+
+    Three fifths train it, and the epoch with the best loss on the rest is taken.
+    """
+    n = min(len(first), len(second))
+    order = np.random.default_rng(seed).permutation(2 * n)
+    x = np.concatenate([first[:n], second[:n]])[order]
+    y = torch.from_numpy((order < n).astype(np.float32))
+    train, check = int(1.2 * n), int(1.6 * n)
+    x = (x - x[:train].mean(0)) / (x[:train].std(0) + 1e-9)
+    scores = _classified(torch.from_numpy(x.clip(-8, 8)).float(), y, train, check, epochs, seed)
+    rank, positive = rankdata(scores), y[check:].numpy() > 0
+    p, q = positive.sum(), (~positive).sum()
+    value = float((rank[positive].sum() - p * (p + 1) / 2) / (p * q))
+    return value, float(np.sqrt((p + q + 1) / (12 * p * q)))
+
+
+def _classified(x: Tensor, y: Tensor, train: int, check: int, epochs: int, seed: int) -> Array:
+    torch.manual_seed(seed)
+    wide = 256
+    network = nn.Sequential(
+        nn.Linear(x.shape[1], wide), nn.SiLU(), nn.Dropout(0.1), nn.Linear(wide, wide), nn.SiLU(),
+        nn.Dropout(0.1), nn.Linear(wide, 1), nn.Flatten(0),
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
+    steps = epochs * (train // 256)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps + 1)
+    best, scores = np.inf, np.zeros(len(x) - check)
+    for _ in range(epochs):
+        network.train()
+        for rows in torch.randperm(train)[: train // 256 * 256].split(256):
+            optimizer.zero_grad()
+            binary_cross_entropy_with_logits(network(x[rows]), y[rows]).backward()
+            optimizer.step()
+            rate.step()
+        network.eval()
+        with torch.no_grad():
+            loss = float(binary_cross_entropy_with_logits(network(x[train:check]), y[train:check]))
+            if loss < best:
+                best, scores = loss, network(x[check:]).double().numpy()
+    return scores
+
+
+def judged(name: str, images: Tensor, truth: Tensor, particles: tuple[Tensor, Tensor],
+           epochs: int) -> dict[str, float]:  # fmt: skip
+    """Both AUCs, printed; images of the first particles against a truth of the second."""
+    found = {}
+    for words, see in (("observables", observables), ("cells", voxels)):
+        value, error = auc(see(images, particles[0]), see(truth, particles[1]), epochs)
+        found[words] = value
+        print(f"{name}: AUC of {words} {value:.3f} ± {error:.3f}", flush=True)
+    return found
+
+
+def timed(make: Callable[[int], Any], batch: int, repeat: int = 3) -> float:
+    """ms of processor time for each image, the best of a few."""
+    make(batch)
+    seconds = []
+    for _ in range(repeat):
+        start = time.process_time()
+        make(batch)
+        seconds.append(time.process_time() - start)
+    return 1000 * min(seconds) / batch
+
+
+def trained(folder: Path, make: Callable[[], ImageSurrogate]) -> ImageSurrogate:
+    """The surrogate in a folder, trained first where there is none."""
+    if not (folder / "model.json").exists():
+        start = time.process_time()
+        made = make()
+        made.save(folder)
+        curve = made.cells.curve
+        print(f"{folder.name}: trained in {time.process_time() - start:.0f} s of processor time, "
+              f"{len(curve.validation)} epochs, loss {curve.validation[0]:.1f} to "
+              f"{min(curve.validation):.1f}", flush=True)  # fmt: skip
+    return ImageSurrogate.load(folder)
+
+
+def surrogates(folder: Path, minutes: float, train: int) -> dict[str, ImageSurrogate]:
+    """A flow, a diffusion, what is distilled of it, and the law alone."""
+    sample = kept(folder / f"train-{train}.npz", lambda: _sample(train, 12))
+    images, particles = sample["images"], sample["particles"]
+
+    def fit(method: str, options: dict[str, Any], share: float, **more: Any) -> ImageSurrogate:
+        return ImageSurrogate.fit(
+            images, particles, inputs=INPUTS, shape=SHAPE, step=STEP, method=method,
+            options=options, validation_fraction=0.03, epochs=40, patience=None,
+            time_budget=60 * minutes * share, **more,
+        )  # fmt: skip
+
+    flow = trained(
+        folder / "flow",
+        lambda: fit(
+            "coupling", COUPLING, 0.25, batch_size=256, max_learning_rate=1e-3,
+            energies={"batch_size": 512, "epochs": 12, "time_budget": 60 * minutes * 0.15},
+        ),
+    )  # fmt: skip
+    diffusion = trained(
+        folder / "diffusion",
+        lambda: fit("diffusion", UNET, 1.0, batch_size=128, max_learning_rate=2e-3,
+                    energies=flow.energies),
+    )  # fmt: skip
+    found = {"flow": flow, "diffusion": diffusion}
+    energies = (images.reshape(-1, SHAPE[0], 144).sum(-1)).clamp(min=1e-3).sqrt()
+    context = torch.cat([particles, energies], -1)
+    for steps in (1, 2):
+
+        def student(steps: int = steps) -> ImageSurrogate:
+            cells: Surrogate = distil(
+                diffusion.cells, steps, events=min(train, 6000), context=context,
+                teacher_steps=16, batch_size=128, max_learning_rate=1e-3, epochs=40,
+                time_budget=60 * minutes * 0.25,
+            )  # fmt: skip
+            return replace(diffusion, cells=cells)
+
+        found[f"distilled-{steps}"] = trained(folder / f"distilled-{steps}", student)
+    return found
+
+
+def _sample(n: int, seed: int) -> dict[str, Tensor]:
+    images, particles = simulated(n, seed)
+    return {"images": images.float(), "particles": particles}
+
+
+def main(folder: Path, minutes: float, train: int, test: int, epochs: int) -> None:
+    """Print everything."""
+    folder.mkdir(parents=True, exist_ok=True)
+    models = surrogates(folder, minutes, train)
+    sample = kept(folder / f"test-{test}.npz", lambda: _sample(2 * test, 11))
+    truth, particles = sample["images"].double(), sample["particles"]
+    halves = (particles[:test], particles[test:])
+    rates = {}
+    judged("null, simulation against simulation", truth[:test], truth[test:], halves, epochs)
+    found = {}
+    for name, model in models.items():
+        images = model.images(halves[0], seed=1)
+        found[name] = judged(name, images, truth[test:], halves, epochs)
+        rates[name] = [
+            timed(lambda n, m=model: m.images(halves[0][:n]), batch) for batch in (1, 100, 1000)
+        ]
+        print(f"{name}: ms for each shower at batch 1, 100, 1000: "
+              + ", ".join(f"{rate:.3g}" for rate in rates[name]), flush=True)  # fmt: skip
+    for name in models:
+        if not name.startswith("distilled"):
+            continue
+        faster = [a / b for a, b in zip(rates["diffusion"], rates[name], strict=True)]
+        worse = [found[name][k] - found["diffusion"][k] for k in ("observables", "cells")]
+        print(f"{name} against {STEPS} steps: asked 20 times faster at an AUC at most 0.05 worse, "
+              f"measured {', '.join(f'{f:.1f}' for f in faster)} times at batch 1, 100, 1000, "
+              f"AUC worse by {worse[0]:+.3f} (observables), {worse[1]:+.3f} (cells)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute, to see that it runs")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    place = arguments.folder or Path(tempfile.mkdtemp())
+    if arguments.quick:
+        main(place, 0.2, 4000, 2000, 4)
+    else:
+        main(place, arguments.minutes, 40_000, 10_000, 12)
