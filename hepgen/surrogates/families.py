@@ -21,11 +21,13 @@ class Family:
         build: d, C and options to an untrained model.
         title: In words, for tables.
         training: Settings of :func:`hepgen.nn.train.train` that suit it.
+        teacher: The family it learns from, if it does not learn from events.
     """
 
     build: Callable[..., ConditionalDensity]
     title: str
     training: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str = ""
 
     def __call__(
         self, features: int, context: int, options: Mapping[str, Any]
@@ -41,6 +43,10 @@ class Family:
             raise SurrogateError(f"options of the {self.title}: {error}") from error
 
 
+_DIFFUSION = {"batch_size": 1024, "epochs": 60, "patience": None}
+_DISTILLATION = {"batch_size": 1024, "epochs": 40, "patience": None}
+
+
 def _flow(kind: str, features: int, context: int, **options: Any) -> ConditionalDensity:
     from hepgen.surrogates.flows import Flow  # imports zuko
 
@@ -53,6 +59,12 @@ def _diffusion(features: int, context: int, **options: Any) -> ConditionalDensit
     return Diffusion(features, context, **options)
 
 
+def _distilled(features: int, context: int, **options: Any) -> ConditionalDensity:
+    from hepgen.surrogates.diffusion.distillation import Distilled
+
+    return Distilled(features, context, **options)
+
+
 FAMILIES: dict[str, Family] = {
     "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine"),
     "flow": Family(partial(_flow, "spline-coupling"), "coupling flow, rational-quadratic splines"),
@@ -60,9 +72,10 @@ FAMILIES: dict[str, Family] = {
     "spline-autoregressive": Family(
         partial(_flow, "spline-autoregressive"), "autoregressive flow, rational-quadratic splines"
     ),
-    "diffusion": Family(
-        _diffusion, "diffusion", {"batch_size": 1024, "epochs": 60, "patience": None}
+    "distilled": Family(
+        _distilled, "diffusion in few steps, distilled", _DISTILLATION, teacher="diffusion"
     ),
+    "diffusion": Family(_diffusion, "diffusion", _DIFFUSION),
 }
 
 

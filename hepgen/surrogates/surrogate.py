@@ -146,8 +146,15 @@ class Surrogate:
 
         Raises:
             DataError: Events that cannot be used.
-            SurrogateError: A family or an option that does not exist.
+            SurrogateError: A family or an option that does not exist, or a family that learns
+                from another surrogate.
         """
+        if family(method).teacher:
+            raise SurrogateError(
+                f"the family {method!r} learns from a surrogate, not from events: train one of "
+                f"method {family(method).teacher!r} and distil it "
+                "(hepgen.surrogates.diffusion.distillation.distil)"
+            )
         space = FeatureSpace.from_sample(features, x)
         conditions = FeatureSpace.from_sample(inputs, context) if inputs else None
         domain = domain or Domain.from_sample([f.name for f in inputs], context)
@@ -174,7 +181,7 @@ class Surrogate:
 
         The same seed gives the same events.
         """
-        rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
+        rows = context.expand(n, *context.shape).flatten(0, -2)
         parts = [u for u, _ in self._generate(rows, seed, density=False)]
         return torch.cat(parts).reshape(n, *context.shape[:-1], len(self.features))
 
@@ -184,7 +191,7 @@ class Surrogate:
     ) -> tuple[Tensor, LogDensity]:
         """Events as :meth:`sample` makes them, shape ``(n, *, d)``, and log p(x | c) of each."""
         shape = (n, *context.shape[:-1])
-        rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
+        rows = context.expand(n, *context.shape).flatten(0, -2)
         parts = list(self._generate(rows, seed, density=True))
         value = torch.cat([d.value for _, d in parts]).reshape(shape)
         error = torch.cat([d.error for _, d in parts]).reshape(shape)

@@ -37,5 +37,6 @@ CASES = (
     FamilyCase("flow", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
     FamilyCase("autoregressive", {"layers": 2, "hidden": [16]}, FAST),
     FamilyCase("spline-autoregressive", {"layers": 2, "hidden": [16], "bins": 4}, FAST),
-    FamilyCase("diffusion", {"hidden": 32, "blocks": 1, "steps": 12, "likelihood_steps": 8}, SHORT),
+    FamilyCase("diffusion", {"hidden": 24, "blocks": 1, "steps": 8, "likelihood_steps": 6}, SHORT),
+    FamilyCase("distilled", {"steps": 4}, SHORT, density=None),
 )

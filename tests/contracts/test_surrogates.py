@@ -12,6 +12,7 @@ from torch import Tensor
 from hepgen.errors import SurrogateError
 from hepgen.features import Feature
 from hepgen.surrogates.conditional import ConditionalDensity
+from hepgen.surrogates.diffusion.distillation import distil
 from hepgen.surrogates.families import FAMILIES, build
 from hepgen.surrogates.surrogate import Surrogate
 from tests.contracts.families import CASES, FamilyCase
@@ -33,6 +34,9 @@ def events(n: int, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 @cache
 def trained(case: FamilyCase) -> Surrogate:
+    if FAMILIES[case.method].teacher:
+        (teacher,) = (other for other in CASES if other.method == FAMILIES[case.method].teacher)
+        return distil(trained(teacher), case.options["steps"], events=4000, **case.training)
     x, c = events(4000)
     return Surrogate.fit(
         x, c, features=FEATURES, inputs=INPUTS, method=case.method, options=case.options,

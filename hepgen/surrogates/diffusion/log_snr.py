@@ -81,7 +81,7 @@ class LogSNR(nn.Module):
     """
 
     def __init__(
-        self, clock: str = "linear", low: float = -12.0, high: float = 8.0, learned: bool = False
+        self, clock: str = "linear", low: float = -12.0, high: float = 10.0, learned: bool = False
     ) -> None:
         super().__init__()
         if clock not in CLOCKS:
@@ -109,13 +109,16 @@ class LogSNR(nn.Module):
 
     def rate(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """γ and dγ/dt at times t."""
-        gamma, rate = torch.func.jvp(self.forward, (t,), (torch.ones_like(t),))
-        return gamma, rate
+        found: tuple[Tensor, Tensor] = torch.func.jvp(
+            lambda times: self(times), (t,), (torch.ones_like(t),)
+        )  # type: ignore[assignment]
+        return found
 
     def nodes(self, n: int, like: Tensor) -> Tensor:
         """n values of γ at equal steps of t, falling from γ₁ to γ₀; for n = 1, γ₁ alone."""
         t = torch.linspace(1, 0, n, dtype=torch.float64, device=like.device)
-        return self(t).to(like.dtype)
+        gamma: Tensor = self(t)
+        return gamma.to(like.dtype)
 
     def _ends(self) -> Tensor:
         if self.ends is not None:

@@ -69,14 +69,14 @@ class Diffusion(ConditionalDensity):
         weighting: str = "velocity",
         schedule: str = "cosine",
         low: float = -12.0,
-        high: float = 8.0,
+        high: float = 10.0,
         learned_ends: bool = False,
         variance: str = "posterior",
-        sampler: str = "dpm",
-        steps: int = 32,
+        sampler: str = "heun",
+        steps: int = 16,
         eta: float = 0.0,
-        solver: str = "linear",
-        likelihood_steps: int = 24,
+        solver: str = "flow-matching",
+        likelihood_steps: int = 16,
         probes: int = 0,
         drop: float = 0.0,
         guidance: float = 1.0,
@@ -96,13 +96,23 @@ class Diffusion(ConditionalDensity):
         self.likelihood_steps, self.probes = likelihood_steps, probes
         self.drop, self.guidance = drop, guidance
         self.schedule = LogSNR(schedule, low, high, learned_ends)
-        self.solver = LogSNR(solver, low, high)
+        self._solver, self._linear = LogSNR(solver, low, high), LogSNR("linear", low, high)
         self.whitening = Whitening(features)
         self.network: nn.Module = build_network(
             network, features, context + bool(drop), features * (1 + (variance == "learned")),
             hidden=hidden, blocks=blocks, **(architecture or {}),
         )  # fmt: skip
         self.noise = features * self._draws()
+
+    @property
+    def solver(self) -> LogSNR:
+        """The schedule of the sampler and the likelihood; with ends that are learned, theirs."""
+        return self._solver if self.schedule.ends is None else self.schedule
+
+    @property
+    def _even(self) -> LogSNR:
+        # At little noise ‖ε − ε̂‖² = d whatever the model: equal steps of γ scatter the least.
+        return self._linear if self.schedule.ends is None else self.schedule
 
     @property
     def options(self) -> dict[str, Any]:
@@ -184,7 +194,7 @@ class Diffusion(ConditionalDensity):
         c = self._conditions(context).repeat(draws, 1)
         noise = torch.randn_like(x0)
         if steps:
-            levels = self.schedule.nodes(steps + 1, x0).flip(0)
+            levels = self.solver.nodes(steps + 1, x0).flip(0)
             terms = bound.discrete(
                 self._velocity(c), x0, noise, levels, self._log_variance(context.repeat(draws, 1))
             )
@@ -192,7 +202,7 @@ class Diffusion(ConditionalDensity):
             # Of the times of one event, one is in each draws-th part of [0, 1].
             part = torch.arange(draws, device=x0.device).repeat_interleave(len(u))
             t = (part + torch.rand(len(u), device=x0.device).repeat(draws)) / draws
-            terms = bound.continuous(self._velocity(c), x0, noise, t.to(x0), self.schedule)
+            terms = bound.continuous(self._velocity(c), x0, noise, t.to(x0), self._even)
         mean = (term.unflatten(0, (draws, len(u))).mean(0) for term in vars(terms).values())
         first, inner, last = mean
         return bound.Bound(first + self.whitening.log_volume, inner, last)

@@ -11,7 +11,8 @@ along the flow (Hutchinson; Grathwohl et al., arXiv:1810.01367), each with its o
 that their scatter gives the standard error.
 
 The rule is Runge–Kutta of fourth order in the time of a schedule, with a fixed number of steps.
-The same with half as many gives an estimate of the error: 1/15 of the difference.
+The same with half as many differs by 15 times the error of the first, to leading order: that much
+is added (Richardson), and is what is stated as the error, which then mostly is smaller.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ def quadratic_forms(
     """v ``(B, d)``, and eᵀ(∂v/∂x)e ``(K, B)`` for directions e of shape ``(K, B, d)``."""
 
     def along(e: Tensor) -> tuple[Tensor, Tensor]:
-        v, change = torch.func.jvp(lambda y: velocity(y, gamma), (x,), (e,))
+        outputs = torch.func.jvp(lambda y: velocity(y, gamma), (x,), (e,))
+        v, change = outputs[0], outputs[1]
         return v, (e * change).sum(-1)
 
-    v, forms = torch.func.vmap(along, out_dims=(None, 0))(directions)
+    v, forms = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     return v, forms
 
 
@@ -71,37 +73,40 @@ def log_prob(
     """
     if steps < 2 or steps % 2:
         raise SurrogateError(f"{steps} steps of the likelihood: expected an even number")
-    fine = _each(velocity, x0, schedule, steps, directions)
-    coarse = _each(velocity, x0, schedule, steps // 2, directions)
-    value, rough = (total.sum(0) if exact else total.mean(0) for total in (fine[1], coarse[1]))
-    value, rough = value + fine[0], rough + coarse[0]
-    error = (value - rough).abs().detach() / 15
+    normal, forms = _integrated(velocity, x0, schedule, steps, directions)
+    rough_normal, rough_forms = _integrated(velocity, x0, schedule, steps // 2, directions)
+    value, rough = (
+        total + (each.sum(0) if exact else each.mean(0))
+        for total, each in ((normal, forms), (rough_normal, rough_forms))
+    )
+    correction = (value - rough) / 15
+    error = correction.detach().abs()
     if not exact:
-        error = torch.hypot(error, fine[1].detach().std(0) / math.sqrt(len(directions)))
-    return value, error
+        error = torch.hypot(error, forms.detach().std(0) / math.sqrt(len(directions)))
+    return value + correction, error
 
 
-def _each(
+def _integrated(
     velocity: Velocity, x0: Tensor, schedule: LogSNR, steps: int, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
     """ln N(x_T) + d ln α(γ₀), ``(B,)``, and the integral of each form, ``(K, B)``."""
+    times = torch.linspace(0, 1, 2 * steps + 1, dtype=torch.float64)
+    gammas, rates = (row.to(x0) for row in schedule.rate(times))
+    alphas, sigmas = alpha_sigma(gammas)
+    speeds = 0.5 * alphas[:, 0] * sigmas[:, 0] * rates
 
-    def slope(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        gamma, rate = (row.to(x).expand(len(x)) for row in schedule.rate(t))
-        alpha, sigma = alpha_sigma(gamma)
-        speed = 0.5 * alpha * sigma * rate[:, None]
-        v, forms = quadratic_forms(velocity, x, gamma, directions)
-        return speed * v, (speed[:, 0] * forms).double()
+    def slope(x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        v, forms = quadratic_forms(velocity, x, gammas[i].expand(len(x)), directions)
+        return speeds[i] * v, (speeds[i] * forms).double()
 
-    alpha, _ = alpha_sigma(schedule.low.to(x0).expand(len(x0)))
-    x, integral = alpha * x0, x0.new_zeros(directions.shape[:2], dtype=torch.float64)
+    x, integral = alphas[0] * x0, x0.new_zeros(directions.shape[:2], dtype=torch.float64)
     h = 1 / steps
-    for t in torch.arange(steps, dtype=torch.float64) * h:
-        k1, f1 = slope(x, t)
-        k2, f2 = slope(x + h / 2 * k1, t + h / 2)
-        k3, f3 = slope(x + h / 2 * k2, t + h / 2)
-        k4, f4 = slope(x + h * k3, t + h)
+    for i in range(0, 2 * steps, 2):
+        k1, f1 = slope(x, i)
+        k2, f2 = slope(x + h / 2 * k1, i + 1)
+        k3, f3 = slope(x + h / 2 * k2, i + 1)
+        k4, f4 = slope(x + h * k3, i + 2)
         x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         integral = integral + h / 6 * (f1 + 2 * f2 + 2 * f3 + f4)
     normal = -0.5 * (x.double() ** 2 + _LOG_2PI).sum(-1)
-    return normal + x0.shape[-1] * alpha[:, 0].double().log(), integral
+    return normal + x0.shape[-1] * alphas[0].double().log(), integral

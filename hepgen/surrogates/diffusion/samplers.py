@@ -38,7 +38,7 @@ def ancestral(
         x0 = view("x0", velocity(x, t), x, t)
         deviation = torch.exp(0.5 * log_variance(x, s, t))
         x = posterior_mean(x, x0, s, t) + deviation * noise[:, i]
-    return _denoised(velocity, x, levels)
+    return denoised(velocity, x, levels)
 
 
 def ddim(velocity: Velocity, noise: Tensor, levels: Tensor, eta: float = 0.0) -> Tensor:
@@ -54,7 +54,7 @@ def ddim(velocity: Velocity, noise: Tensor, levels: Tensor, eta: float = 0.0) ->
         x0, direction = view("x0", v, x, t), view("noise", v, x, t)
         x = alpha * x0 + (sigma**2 - fresh).clamp(min=0).sqrt() * direction
         x = x + fresh.sqrt() * noise[:, i] if eta else x
-    return _denoised(velocity, x, levels)
+    return denoised(velocity, x, levels)
 
 
 def reverse_sde(velocity: Velocity, noise: Tensor, levels: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def reverse_sde(velocity: Velocity, noise: Tensor, levels: Tensor) -> Tensor:
     x = noise[:, 0]
     for i, (t, s) in enumerate(pairwise(_rows(levels, x)), start=1):
         x = _euler_maruyama(velocity, x, noise[:, i], s, t)
-    return _denoised(velocity, x, levels)
+    return denoised(velocity, x, levels)
 
 
 def predictor_corrector(velocity: Velocity, noise: Tensor, levels: Tensor) -> Tensor:
@@ -80,17 +80,21 @@ def predictor_corrector(velocity: Velocity, noise: Tensor, levels: Tensor) -> Te
         _, sigma = alpha_sigma(s)
         drift = _CORRECTION * view("noise", velocity(x, s), x, s)
         x = x + 2 * _CORRECTION * sigma * (noise[:, 2 * i + 2] - drift)
-    return _denoised(velocity, x, levels)
+    return denoised(velocity, x, levels)
 
 
 def heun(velocity: Velocity, noise: Tensor, levels: Tensor) -> Tensor:
-    """Heun's second-order rule on the probability flow dx/dφ = v in the angle φ = arctan e^{γ/2}."""
-    x = noise[:, 0]
+    """Heun's rule, of second order, on the probability flow dx/dφ = v with φ = arctan e^{γ/2}."""
+    return denoised(velocity, flow(velocity, noise[:, 0], levels), levels)
+
+
+def flow(velocity: Velocity, x: Tensor, levels: Tensor) -> Tensor:
+    """x at the last level, from x at the first, along the probability flow."""
     for t, s in pairwise(_rows(levels, x)):
         turn = (torch.atan(torch.exp(s / 2)) - torch.atan(torch.exp(t / 2)))[:, None]
         v = velocity(x, t)
         x = x + 0.5 * turn * (v + velocity(x + turn * v, s))
-    return _denoised(velocity, x, levels)
+    return x
 
 
 def dpm(velocity: Velocity, noise: Tensor, levels: Tensor) -> Tensor:
@@ -110,7 +114,7 @@ def dpm(velocity: Velocity, noise: Tensor, levels: Tensor) -> Tensor:
         ahead = x0 if before is None else x0 + 0.5 * h / last_h * (x0 - before)
         x = sigma / alpha_sigma(t)[1] * x - alpha * torch.expm1(-h) * ahead
         before, last_h = x0, h
-    return _denoised(velocity, x, levels)
+    return denoised(velocity, x, levels)
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,8 @@ def _rows(levels: Tensor, x: Tensor) -> list[Tensor]:
     return [level.to(x).expand(len(x)) for level in levels.unbind()]
 
 
-def _denoised(velocity: Velocity, x: Tensor, levels: Tensor) -> Tensor:
+def denoised(velocity: Velocity, x: Tensor, levels: Tensor) -> Tensor:
+    """x̂₀ at the last level."""
     gamma = levels[-1].to(x).expand(len(x))
     return view("x0", velocity(x, gamma), x, gamma)
 
