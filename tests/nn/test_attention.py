@@ -112,7 +112,9 @@ def test_a_diffusion_of_points_does_not_mind_their_order() -> None:
         return points.unflatten(-1, (K, F))[:, order].flatten(1)
 
     u = model.generate(x, c)[2:]
-    torch.testing.assert_close(model.generate(permuted(x), c)[2:], permuted(u), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model.generate(permuted(x), c)[2:], permuted(u), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_what_does_not_fit_is_refused() -> None:

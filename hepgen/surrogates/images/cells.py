@@ -78,7 +78,9 @@ class CellCode:
         self._check(image)
         image = image.double()
         read = image > 0
-        spread = (1 - 1e-6) * (torch.rand(image.shape, generator=generator, dtype=torch.float64) - 0.5)
+        spread = (1 - 1e-6) * (
+            torch.rand(image.shape, generator=generator, dtype=torch.float64) - 0.5
+        )
         e = torch.where(read, image + self.step * spread, 0.0)
         energies = self._by_layer(e).sum(-1)
         share = torch.rand(energies.shape, generator=generator, dtype=image.dtype)
@@ -103,7 +105,7 @@ class CellCode:
         read = ((v > 0) | (rank == 0)) & (rank < torch.floor(energy / self.threshold))
         above = torch.where(read, self.threshold * ((v.clamp(min=0) + 1).square() - 1), 0.0)
         total = above.sum(-1, keepdim=True)
-        number = read.sum(-1, keepdim=True)
+        number = read.double().sum(-1, keepdim=True)
         left = energy - number * self.threshold
         share = torch.where(total > 0, above / total, read / number.clamp(min=1))
         e = torch.where(read, self.threshold + left * share, 0.0).flatten(-2)

@@ -99,7 +99,8 @@ class CellLaw(nn.Module):
         return torch.cat([torch.ones_like(z[:, :1]), z, z[:, i] * z[:, j]], -1)
 
     def _set_covariance(self, residual: Tensor) -> None:
-        values, vectors = torch.linalg.eigh(torch.cov(residual.mT.double()))
+        centred = (residual - residual.mean(0)).double()
+        values, vectors = torch.linalg.eigh(centred.mT @ centred / len(centred))
         scale = values.clamp(min=1e-6 * values.max().item() + 1e-12).sqrt()
         self.root.copy_(vectors * scale @ vectors.mT)
         self.inverse_root.copy_(vectors / scale @ vectors.mT)
