@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,11 @@ class FeatureSpace:
         """The columns, in order."""
         return tuple(feature.name for feature in self.features)
 
+    @cached_property
+    def _free(self) -> bool:
+        # An image has thousands of features without a bound: they are one tensor, not a stack.
+        return all(math.isinf(f.low) and math.isinf(f.high) for f in self.features)
+
     def check(self, x: Tensor) -> None:
         """Refuse values that are not finite, or not strictly inside the bounds."""
         check_features(x, self.features)
@@ -150,6 +156,8 @@ class FeatureSpace:
     def inverse(self, u: Tensor) -> Tensor:
         """Physical x, shape ``(*, d)``, in float64, of standardised u, shape ``(*, d)``."""
         v = self._vector(self.mean) + self._vector(self.std) * u.double()
+        if self._free:
+            return v
         columns = zip(self.features, v.unbind(-1), strict=True)
         return torch.stack([f.physical(column) for f, column in columns], dim=-1)
 

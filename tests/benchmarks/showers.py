@@ -1,6 +1,7 @@
 """Surrogates of calorimeter images: classifiers against them, and how fast they are.
 
-    python tests/benchmarks/showers.py [--quick] [--folder DIR] [--minutes 10]
+    python tests/benchmarks/showers.py [--quick] [--folder DIR] [--minutes 10] [--steps 64]
+        [--train 40000] [--test 10000] [--only NAME …] [--save data/showers.npz]
 
 Electrons of 30 to 70 GeV with an impact point of their own, in the calorimeter of
 workflows/calo_shower.toml. Each surrogate is judged by two classifiers, one of the observables of
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from hepgen.features import Feature
 from hepgen.simulators.processes.registry import process
 from hepgen.surrogates.diffusion.distillation import distil
+from hepgen.surrogates.diffusion.model import Diffusion
 from hepgen.surrogates.images.surrogate import ImageSurrogate
-from hepgen.surrogates.surrogate import Surrogate
 
 SHAPE = (10, 12, 12)
 STEP = 0.001
 INPUTS = (Feature("energy", "GeV"), Feature("impact_eta"), Feature("impact_phi"))
 BLOCK = 500
-STEPS = 64
 UNET = {
     "network": "unet", "hidden": 16, "blocks": 1, "architecture": {"shape": list(SHAPE)},
-    "whiten": False, "probes": 1, "steps": STEPS,
+    "whiten": False, "probes": 1, "sampler": "dpm", "solver": "linear", "high": 8.0,
 }  # fmt: skip
 COUPLING = {"layers": 4, "hidden": [128]}
 Array = NDArray[np.float64]
@@ -61,12 +62,15 @@ def simulated(n: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(particles)
 
 
-def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors from a file, made first where there is none."""
+def kept(path: Path, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The first n showers of a file, simulated first where there is none."""
     if not path.exists():
-        np.savez(path, **{name: value.numpy() for name, value in make().items()})
+        images, particles = simulated(n, seed)
+        np.savez(path, images=images.float().numpy(), particles=particles.numpy())
     with np.load(path) as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
+        images, particles = (torch.from_numpy(file[name][:n]) for name in ("images", "particles"))
+    # In counts again: single precision is not enough for the rounding.
+    return (images.double() / STEP).round() * STEP, particles.double()
 
 
 def observables(images: Tensor, particles: Tensor) -> Array:
@@ -144,11 +148,10 @@ def judged(name: str, images: Tensor, truth: Tensor, particles: tuple[Tensor, Te
     return found
 
 
-def timed(make: Callable[[int], Any], batch: int, repeat: int = 3) -> float:
+def timed(make: Callable[[int], Any], batch: int) -> float:
     """ms of processor time for each image, the best of a few."""
-    make(batch)
     seconds = []
-    for _ in range(repeat):
+    for _ in range(1 if batch >= 1000 else 5):
         start = time.process_time()
         make(batch)
         seconds.append(time.process_time() - start)
@@ -168,89 +171,128 @@ def trained(folder: Path, make: Callable[[], ImageSurrogate]) -> ImageSurrogate:
     return ImageSurrogate.load(folder)
 
 
-def surrogates(folder: Path, minutes: float, train: int) -> dict[str, ImageSurrogate]:
-    """A flow, a diffusion, what is distilled of it, and the law alone."""
-    sample = kept(folder / f"train-{train}.npz", lambda: _sample(train, 12))
-    images, particles = sample["images"], sample["particles"]
+class Surrogates:
+    """A flow, a diffusion, and what is distilled of it; trained when they are asked for.
 
-    def fit(method: str, options: dict[str, Any], share: float, **more: Any) -> ImageSurrogate:
-        return ImageSurrogate.fit(
-            images, particles, inputs=INPUTS, shape=SHAPE, step=STEP, method=method,
-            options=options, validation_fraction=0.03, epochs=40, patience=None,
-            time_budget=60 * minutes * share, **more,
+    Arguments:
+        folder: Where they, and the showers, are kept.
+        train: Images to train on.
+        minutes: For the diffusion; a quarter each for the others.
+        steps: Of the diffusion's sampler.
+    """
+
+    def __init__(self, folder: Path, train: int, minutes: float, steps: int) -> None:
+        self.folder, self.train, self.seconds, self.steps = folder, train, 60 * minutes, steps
+
+    @cached_property
+    def sample(self) -> tuple[Tensor, Tensor]:
+        return kept(self.folder / "train.npz", self.train, 12)
+
+    @cached_property
+    def flow(self) -> ImageSurrogate:
+        return trained(
+            self.folder / "flow",
+            lambda: self._fit(
+                "coupling", COUPLING, 0.25, batch_size=256, max_learning_rate=1e-3,
+                energies={"batch_size": 512, "epochs": 12, "time_budget": self.seconds / 6},
+            ),
         )  # fmt: skip
 
-    flow = trained(
-        folder / "flow",
-        lambda: fit(
-            "coupling", COUPLING, 0.25, batch_size=256, max_learning_rate=1e-3,
-            energies={"batch_size": 512, "epochs": 12, "time_budget": 60 * minutes * 0.15},
-        ),
-    )  # fmt: skip
-    diffusion = trained(
-        folder / "diffusion",
-        lambda: fit("diffusion", UNET, 1.0, batch_size=128, max_learning_rate=2e-3,
-                    energies=flow.energies),
-    )  # fmt: skip
-    found = {"flow": flow, "diffusion": diffusion}
-    energies = (images.reshape(-1, SHAPE[0], 144).sum(-1)).clamp(min=1e-3).sqrt()
-    context = torch.cat([particles, energies], -1)
-    for steps in (1, 2):
+    @cached_property
+    def diffusion(self) -> ImageSurrogate:
+        surrogate = trained(
+            self.folder / "diffusion",
+            lambda: self._fit("diffusion", UNET, 1.0, batch_size=128, max_learning_rate=2e-3,
+                              energies=self.flow.energies),
+        )  # fmt: skip
+        assert isinstance(surrogate.cells.model, Diffusion)
+        surrogate.cells.model.steps = self.steps
+        return surrogate
 
-        def student(steps: int = steps) -> ImageSurrogate:
-            cells: Surrogate = distil(
-                diffusion.cells, steps, events=min(train, 6000), context=context,
-                teacher_steps=16, batch_size=128, max_learning_rate=1e-3, epochs=40,
-                time_budget=60 * minutes * 0.25,
-            )  # fmt: skip
-            return replace(diffusion, cells=cells)
+    @cached_property
+    def distilled(self) -> ImageSurrogate:
+        return trained(self.folder / "distilled", self._student)
 
-        found[f"distilled-{steps}"] = trained(folder / f"distilled-{steps}", student)
-    return found
+    def _fit(
+        self, method: str, options: dict[str, Any], share: float, **more: Any
+    ) -> ImageSurrogate:
+        return ImageSurrogate.fit(
+            *self.sample, inputs=INPUTS, shape=SHAPE, step=STEP, method=method, options=options,
+            validation_fraction=0.03, epochs=40, patience=None, time_budget=self.seconds * share,
+            **more,
+        )  # fmt: skip
+
+    def _student(self) -> ImageSurrogate:
+        images, particles = self.sample
+        energies = images.reshape(-1, SHAPE[0], 144).sum(-1).clamp(min=1e-3)
+        cells = distil(
+            self.diffusion.cells, 1, events=min(self.train // 10, 4000),
+            context=torch.cat([particles, energies.sqrt()], -1), teacher_steps=12, batch_size=64,
+            max_learning_rate=1e-3, epochs=40, patience=None, time_budget=self.seconds / 4,
+        )  # fmt: skip
+        return replace(self.diffusion, cells=cells)
 
 
-def _sample(n: int, seed: int) -> dict[str, Tensor]:
-    images, particles = simulated(n, seed)
-    return {"images": images.float(), "particles": particles}
-
-
-def main(folder: Path, minutes: float, train: int, test: int, epochs: int) -> None:
+def main(
+    surrogates: Surrogates, test: int, epochs: int, only: list[str], save: Path | None
+) -> None:
     """Print everything."""
-    folder.mkdir(parents=True, exist_ok=True)
-    models = surrogates(folder, minutes, train)
-    sample = kept(folder / f"test-{test}.npz", lambda: _sample(2 * test, 11))
-    truth, particles = sample["images"].double(), sample["particles"]
+    surrogates.folder.mkdir(parents=True, exist_ok=True)
+    truth, particles = kept(surrogates.folder / "test.npz", 2 * test, 11)
     halves = (particles[:test], particles[test:])
-    rates = {}
-    judged("null, simulation against simulation", truth[:test], truth[test:], halves, epochs)
-    found = {}
-    for name, model in models.items():
-        images = model.images(halves[0], seed=1)
-        found[name] = judged(name, images, truth[test:], halves, epochs)
+    if "null" in only:
+        judged("null, simulation against simulation", truth[:test], truth[test:], halves, epochs)
+    found, rates, made = {}, {}, {}
+    for name in ("flow", "diffusion", "distilled"):
+        if name not in only:
+            continue
+        model: ImageSurrogate = getattr(surrogates, name)
+        made[name] = model.images(halves[0], seed=1)
+        found[name] = judged(name, made[name], truth[test:], halves, epochs)
         rates[name] = [
             timed(lambda n, m=model: m.images(halves[0][:n]), batch) for batch in (1, 100, 1000)
         ]
         print(f"{name}: ms for each shower at batch 1, 100, 1000: "
               + ", ".join(f"{rate:.3g}" for rate in rates[name]), flush=True)  # fmt: skip
-    for name in models:
-        if not name.startswith("distilled"):
-            continue
-        faster = [a / b for a, b in zip(rates["diffusion"], rates[name], strict=True)]
-        worse = [found[name][k] - found["diffusion"][k] for k in ("observables", "cells")]
-        print(f"{name} against {STEPS} steps: asked 20 times faster at an AUC at most 0.05 worse, "
-              f"measured {', '.join(f'{f:.1f}' for f in faster)} times at batch 1, 100, 1000, "
-              f"AUC worse by {worse[0]:+.3f} (observables), {worse[1]:+.3f} (cells)")  # fmt: skip
+    if {"diffusion", "distilled"} <= found.keys():
+        faster = [a / b for a, b in zip(rates["diffusion"], rates["distilled"], strict=True)]
+        worse = [found["distilled"][k] - found["diffusion"][k] for k in ("observables", "cells")]
+        print(f"distilled, one step against {surrogates.steps}: asked 20 times faster at an AUC at "
+              f"most 0.05 worse, measured {', '.join(f'{f:.1f}' for f in faster)} times at batch "
+              f"1, 100, 1000, AUC worse by {worse[0]:+.3f} (observables), {worse[1]:+.3f} (cells)")  # fmt: skip
+    if save and made:
+        _save(save, truth[:test], made)
+
+
+def _save(path: Path, truth: Tensor, made: dict[str, Tensor]) -> None:
+    """What the page of the documentation shows, small: GeV, of the same particles."""
+    arrays = {}
+    for name, images in {"truth": truth, **made}.items():
+        image = images.reshape(-1, *SHAPE)
+        arrays[f"{name}_mean"] = image.mean(0).numpy().astype(np.float32)
+        arrays[f"{name}_showers"] = image[:3].numpy().astype(np.float16)
+        arrays[f"{name}_layers"] = image.sum((2, 3))[:1500].numpy().astype(np.float16)
+        arrays[f"{name}_read"] = (image > 0).sum((1, 2, 3)).numpy().astype(np.int16)
+    np.savez_compressed(path, **arrays)
 
 
 if __name__ == "__main__":
+    names = ["null", "flow", "diffusion", "distilled"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute, to see that it runs")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0)
-    arguments = parser.parse_args()
+    parser.add_argument("--steps", type=int, default=64)
+    parser.add_argument("--train", type=int, default=40_000)
+    parser.add_argument("--test", type=int, default=10_000)
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
+    parser.add_argument("--save", type=Path)
+    given = parser.parse_args()
+    if given.quick:
+        given.minutes, given.steps, given.train, given.test = 0.2, 8, 4000, 1000
     torch.set_num_threads(1)
-    place = arguments.folder or Path(tempfile.mkdtemp())
-    if arguments.quick:
-        main(place, 0.2, 4000, 2000, 4)
-    else:
-        main(place, arguments.minutes, 40_000, 10_000, 12)
+    place = given.folder or Path(tempfile.mkdtemp())
+    main(
+        Surrogates(place, given.train, given.minutes, given.steps), given.test,
+        4 if given.quick else 12, given.only, given.save,
+    )  # fmt: skip
