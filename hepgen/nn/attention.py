@@ -97,7 +97,8 @@ class SetNetwork(nn.Module):
         if self.context is not None:
             embedding = embedding + self.context(context)
         condition = silu(self.condition(silu(embedding)))
-        h = self.point(x.unflatten(-1, (self.points, -1)).where(mask[..., None], 0.0))
+        points = x.reshape(len(x), self.points, -1)
+        h = self.point(points.where(mask[..., None], 0.0))
         for block in self.blocks:
             h = block(h, condition, mask)
         y: Tensor = self.last(silu(h)) * mask[..., None]

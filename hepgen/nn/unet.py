@@ -137,7 +137,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, gamma: Tensor, context: Tensor) -> Tensor:
         """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``."""
         condition = self._condition(gamma, context)
-        h = self.first(x.unflatten(-1, self.shape))
+        h = self.first(x.reshape(-1, *self.shape))
         finer: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
@@ -152,8 +152,8 @@ class UNet(nn.Module):
 
     def _linear(self, x: Tensor, condition: Tensor) -> Tensor:
         """x itself, times a number for each layer: what noise and context alone can say."""
-        image = x.unflatten(-1, self.shape)
-        gate = self.gate(condition)[..., None, None]
+        image = x.reshape(-1, *self.shape)
+        gate: Tensor = self.gate(condition)[..., None, None]
         return gate * image.repeat(1, gate.shape[1] // image.shape[1], 1, 1)
 
     def _condition(self, gamma: Tensor, context: Tensor) -> Tensor:

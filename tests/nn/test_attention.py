@@ -67,7 +67,7 @@ def test_to_permute_the_points_permutes_the_output() -> None:
     order = torch.cat([torch.randperm(n), torch.arange(n, K)])
 
     def permuted(points: Tensor) -> Tensor:
-        return points[2:3].unflatten(-1, (K, F))[:, order].flatten(1)
+        return points[2:3].reshape(-1, K, F)[:, order].flatten(1)
 
     torch.testing.assert_close(
         net(permuted(x), gamma[2:3], c[2:3]), permuted(net(x, gamma, c)), rtol=1e-4, atol=1e-5
@@ -109,7 +109,7 @@ def test_a_diffusion_of_points_does_not_mind_their_order() -> None:
     order = torch.tensor([3, 0, 2, 1, 4, 5, 6])
 
     def permuted(points: Tensor) -> Tensor:
-        return points.unflatten(-1, (K, F))[:, order].flatten(1)
+        return points.reshape(-1, K, F)[:, order].flatten(1)
 
     u = model.generate(x, c)[2:]
     torch.testing.assert_close(

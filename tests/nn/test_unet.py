@@ -48,7 +48,7 @@ def test_an_image_that_is_turned_in_phi_gives_one_that_is_turned(levels: int, sh
     network, (x, gamma, c) = unet(levels=levels, wrap=True), inputs()
 
     def turned(image: Tensor) -> Tensor:
-        return image.unflatten(-1, SHAPE).roll(shift, -1).flatten(1)
+        return image.reshape(-1, *SHAPE).roll(shift, -1).flatten(1)
 
     torch.testing.assert_close(
         network(turned(x), gamma, c), turned(network(x, gamma, c)), rtol=1e-4, atol=1e-5

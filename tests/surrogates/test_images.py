@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hepgen.errors import DataError, FileError, SurrogateError
 from hepgen.features import Feature
 from hepgen.images import dense_images
 from hepgen.io.hdf5 import ImageReader, ImageWriter
+from hepgen.surrogates.diffusion.distillation import distil
 from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
 from hepgen.surrogates.images.law import CellLaw
 from hepgen.surrogates.images.surrogate import ImageSurrogate
@@ -175,7 +177,7 @@ def trained(method: str) -> ImageSurrogate:
     return ImageSurrogate.fit(
         images, particles, inputs=INPUTS, shape=SHAPE, step=0.001, method=method,
         options=OPTIONS[method], epochs=3, max_learning_rate=2e-3, batch_size=200, patience=None,
-        energies={"method": "coupling", "options": {"layers": 3, "hidden": [16]}, "epochs": 8, **quick},
+        energies={"method": "coupling", "options": {"hidden": [16]}, "epochs": 8, **quick},
     )  # fmt: skip
 
 
@@ -221,11 +223,29 @@ def test_saved_and_loaded(method: str, tmp_path: Path) -> None:
     surrogate = trained(method)
     surrogate.save(tmp_path)
     loaded = ImageSurrogate.load(tmp_path)
-    given_particle = {"energy": 2.0, "place": 0.1}
-    assert torch.equal(loaded.sample(7, **given_particle), surrogate.sample(7, **given_particle))
+    made = surrogate.sample(7, energy=2.0, place=0.1)
+    assert torch.equal(loaded.sample(7, energy=2.0, place=0.1), made)
     (tmp_path / "weights.safetensors").write_bytes(b"")
-    with pytest.raises(FileError, match="not the file that model.json describes"):
+    with pytest.raises(FileError, match=r"not the file that model\.json describes"):
         ImageSurrogate.load(tmp_path)
+
+
+def test_a_diffusion_of_images_is_distilled(tmp_path: Path) -> None:
+    """One evaluation of the U-Net; trained on the flow of the teacher, it comes near its images."""
+    teacher = trained("diffusion")
+    _, particles = showers(500, seed=8)
+    context = torch.cat([particles, torch.full((500, 3), 0.5, dtype=torch.float64)], -1)
+    cells = distil(
+        teacher.cells, 1, events=500, context=context, teacher_steps=4, batch_size=50,
+        epochs=20, max_learning_rate=5e-3, patience=None, device="cpu",
+    )  # fmt: skip
+    student = replace(teacher, cells=cells)
+    layer = torch.full((500, 3), 0.5, dtype=torch.float64)
+    images, asked = (s.cells_given(particles, layer, seed=4) for s in (student, teacher))
+    other = teacher.cells_given(particles, layer, seed=5)
+    assert (images - asked).abs().mean() < 0.5 * (other - asked).abs().mean()
+    student.save(tmp_path)
+    assert torch.equal(ImageSurrogate.load(tmp_path).images(particles), student.images(particles))
 
 
 def test_images_go_to_hdf5(tmp_path: Path) -> None:

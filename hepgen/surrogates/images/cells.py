@@ -115,7 +115,7 @@ class CellCode:
         return torch.where(e > 0, counts.clamp(min=self.least), 0.0)
 
     def _by_layer(self, cells: Tensor) -> Tensor:
-        return cells.unflatten(-1, (self.layers, -1))
+        return cells.reshape(*cells.shape[:-1], self.layers, -1)
 
     def _check(self, image: Tensor) -> None:
         if image.ndim != 2 or image.shape[-1] != self.voxels:

@@ -190,7 +190,8 @@ class ImageSurrogate:
                 f"{', '.join(self.names)}"
             )
         columns = [torch.as_tensor(given[name], dtype=torch.float64) for name in self.names]
-        return torch.stack(torch.broadcast_tensors(*columns), -1)
+        shape = torch.broadcast_shapes(*(column.shape for column in columns))
+        return torch.stack([column.expand(shape) for column in columns], -1)
 
 
 def _fit_energies(
