@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -188,6 +189,12 @@ class FeatureSpace:
         """The columns, in order."""
         return tuple(feature.name for feature in self.features)
 
+    @cached_property
+    def _free(self) -> bool:
+        # An image has thousands of features without a bound: they are one tensor, not a stack.
+        unbounded = all(math.isinf(f.low) and math.isinf(f.high) for f in self.features)
+        return unbounded and self.continuous
+
     def check(self, x: Tensor) -> None:
         """Refuse values that are not finite, or not strictly inside the bounds."""
         check_features(x, self.features)
@@ -204,6 +211,8 @@ class FeatureSpace:
     def inverse(self, u: Tensor) -> Tensor:
         """Physical x, shape ``(*, d)``, in float64, of standardised u, shape ``(*, d)``."""
         v = self._vector(self.mean) + self._vector(self.std) * u.double()
+        if self._free:
+            return v
         columns = zip(self.features, v.unbind(-1), strict=True)
         return torch.stack([f.physical(column) for f, column in columns], dim=-1)
 
@@ -291,8 +300,9 @@ def _outside(feature: Feature, column: NDArray[np.float64]) -> NDArray[np.bool_]
     if feature.kind == "circular":
         return np.zeros(column.shape, dtype=np.bool_)
     if feature.kind == "discrete":
-        return (column < feature.low) | (column > feature.high) | (column != np.round(column))
-    outside = (column <= feature.low) | (column >= feature.high)
+        outside = (column < feature.low) | (column > feature.high)
+        return np.asarray(outside | (column != np.round(column)))
+    outside = np.asarray((column <= feature.low) | (column >= feature.high))
     return outside & (column != 0) if feature.kind == "zero_inflated" else outside
 
 

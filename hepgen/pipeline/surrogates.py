@@ -252,15 +252,6 @@ def _parameter(parameter: Parameter) -> Feature:
     return Feature(parameter.name, parameter.unit, parameter.label)
 
 
-def _counted(feature: Feature, column: Tensor) -> Feature:
-    """A whole number between those of the sample, where nothing was said of its bounds."""
-    if feature.kind != "discrete":
-        return feature
-    low = feature.low if np.isfinite(feature.low) else float(column.min())
-    high = feature.high if np.isfinite(feature.high) else float(column.max())
-    return dataclasses.replace(feature, low=low, high=high)
-
-
 def _manifest(session: Session, chain: Chain) -> dict[str, Any]:
     return {
         "process": chain.name,
@@ -279,10 +270,9 @@ def _fit(session: Session, task: SurrogateTask, method: str, checkpoint: Path) -
     training = entry.model_dump(
         include={"epochs", "batch_size", "max_learning_rate"}, exclude_none=True
     )
-    features = [_counted(f, x[:, i]) for i, f in enumerate(task.features)]
     with session.monitor.task(f"train {method}", 1.0) as update:
         return Surrogate.fit(
-            x, context, features=features, inputs=task.inputs, method=method,
+            x, context, features=task.features, inputs=task.inputs, method=method,
             options=entry.options, domain=task.domain(context), seed=entry.seed,
             checkpoint=checkpoint, progress=reporter(update), device=session.device,
             manifest=task.manifest, rescue=session.folder / f"models/{method}-unfinished",

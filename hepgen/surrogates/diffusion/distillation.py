@@ -19,6 +19,7 @@ is not that of its samples: :meth:`Distilled.log_prob` refuses, and says whom to
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -50,7 +51,7 @@ class Distilled(ConditionalDensity):
         features: d.
         context: C.
         steps: k.
-        network, hidden, blocks: As of the teacher.
+        network, hidden, blocks, architecture: As of the teacher.
         high: γ₁ of the teacher, where it starts.
 
     >>> student = Distilled(2, 0, steps=1, hidden=8, blocks=1)
@@ -67,18 +68,21 @@ class Distilled(ConditionalDensity):
         hidden: int = 128,
         blocks: int = 3,
         high: float = 10.0,
+        architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(features, context)
         if steps < 1:
             raise SurrogateError(f"steps = {steps}: expected one at least")
         self._options = {
-            "steps": steps, "network": network, "hidden": hidden, "blocks": blocks, "high": high
+            "steps": steps, "network": network, "hidden": hidden, "blocks": blocks, "high": high,
+            "architecture": dict(architecture or {}),
         }  # fmt: skip
         self.angles = [math.atan(math.exp(high / 2)) * (1 - i / steps) for i in range(steps + 1)]
         self.whitening = Whitening(features)
         self.network = build_network(
-            network, features, context, features, hidden=hidden, blocks=blocks
-        )
+            network, features, context, features, hidden=hidden, blocks=blocks,
+            **(architecture or {}),
+        )  # fmt: skip
 
     @property
     def options(self) -> dict[str, Any]:
@@ -175,7 +179,8 @@ def distil(
     if not isinstance(teacher, Diffusion):
         raise SurrogateError(f"a {surrogate.method!r} surrogate cannot be distilled; train one "
                              "of method 'diffusion'")  # fmt: skip
-    options = {name: teacher.options[name] for name in ("network", "hidden", "blocks", "high")}
+    same = ("network", "hidden", "blocks", "architecture", "high")
+    options = {name: teacher.options[name] for name in same}
     model = build("distilled", teacher.features, teacher.context, {"steps": steps, **options}, seed)
     assert isinstance(model, Distilled)
     model.whitening.load_state_dict(teacher.whitening.state_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,6 +30,10 @@ class Diffusion(ConditionalDensity):
         context: C.
         network: Its name, see :data:`hepgen.surrogates.diffusion.networks.NETWORKS`.
         hidden, blocks: Of the network.
+        architecture: What else the network takes, e.g. the shape of an image.
+        whiten: Whether events are brought to covariance 1 first, see
+            :class:`hepgen.surrogates.diffusion.whitening.Whitening`; not so for sets, whose
+            points it would mix.
         prediction: What the network predicts: ``v``, ``noise``, ``x0`` or ``score``.
         weighting: The loss: ``velocity``, ``simple``, ``min-snr``, see
             :func:`hepgen.surrogates.diffusion.bound.weight`, or the ``bound`` itself, in nats.
@@ -58,6 +63,8 @@ class Diffusion(ConditionalDensity):
         network: str = "mlp",
         hidden: int = 128,
         blocks: int = 3,
+        architecture: Mapping[str, Any] | None = None,
+        whiten: bool = True,
         prediction: str = "v",
         weighting: str = "velocity",
         schedule: str = "cosine",
@@ -76,7 +83,8 @@ class Diffusion(ConditionalDensity):
     ) -> None:
         super().__init__(features, context)
         self._options = {
-            "network": network, "hidden": hidden, "blocks": blocks, "prediction": prediction,
+            "network": network, "hidden": hidden, "blocks": blocks,
+            "architecture": dict(architecture or {}), "whiten": whiten, "prediction": prediction,
             "weighting": weighting, "schedule": schedule, "low": low, "high": high,
             "learned_ends": learned_ends, "variance": variance, "sampler": sampler,
             "steps": steps, "eta": eta, "solver": solver, "likelihood_steps": likelihood_steps,
@@ -92,7 +100,7 @@ class Diffusion(ConditionalDensity):
         self.whitening = Whitening(features)
         self.network: nn.Module = build_network(
             network, features, context + bool(drop), features * (1 + (variance == "learned")),
-            hidden=hidden, blocks=blocks,
+            hidden=hidden, blocks=blocks, **(architecture or {}),
         )  # fmt: skip
         self.noise = features * self._draws()
 
@@ -122,7 +130,8 @@ class Diffusion(ConditionalDensity):
 
     def prepare(self, u: Tensor, context: Tensor) -> None:  # noqa: ARG002
         """Measure the mean and covariance of the events."""
-        self.whitening.measure(u)
+        if self._options["whiten"]:
+            self.whitening.measure(u)
 
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """A weighted error of the velocity, or the bound, in nats; shape ``(B,)``."""

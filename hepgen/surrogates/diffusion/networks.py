@@ -8,7 +8,9 @@ from typing import Any
 from torch import nn
 
 from hepgen.errors import SurrogateError, nearest
+from hepgen.nn.attention import SetNetwork
 from hepgen.nn.residual import ResidualMLP
+from hepgen.nn.unet import UNet
 
 Build = Callable[..., nn.Module]
 """d, C, outputs and options to network(x (B, d), γ (B,), c (B, C)) → (B, outputs)."""
@@ -18,7 +20,15 @@ def _mlp(features: int, context: int, outputs: int, **options: Any) -> nn.Module
     return ResidualMLP(features, context, outputs, **options)
 
 
-NETWORKS: dict[str, Build] = {"mlp": _mlp}
+def _unet(features: int, context: int, outputs: int, **options: Any) -> nn.Module:
+    return UNet(features, context, outputs, **options)
+
+
+def _set(features: int, context: int, outputs: int, **options: Any) -> nn.Module:
+    return SetNetwork(features, context, outputs, **options)
+
+
+NETWORKS: dict[str, Build] = {"mlp": _mlp, "unet": _unet, "set": _set}
 
 
 def network(name: str, features: int, context: int, outputs: int, **options: Any) -> nn.Module:

@@ -1,0 +1,224 @@
+"""A surrogate of calorimeter images: p(layer energies | particle) · p(cells | layer energies, …).
+
+The energies of the layers are a handful of numbers, and a flow knows them well; the cells share
+them out (CaloFlow, arXiv:2106.05285; CaloDiffusion, arXiv:2308.03876). Both factors are ordinary
+surrogates, of any family, and are saved with what stands between them and images in one folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgen.errors import DataError, FileError, SurrogateError
+from hepgen.events import THETA, Events
+from hepgen.features import Feature
+from hepgen.nn.model_files import load_weights, read_model, write_model
+from hepgen.nn.train import Progress
+from hepgen.simulators.calorimeter.reconstruction import sparse
+from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
+from hepgen.surrogates.images.law import CellLaw
+from hepgen.surrogates.surrogate import Domain, Surrogate
+
+KIND = "image-surrogate"
+_ROWS = 2048
+"""How many images are made at once."""
+
+
+@dataclass
+class ImageSurrogate:
+    """p(image | particle); made by :meth:`fit` or :meth:`load`.
+
+    Arguments:
+        code: What an image is.
+        law: Mean and covariance of its cells.
+        energies: p(fractions | particle), see :func:`hepgen.surrogates.images.cells.fractions`.
+        cells: p(u | particle, roots of the layer energies); any surrogate of the same context.
+    """
+
+    code: CellCode
+    law: CellLaw
+    energies: Surrogate
+    cells: Surrogate
+
+    @classmethod
+    def fit(
+        cls,
+        images: Tensor,
+        particle: Tensor,
+        *,
+        inputs: Sequence[Feature],
+        shape: tuple[int, int, int],
+        step: float = 0.0,
+        method: str = "diffusion",
+        options: Mapping[str, Any] | None = None,
+        energies: Surrogate | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        progress: Callable[[Progress], None] | None = None,
+        **training: Any,
+    ) -> ImageSurrogate:
+        """Learn from N images.
+
+        Arguments:
+            images: GeV, shape ``(N, voxels)``; 0 where a cell is not read.
+            particle: Shape ``(N, C)``; its first column is the incident energy in GeV.
+            inputs: What the columns of ``particle`` are.
+            shape: Layers, cells in η, cells in φ.
+            step: Of the converter, GeV; 0 if energies are not in counts.
+            method, options: Of the family that learns the cells.
+            energies: Keywords of :meth:`Surrogate.fit` for the energies of the layers, ``method``
+                among them (by default ``flow``); or a surrogate that knows them already.
+            seed: Of everything.
+            progress: Of the training of the cells.
+            training: Its settings.
+
+        Raises:
+            DataError: Images that cannot be used.
+        """
+        read = images[images > 0]
+        if len(read) == 0 or len(images) != len(particle):
+            raise DataError(
+                f"{len(images)} images, {len(read)} cells read in them, and {len(particle)} "
+                "particles; expected one of each, and some cells"
+            )
+        code = CellCode(shape, float(read.min()), step)
+        generator = torch.Generator().manual_seed(seed)
+        layer, v = code.encode(images, generator)
+        z = torch.cat([particle.double(), layer.sqrt()], -1)
+        law = CellLaw(code.voxels, z.shape[-1])
+        u = law(law.fit(z, v, generator), z)
+        if not isinstance(energies, Surrogate):
+            energies = _fit_energies(layer, particle, inputs, seed, dict(energies or {}))
+        cells = Surrogate.fit(
+            u.double(), z, features=[Feature(f"cell_{i}") for i in range(code.voxels)],
+            inputs=[*inputs, *(Feature(name, "sqrt(GeV)") for name in _roots(code))],
+            method=method, options=options, domain=_domain(energies.domain, code), seed=seed,
+            progress=progress, **training,
+        )  # fmt: skip
+        return cls(code, law, energies, cells)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of the particle."""
+        return self.energies.domain.names
+
+    def sample(self, n: int, seed: int = 0, **particle: float | Tensor) -> Tensor:
+        """n images of each particle, GeV, shape ``(n, *, layers, η, φ)``, float64.
+
+        The same seed gives the same images.
+
+        Arguments:
+            n: How many.
+            seed: Of what is drawn.
+            particle: By name, e.g. ``energy=50.0``; numbers, or tensors of one shape ``(*,)``.
+
+        Raises:
+            SurrogateError: A column is missing or unknown, or outside the training.
+        """
+        columns = self._particle(particle)
+        rows = columns.expand(n, *columns.shape).reshape(-1, columns.shape[-1])
+        return self.images(rows, seed).reshape(n, *columns.shape[:-1], *self.code.shape)
+
+    @torch.no_grad()
+    def images(self, particle: Tensor, seed: int = 0) -> Tensor:
+        """An image of each particle, GeV, shape ``(B, voxels)``, for shape ``(B, C)``."""
+        parts = []
+        for number, rows in enumerate(torch.split(particle.double(), _ROWS)):
+            first, second = np.random.SeedSequence([seed, number]).generate_state(2)
+            layer = layer_energies(self.energies.sample(1, rows, int(first))[0], rows[:, 0])
+            parts.append(self.cells_given(rows, layer, int(second)))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def cells_given(self, particle: Tensor, layer: Tensor, seed: int = 0) -> Tensor:
+        """Images with the layer energies ``(B, layers)``, in GeV, shape ``(B, voxels)``."""
+        z = torch.cat([particle.double(), layer.sqrt()], -1)
+        u = self.cells.sample(1, z, seed)[0]
+        return self.code.decode(layer, self.law.inverse(u, z))
+
+    def events(self, particle: Tensor, images: Tensor) -> Events:
+        """Images as events that the writers of HDF5 and ROOT take, with the cells that are read.
+
+        Arguments:
+            particle: Shape ``(B, C)``.
+            images: GeV, shape ``(B, voxels)``.
+        """
+        cells = sparse(images, images > 0)
+        read = cells.pop("nCell")
+        filled = torch.arange(int(read.max().clamp(min=1))) < read[:, None]
+        columns = {THETA + name: particle[:, i].numpy() for i, name in enumerate(self.names)}
+        jagged = {name: _jagged(values[filled], read) for name, values in cells.items()}
+        return Events.from_columns(columns | jagged)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.json``, ``weights.safetensors``, and the folders of both surrogates."""
+        code = self.code
+        description = {"shape": code.shape, "least": code.least, "step": code.step}
+        write_model(Path(folder), KIND, description, self.law)
+        self.energies.save(Path(folder) / "energies")
+        self.cells.save(Path(folder) / "cells")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> ImageSurrogate:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        folder = Path(folder)
+        entry = read_model(folder, KIND)
+        energies, cells = (Surrogate.load(folder / name) for name in ("energies", "cells"))
+        try:
+            code = CellCode(tuple(entry["shape"]), entry["least"], entry["step"])
+            law = CellLaw(code.voxels, len(energies.domain.names) + code.layers)
+        except (KeyError, TypeError, ValueError, SurrogateError) as error:
+            raise FileError(f"{folder}/model.json is not of images: {error!r}") from error
+        load_weights(folder, law)
+        return cls(code, law, energies, cells)
+
+    def _particle(self, given: Mapping[str, float | Tensor]) -> Tensor:
+        if set(given) != set(self.names):
+            raise SurrogateError(
+                f"particle given by {', '.join(given) or 'nothing'}; expected "
+                f"{', '.join(self.names)}"
+            )
+        columns = [torch.as_tensor(given[name], dtype=torch.float64) for name in self.names]
+        shape = torch.broadcast_shapes(*(column.shape for column in columns))
+        return torch.stack([column.expand(shape) for column in columns], -1)
+
+
+def _fit_energies(
+    layer: Tensor, particle: Tensor, inputs: Sequence[Feature], seed: int, settings: dict[str, Any]
+) -> Surrogate:
+    features = [Feature("E_dep/E_inc", low=0.0)]
+    features += [
+        Feature(f"E_{i}/E_from_{i}", low=0.0, high=1.0) for i in range(layer.shape[-1] - 1)
+    ]
+    x = fractions(layer, particle[:, 0].double())
+    settings = {"method": "flow", "seed": seed, **settings}
+    return Surrogate.fit(x, particle.double(), features=features, inputs=inputs, **settings)
+
+
+def _roots(code: CellCode) -> list[str]:
+    return [f"root_energy_{i}" for i in range(code.layers)]
+
+
+def _domain(particle: Domain, code: CellCode) -> Domain:
+    """Of the cells: particles as of the energies, and any energy that these can draw."""
+    n = code.layers
+    most = math.sqrt(10 * particle.high[0])
+    names = (*particle.names, *_roots(code))
+    return Domain(names, (*particle.low, *[0.0] * n), (*particle.high, *[most] * n))
+
+
+def _jagged(values: Tensor, counts: Tensor) -> Any:
+    import awkward as ak
+
+    return ak.unflatten(values.numpy(), counts.numpy())
