@@ -151,7 +151,7 @@ class Diffusion(ConditionalDensity):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """Events by the chosen sampler, shape ``(B, d)``."""
-        z = noise.reshape(len(noise), -1, self.features)
+        z = noise.reshape(noise.shape[0], -1, self.features)
         levels = self.levels(noise)
         guide = self.velocity(context)
         match self.sampler:
@@ -164,20 +164,18 @@ class Diffusion(ConditionalDensity):
         return self.whitening.inverse(x0)
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
-        """log p(u | c) along the probability flow, shape ``(B,)``, with its error."""
+        """log p(u | c) along the probability flow, shape ``(B,)``, with its error.
+
+        Differentiable in u and c, where they require a gradient, but not in the weights.
+        """
         if self.guidance != 1:
             raise SurrogateError(
                 f"guidance = {self.guidance:g} has no density; set it to 1 for log_prob"
             )
-        x0 = self.whitening.forward(u)
-        exact = self.probes == 0
-        directions = (
-            probability_flow.unit_vectors(x0) if exact
-            else probability_flow.rademacher(self.probes, x0)
-        )  # fmt: skip
-        value, error = probability_flow.log_prob(
-            self.velocity(context), x0, self.solver, self.likelihood_steps, directions, exact=exact
-        )
+        # The graph of some hundred evaluations is kept only for who asks for a derivative.
+        asked = torch.is_grad_enabled() and (u.requires_grad or context.requires_grad)
+        with torch.set_grad_enabled(asked):
+            value, error = self._flow_log_prob(self.whitening.forward(u), context)
         return LogDensity(value - self.whitening.log_volume.double(), error, self.quality)
 
     def bound(self, u: Tensor, context: Tensor, draws: int = 1, steps: int = 0) -> bound.Bound:
@@ -217,6 +215,17 @@ class Diffusion(ConditionalDensity):
     def levels(self, like: Tensor) -> Tensor:
         """The noise levels of the sampler, falling, shape ``(steps,)``."""
         return self.solver.nodes(self.steps, like)
+
+    def _flow_log_prob(self, x0: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        exact = self.probes == 0
+        directions = (
+            probability_flow.unit_vectors(x0)
+            if exact
+            else probability_flow.rademacher(self.probes, x0)
+        )
+        return probability_flow.log_prob(
+            self.velocity(context), x0, self.solver, self.likelihood_steps, directions, exact=exact
+        )
 
     def _conditions(self, context: Tensor) -> Tensor:
         return flagged(context, 1.0) if self.drop else context

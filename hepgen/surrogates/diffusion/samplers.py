@@ -136,12 +136,12 @@ SAMPLERS = {
 
 
 def _rows(levels: Tensor, x: Tensor) -> list[Tensor]:
-    return [level.to(x).expand(len(x)) for level in levels.unbind()]
+    return [level.to(x).expand(x.shape[0]) for level in levels.unbind()]
 
 
 def denoised(velocity: Velocity, x: Tensor, levels: Tensor) -> Tensor:
     """x̂₀ at the last level."""
-    gamma = levels[-1].to(x).expand(len(x))
+    gamma = levels[-1].to(x).expand(x.shape[0])
     return view("x0", velocity(x, gamma), x, gamma)
 
 

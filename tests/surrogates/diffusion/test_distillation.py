@@ -18,11 +18,11 @@ from hepgen.surrogates.families import build
 from hepgen.surrogates.surrogate import Domain, Surrogate
 from tests.surrogates.diffusion.oracles import Gaussian, Network
 
-QUICK: dict[str, Any] = {"batch_size": 500, "epochs": 8, "max_learning_rate": 1e-2}
+QUICK: dict[str, Any] = {"batch_size": 250, "epochs": 25, "max_learning_rate": 1e-2}
 
 
 def teacher(variance: float) -> Surrogate:
-    """x = u ~ N(0, s²), known exactly."""
+    """u ~ N(0, s²), known exactly."""
     model = Diffusion(1, 0, hidden=16, blocks=1, steps=64)
     model.network = Network(Gaussian(variance))
     space = FeatureSpace.from_sample([Feature("x")], torch.tensor([[-1.0], [1.0]]).double())

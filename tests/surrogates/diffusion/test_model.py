@@ -171,6 +171,16 @@ def test_probes_state_their_error() -> None:
     assert torch.equal(model.log_prob(u, c).value, density.value)
 
 
+def test_the_density_has_derivatives_in_event_and_context() -> None:
+    model = stirred(small()).double()
+    u, c = torch.randn(3, 2).double(), torch.randn(3, 1).double()
+    assert not model.log_prob(u, c).value.requires_grad
+    moving = c.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model.log_prob(u, moving).value.sum(), moving)
+    step = (model.log_prob(u, c + 1e-5).value - model.log_prob(u, c - 1e-5).value) / 2e-5
+    torch.testing.assert_close(slope[:, 0], step, rtol=1e-4, atol=1e-6)
+
+
 def test_options_rebuild_it() -> None:
     model = small(sampler="ancestral", variance="learned", drop=0.1)
     again = Diffusion(2, 1, **model.options)
