@@ -251,7 +251,8 @@ def main(
         model: ImageSurrogate = getattr(surrogates, name)
         rates[name] = [timed(model, halves[0][:batch]) for batch in (1, 100)]
         start = time.process_time()
-        made[name] = torch.cat([model.images(part, 1) for part in torch.split(halves[0], 1000)])
+        parts = enumerate(torch.split(halves[0], 1000))
+        made[name] = torch.cat([model.images(part, seed) for seed, part in parts])
         rates[name].append(1000 * (time.process_time() - start) / test)
         found[name] = judged(name, made[name], truth[test:], halves, epochs)
         print(f"{name}: ms for each shower at batch 1, 100, 1000: "

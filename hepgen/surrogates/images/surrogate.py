@@ -190,7 +190,7 @@ class ImageSurrogate:
                 f"{', '.join(self.names)}"
             )
         columns = [torch.as_tensor(given[name], dtype=torch.float64) for name in self.names]
-        shape = torch.broadcast_shapes(*(column.shape for column in columns))
+        shape = np.broadcast_shapes(*(tuple(column.shape) for column in columns))
         return torch.stack([column.expand(shape) for column in columns], -1)
 
 
