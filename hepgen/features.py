@@ -291,9 +291,12 @@ def _outside(feature: Feature, column: NDArray[np.float64]) -> NDArray[np.bool_]
     if feature.kind == "circular":
         return np.zeros(column.shape, dtype=np.bool_)
     if feature.kind == "discrete":
-        return (column < feature.low) | (column > feature.high) | (column != np.round(column))
-    outside = (column <= feature.low) | (column >= feature.high)
-    return outside & (column != 0) if feature.kind == "zero_inflated" else outside
+        beyond = np.logical_or(column < feature.low, column > feature.high)
+        return np.logical_or(beyond, column != np.round(column))
+    outside = np.logical_or(column <= feature.low, column >= feature.high)
+    if feature.kind == "zero_inflated":
+        outside = np.logical_and(outside, column != 0)
+    return outside
 
 
 def as_continuous(features: Sequence[Feature]) -> tuple[Feature, ...]:
