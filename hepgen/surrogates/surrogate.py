@@ -176,7 +176,7 @@ class Surrogate:
 
         The same seed gives the same events.
         """
-        rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
+        rows = context.expand(n, *context.shape).flatten(0, -2)
         parts = [u for u, _ in self._generate(rows, seed, density=False)]
         return torch.cat(parts).reshape(n, *context.shape[:-1], len(self.features))
 
@@ -186,7 +186,7 @@ class Surrogate:
     ) -> tuple[Tensor, LogDensity]:
         """Events as :meth:`sample` makes them, shape ``(n, *, d)``, and log p(x | c) of each."""
         shape = (n, *context.shape[:-1])
-        rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
+        rows = context.expand(n, *context.shape).flatten(0, -2)
         parts = list(self._generate(rows, seed, density=True))
         value = torch.cat([d.value for _, d in parts]).reshape(shape)
         error = torch.cat([d.error for _, d in parts]).reshape(shape)

@@ -41,7 +41,7 @@ def main() -> None:
     x, theta = events(task, chosen.events + chosen.held_out, chosen.store)
     surrogate = fitted(session, task, x[: -chosen.held_out], theta[: -chosen.held_out], chosen)
     quality(surrogate, x[-chosen.held_out :], theta[-chosen.held_out :])
-    speed(task.campaign, surrogate, theta)
+    speed(task.campaign, surrogate, theta, chosen.rounds)
 
 
 def arguments() -> argparse.Namespace:
@@ -53,6 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="surrogate: read if there, else written")
     parser.add_argument("--method", help="the family; by default the workflow's")
     parser.add_argument("--seconds", type=float, default=900.0, help="of training")
+    parser.add_argument("--rounds", type=int, default=3, help="of the timing")
     return parser.parse_args()
 
 
@@ -167,7 +168,7 @@ def histogram_c2st(a: Tensor, b: Tensor, bins: int = 50) -> float:
     return 0.5 * (1 - wrong + right)
 
 
-def speed(campaign: Campaign, surrogate: Surrogate, theta: Tensor, rounds: int = 3) -> None:
+def speed(campaign: Campaign, surrogate: Surrogate, theta: Tensor, rounds: int) -> None:
     """Processor time per event, chain and surrogate in turn."""
     many = replace(campaign, events=4096, block_size=4096)
     single = replace(campaign, events=16, block_size=16, points=1)

@@ -46,7 +46,8 @@ def test_an_untrained_density_on_the_circle_is_normalised(angles: int) -> None:
             parameter.add_(0.1)
     edge = (torch.arange(120) + 0.5) * math.tau / 120 - math.pi
     grid = torch.cartesian_prod(*[edge] * angles).reshape(-1, angles)
-    density = model.log_prob(grid, torch.zeros(len(grid), 0)).value.exp()
+    with torch.no_grad():
+        density = model.log_prob(grid, torch.zeros(len(grid), 0)).value.exp()
     assert abs(float(density.sum()) * (math.tau / 120) ** angles - 1) < 2e-3
 
 
@@ -54,11 +55,11 @@ def test_categories_are_drawn_with_their_probability() -> None:
     torch.manual_seed(1)
     head = CategoricalHead((3, 12), 1, (8,))
     k = torch.cartesian_prod(torch.arange(3), torch.arange(12))
-    expected = head.log_prob(k, torch.ones(36, 1)).exp()
+    expected = head.log_prob(k, torch.ones(36, 1)).exp().detach()
     assert abs(float(expected.sum()) - 1) < 1e-5
     drawn = head.generate(torch.randn(20_000, 2), torch.ones(20_000, 1))
     found = torch.bincount(drawn[:, 0] * 12 + drawn[:, 1], minlength=36)
-    expected = (expected / expected.sum()).detach().double()
+    expected = (expected / expected.sum()).double()
     assert stats.chisquare(found, 20_000 * expected).pvalue > FALSE_ALARM
 
 
@@ -81,8 +82,8 @@ def test_counts_of_many_values_are_dequantised() -> None:
     nothing = torch.zeros(0, dtype=torch.float64)
     drawn = surrogate.sample(2000, nothing)
     assert torch.equal(drawn, drawn.round())
-    density = surrogate.log_prob(x[:2000], nothing)
-    truth = torch.distributions.Poisson(100.0).log_prob(x[:2000, 0])  # type: ignore[no-untyped-call]
+    density = surrogate.log_prob(x[:2000], nothing).detach()
+    truth = x[:2000, 0] * math.log(100) - 100 - torch.lgamma(x[:2000, 0] + 1)
     assert abs(float((truth - density).mean())) < 0.05
 
 
@@ -132,9 +133,7 @@ def test_impossible_values_are_refused(feature: Feature, value: float, words: st
         space.check(torch.tensor([[value]]))
 
 
-def test_kinds_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(DataError, match="did you mean 'circular'"):
-        Feature("x", kind="cirular")  # type: ignore[arg-type]
+def test_a_period_has_two_ends() -> None:
     with pytest.raises(DataError, match="one period apart"):
         Feature("x", kind="circular", low=0.0)
 
