@@ -288,8 +288,8 @@ def _outside(feature: Feature, column: NDArray[np.float64]) -> NDArray[np.bool_]
         return np.zeros(column.shape, dtype=np.bool_)
     if feature.kind == "discrete":
         beyond = np.logical_or(column < feature.low, column > feature.high)
-        return np.logical_or(beyond, column != np.round(column))
-    outside = np.logical_or(column <= feature.low, column >= feature.high)
+        return np.asarray(np.logical_or(beyond, column != np.round(column)))
+    outside: NDArray[np.bool_] = np.logical_or(column <= feature.low, column >= feature.high)
     if feature.kind == "zero_inflated":
         outside = np.logical_and(outside, column != 0)
     return outside

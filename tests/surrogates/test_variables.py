@@ -75,7 +75,7 @@ def test_counts_of_many_values_are_dequantised() -> None:
     surrogate = Surrogate.fit(
         x, torch.zeros(4000, 0), features=(Feature("n", kind="discrete", low=0, high=300),),
         inputs=(), method="coupling", options={"layers": 1, "hidden": [8]}, device="cpu",
-        batch_size=250, epochs=10, patience=None,
+        batch_size=250, epochs=10, max_learning_rate=5e-2, patience=None,
     )  # fmt: skip
     assert surrogate.quality.kind == "bound"
     assert "dequantised" in surrogate.quality.words
