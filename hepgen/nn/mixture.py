@@ -97,8 +97,10 @@ class LogisticMixtureDistribution(Distribution):
         Of the two for a feature the first chooses the component, the second the place in it.
         """
         x = self.context.new_empty((*self.batch_shape, 0))
-        for pair in noise.unflatten(-1, (-1, 2)).unbind(-2):
-            following = self._kernels(x).transport(*pair.unbind(-1))
+        for choice, place in zip(
+            noise[..., ::2].unbind(-1), noise[..., 1::2].unbind(-1), strict=True
+        ):
+            following = self._kernels(x).transport(choice, place)
             x = torch.cat([x, following[..., None]], dim=-1)
         return x
 
@@ -138,7 +140,7 @@ class _Kernels:
         k = (torch.special.ndtr(choice)[..., None] > cumulative).sum(-1, keepdim=True)
         location, scale = self.location.gather(-1, k), self.scale.gather(-1, k)
         # The logit of Φ(z), to a relative rounding in both tails.
-        quantile = torch.special.log_ndtr(place) - torch.special.log_ndtr(-place)
+        quantile: Tensor = torch.special.log_ndtr(place) - torch.special.log_ndtr(-place)
         return (location + scale * quantile[..., None]).squeeze(-1)
 
 

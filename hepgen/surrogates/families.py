@@ -65,17 +65,30 @@ def _flow_matching(features: int, context: int, **options: Any) -> ConditionalDe
     return FlowMatching(features, context, **options)
 
 
+# Of splines, a rate of 1e-2 ended lower than 4e-3 on a toy, and of flow matching 5e-3 than 2e-3.
+_TRAINING = {"batch_size": 1024, "epochs": 20}
+_SPLINES = {**_TRAINING, "max_learning_rate": 1e-2}
+_GENTLE = {**_TRAINING, "max_learning_rate": 5e-3}
+
 FAMILIES: dict[str, Family] = {
-    "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine"),
-    "flow": Family(partial(_flow, "spline-coupling"), "coupling flow, rational-quadratic splines"),
-    "autoregressive": Family(partial(_flow, "autoregressive"), "autoregressive flow, affine"),
-    "spline-autoregressive": Family(
-        partial(_flow, "spline-autoregressive"), "autoregressive flow, rational-quadratic splines"
+    "coupling": Family(partial(_flow, "coupling"), "coupling flow, affine", _GENTLE),
+    "flow": Family(
+        partial(_flow, "spline-coupling"), "coupling flow, rational-quadratic splines", _SPLINES
     ),
-    "umnn": Family(partial(_flow, "umnn"), "autoregressive flow, monotonic networks"),
-    "mixture": Family(_mixture, "autoregressive mixture of logistics"),
-    "cnf": Family(_cnf, "continuous flow, maximum likelihood"),
-    "flow-matching": Family(_flow_matching, "continuous flow, flow matching"),
+    "autoregressive": Family(
+        partial(_flow, "autoregressive"), "autoregressive flow, affine", _GENTLE
+    ),
+    "spline-autoregressive": Family(
+        partial(_flow, "spline-autoregressive"),
+        "autoregressive flow, rational-quadratic splines",
+        _SPLINES,
+    ),
+    "umnn": Family(partial(_flow, "umnn"), "autoregressive flow, monotonic networks", _GENTLE),
+    "mixture": Family(_mixture, "autoregressive mixture of logistics", _GENTLE),
+    "cnf": Family(_cnf, "continuous flow, maximum likelihood", _GENTLE),
+    "flow-matching": Family(
+        _flow_matching, "continuous flow, flow matching", {**_GENTLE, "epochs": 40}
+    ),
 }
 
 

@@ -10,9 +10,10 @@ pass for the density and d for a sample. What maps one variable, given those bef
   al., arXiv:1906.04032);
 - the integral of a positive network, see :mod:`hepgen.surrogates.monotonic`.
 
-The first layer an event meets is z = s asinh(u/s): the identity near 0, and logarithmic in a
-tail. A Gaussian in z then has tails exp(−(s ln |u|)²/2), and an outlier a finite, moderate
-gradient; it also stays in the range where the layers that follow can act.
+The first layer an event meets is z = r s asinh(u/s): linear near 0, and logarithmic in a tail. A
+Gaussian in z then has tails exp(−(r s ln |u|)²/2), and an outlier a finite, moderate gradient.
+Before splines r is such that the training sample fills their box, and all bins are of use; else
+it is 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import zuko
 from torch import Tensor, nn
@@ -29,8 +31,12 @@ from hepgen.errors import SurrogateError, nearest
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
 from hepgen.surrogates.monotonic import Monotonic
 
-KINDS = ("coupling", "spline-coupling", "autoregressive", "spline-autoregressive", "umnn")
-_SOFTCLIP, _SIGNAL = 11.0, 16
+LAYERS = {
+    "coupling": 8, "spline-coupling": 5, "autoregressive": 5, "spline-autoregressive": 3, "umnn": 2
+}  # fmt: skip
+"""The kinds, and how many layers each has by default."""
+
+_BOX, _SIGNAL = 5.0, 16
 
 
 class Flow(ConditionalDensity):
@@ -41,7 +47,7 @@ class Flow(ConditionalDensity):
         context: C.
         kind: One of ``coupling``, ``spline-coupling``, ``autoregressive``,
             ``spline-autoregressive``, ``umnn``.
-        layers: How many transformations.
+        layers: How many transformations; by default that of :data:`LAYERS`.
         hidden: The widths of the network of each.
         bins: Of a spline.
         tail: s, in standard deviations.
@@ -58,22 +64,21 @@ class Flow(ConditionalDensity):
         features: int,
         context: int,
         kind: str = "spline-coupling",
-        layers: int = 5,
+        layers: int | None = None,
         hidden: Sequence[int] = (64, 64),
-        bins: int = 8,
+        bins: int = 16,
         tail: float = 3.0,
     ) -> None:
         super().__init__(features, context)
-        if kind not in KINDS:
-            raise SurrogateError(f"no flow {kind!r}; {nearest(kind, KINDS)}")
+        if kind not in LAYERS:
+            raise SurrogateError(f"no flow {kind!r}; {nearest(kind, list(LAYERS))}")
+        layers = LAYERS[kind] if layers is None else layers
         if not tail > 0:
             raise SurrogateError(f"tail = {tail:g}: expected a positive number")
+        self.kind = kind
         self._options = {"layers": layers, "hidden": list(hidden), "bins": bins, "tail": tail}
-        transforms: list[Any] = [zuko.lazy.UnconditionalTransform(_Tails, tail)]
-        for layer, order in enumerate(_orders(features, layers)):
-            if kind == "umnn" and layer:
-                clip = zuko.transforms.SoftclipTransform
-                transforms.append(zuko.lazy.UnconditionalTransform(clip, bound=_SOFTCLIP))
+        transforms: list[Any] = [Tails(features, tail)]
+        for order in _orders(features, layers):
             transforms.append(
                 zuko.flows.MaskedAutoregressiveTransform(
                     features,
@@ -88,6 +93,12 @@ class Flow(ConditionalDensity):
         self.transform = zuko.lazy.LazyComposedTransform(*transforms)
 
     @property
+    def tails(self) -> Tails:
+        """The first layer an event meets."""
+        first: Tails = self.transform.transforms[0]
+        return first
+
+    @property
     def options(self) -> dict[str, Any]:
         """What rebuilds it, but for the kind, which the family's name says."""
         return self._options
@@ -97,6 +108,11 @@ class Flow(ConditionalDensity):
         """Exact."""
         return Quality("exact", "change of variables")
 
+    def prepare(self, u: Tensor, context: Tensor) -> None:  # noqa: ARG002
+        """Fit the sample to the box of the splines."""
+        if self.kind.startswith("spline"):
+            self.tails.fill(u)
+
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """−log p(u | c) in nats, shape ``(B,)``."""
         return -self._log_prob(u, context)
@@ -105,6 +121,11 @@ class Flow(ConditionalDensity):
         """f(z; c), shape ``(B, d)``."""
         u: Tensor = self._transform(context).inv(noise)
         return u
+
+    def normalise(self, u: Tensor, context: Tensor) -> Tensor:
+        """z = f⁻¹(u; c), shape ``(B, d)``: the noise that makes u."""
+        z: Tensor = self._transform(context)(u)
+        return z
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
         """log p(u | c), shape ``(B,)``."""
@@ -125,24 +146,44 @@ class Flow(ConditionalDensity):
         return value
 
 
-class _Tails(Transform):
-    """z = s asinh(u/s)."""
+class Tails(zuko.lazy.LazyTransform):  # type: ignore[misc]
+    """z = r s asinh(u/s), with r of each variable measured by :meth:`fill`."""
 
+    stretch: Tensor
+
+    def __init__(self, features: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("stretch", torch.ones(features))
+
+    def fill(self, u: Tensor) -> None:
+        """Choose r so that 99.8 % of the sample u, shape ``(N, d)``, fill nine tenths of a box."""
+        ends = torch.from_numpy(np.quantile(u.numpy(), [0.001, 0.999], axis=0)).to(u)
+        reach = self.scale * torch.asinh(ends / self.scale).abs().amax(0)
+        self.stretch.copy_(0.9 * _BOX / reach.clamp(min=0.5))  # a spike is not blown up
+
+    def forward(self, context: Tensor | None = None) -> Transform:  # noqa: ARG002
+        """The same for every context."""
+        return _Asinh(self.stretch, self.scale)
+
+
+class _Asinh(Transform):
     domain = codomain = constraints.real
     bijective, sign = True, +1
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, stretch: Tensor, scale: float) -> None:
         super().__init__()
-        self.scale = scale
+        self.factor, self.scale = stretch * scale, scale
 
     def _call(self, u: Tensor) -> Tensor:
-        return self.scale * torch.asinh(u / self.scale)
+        return self.factor * torch.asinh(u / self.scale)
 
     def _inverse(self, z: Tensor) -> Tensor:
-        return self.scale * torch.sinh(z / self.scale)
+        return self.scale * torch.sinh(z / self.factor)
 
     def log_abs_det_jacobian(self, u: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002
-        return -0.5 * torch.log1p((u / self.scale).square())
+        slope = (self.factor / self.scale).log()
+        return slope - 0.5 * torch.log1p((u / self.scale).square())
 
 
 def _orders(features: int, layers: int) -> list[Tensor]:

@@ -1,13 +1,13 @@
 """A monotonic map of one variable, z = b + ∫₀ᵘ g(x; s) dx with a positive network g.
 
-Wehenkel and Louppe, arXiv:1908.05164; the integral is zuko's quadrature of 32 points. The inverse
-is found by Newton's method, with bisection where a step would leave the bracket [−10, 10].
+Wehenkel and Louppe, arXiv:1908.05164; the integral is zuko's quadrature of 32 points. Beyond ±10
+the map goes on as a straight line. In between, its inverse is found by Newton's method, with
+bisection where a step would leave the bracket.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 import zuko
@@ -38,22 +38,39 @@ class Monotonic(nn.Module):
             return torch.exp(log_slope / (1 + (log_slope / 7).abs()))  # between e⁻⁷ and e⁷
 
         weights = tuple(self.parameters()) if self.training else ()
-        return zuko.transforms.ComposedTransform(
-            _Integral(slope, phi=(signal, *weights)), zuko.transforms.AdditiveTransform(constant)
+        transform: Transform = zuko.transforms.ComposedTransform(
+            _Integral(slope, (signal, *weights)), zuko.transforms.AdditiveTransform(constant)
         )
+        return transform
 
 
 class _Integral(zuko.transforms.UnconstrainedMonotonicTransform):  # type: ignore[misc]
+    """∫₀ᵘ g, with g(±10) beyond ±10: a straight line, whose inverse needs no search."""
+
+    def __init__(self, slope: Callable[[Tensor], Tensor], phi: tuple[Tensor, ...]) -> None:
+        super().__init__(lambda x: slope(x.clamp(-_BOUND, _BOUND)), phi=phi)
+
+    def f(self, x: Tensor) -> Tensor:
+        inside = x.clamp(-_BOUND, _BOUND)
+        result: Tensor = super().f(inside) + (x - inside) * self.g(x)
+        return result
+
     def _inverse(self, y: Tensor) -> Tensor:
         with torch.no_grad():
-            low, high = torch.full_like(y, -_BOUND), torch.full_like(y, _BOUND)
-            x = torch.zeros_like(y)
-            for _ in range(_ITERATIONS):
-                excess = self.f(x) - y
-                low, high = torch.where(excess < 0, x, low), torch.where(excess > 0, x, high)
-                newton = x - excess / self.g(x)
-                inside = (newton > low) & (newton < high)
-                x = torch.where(inside, newton, 0.5 * (low + high))
-        # A last step of Newton's, with the gradient of the inverse function.
-        found: Any = x - (self.f(x) - y) / self.g(x)
-        return torch.where(x.abs() < 0.999 * _BOUND, found, x)
+            x = self._search(y)
+        # A last step of Newton's, exact beyond the bracket, with the gradient of the inverse.
+        found: Tensor = x - (self.f(x) - y) / self.g(x)
+        return found
+
+    def _search(self, y: Tensor) -> Tensor:
+        low, high = torch.full_like(y, -_BOUND), torch.full_like(y, _BOUND)
+        below, above = y <= self.f(low), y >= self.f(high)
+        x = torch.where(below, low, torch.where(above, high, torch.zeros_like(y)))
+        for _ in range(_ITERATIONS):
+            excess = self.f(x) - y
+            low, high = torch.where(excess < 0, x, low), torch.where(excess > 0, x, high)
+            newton = x - excess / self.g(x)
+            inside = (newton > low) & (newton < high)
+            step = torch.where(inside, newton, 0.5 * (low + high))
+            x = torch.where(below | above, x, step)
+        return x

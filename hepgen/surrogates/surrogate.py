@@ -191,7 +191,7 @@ class Surrogate:
         value = torch.cat([d.value for _, d in parts]).reshape(shape)
         error = torch.cat([d.error for _, d in parts]).reshape(shape)
         x = torch.cat([x for x, _ in parts]).reshape(*shape, len(self.features))
-        return x, LogDensity(value, error, self.quality)
+        return x, LogDensity(value, error, parts[-1][1].quality)
 
     def log_prob(self, x: Tensor, context: Tensor, seed: int = 0) -> Tensor:
         """log p(x | c) per event, shape ``(N,)``, float64; see :attr:`quality`.
@@ -287,7 +287,7 @@ class Surrogate:
                 u, found = self.model.generate_with_log_prob(noise, part)
             x = self.features.inverse(u)
             value = found.value + self.features.log_jacobian(x)
-            yield x, LogDensity(value, found.error, self.quality)
+            yield x, LogDensity(value, found.error, found.quality)
 
 
 def _model(

@@ -51,8 +51,8 @@ def _along(f: Map, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """f and its derivatives along K directions, shape ``(K, B, d)``."""
 
     def derivative(direction: Tensor) -> tuple[Tensor, Tensor]:
-        result: tuple[Tensor, Tensor] = jvp(f, (x,), (direction,))
-        return result
+        value, tangent = jvp(f, (x,), (direction,))[:2]
+        return value, tangent
 
     value, derivatives = vmap(derivative, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     return value, derivatives

@@ -70,8 +70,8 @@ class FlowMatching(ContinuousFlow):
         """That of a standard normal, and the network's difference from it."""
         variance = t.square() + (1 - t).square()
         scale = variance.sqrt()
-        velocity: Tensor = (2 * t - 1) / variance * u
-        return velocity + self.network(t, u / scale, context) / scale
+        learned: Tensor = self.network(t, u / scale, context)
+        return (2 * t - 1) / variance * u + learned / scale
 
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """|v(t, x_t; c) − (u − z)|² / d at one t and one z an event: not a bound on −log p."""
