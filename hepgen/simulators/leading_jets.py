@@ -23,7 +23,8 @@ LEADING_COLUMNS = {
     "Jet2_dphi": ("", r"$\phi_2 - \phi_1$"),
     "Jet2_mass": ("GeV", r"$m_2$"),
     "Jet3_fraction": ("", r"$f_3$"),
-    "MET_dphi": ("", r"$\phi^\mathrm{miss} - \phi_1$"),
+    "Rest_parallel": ("GeV", r"$p_\parallel^\mathrm{rest}$"),
+    "Rest_perpendicular": ("GeV", r"$p_\perp^\mathrm{rest}$"),
     "Jets_number": ("", r"$n_\mathrm{jet}$"),
     "Jets_tagged": ("", r"$n_\mathrm{b\ tag}$"),
 }
@@ -38,15 +39,22 @@ class LeadingJets(Stage):
         p_\mathrm{T}^\min} \in [0, 1]
 
     with 0 where there is no such jet: a fraction has the threshold and the order of the jets as
-    its bounds. The azimuths of the second jet and of the missing momentum are relative to the
-    first jet, in [0, 2π) and [−π, π). A jet of one massless object has mass 0.
+    its bounds. The azimuth of the second jet is relative to the first, in [0, 2π). A jet of one
+    massless object has mass 0.
+
+    The missing momentum follows from what balances it: the transverse momentum of all that is not
+    in the two leading jets, along the first jet and at right angles to it,
+
+    .. math:: \vec p^\mathrm{\,rest} = -\vec p^\mathrm{\,miss} - \vec p_1 - \vec p_2 ,
+
+    which is small where the missing momentum itself is almost fixed by the jets.
 
     Arguments:
         pt_min: p_T^min in GeV, the threshold of the jets.
     """
 
     name = "leading_jets"
-    requires = (*JET_COLUMNS, "Jet_btag", "nJet", "MET_phi")
+    requires = (*JET_COLUMNS, "Jet_btag", "nJet", "MET_pt", "MET_phi")
     provides = tuple(LEADING_COLUMNS)
 
     def __init__(self, pt_min: float = 5.0) -> None:
@@ -61,12 +69,15 @@ class LeadingJets(Stage):
         above = (pt - self.pt_min).clamp_min(0)
         fraction = above[..., 1:] / above[..., :-1].clamp_min(1e-300)
         exists = torch.arange(state["Jet_pt"].shape[-1]) < state["nJet"][..., None]
+        between, turned = phi[..., 1] - phi[..., 0], state["MET_phi"] - phi[..., 0]
+        met = state["MET_pt"]
         columns = (
             pt[..., 0], eta[..., 0], phi[..., 0], mass[..., 0],
             fraction[..., 0], eta[..., 1],
-            torch.remainder(phi[..., 1] - phi[..., 0], math.tau), mass[..., 1],
+            torch.remainder(between, math.tau), mass[..., 1],
             fraction[..., 1],
-            torch.remainder(state["MET_phi"] - phi[..., 0] + math.pi, math.tau) - math.pi,
+            -met * turned.cos() - pt[..., 0] - pt[..., 1] * between.cos(),
+            -met * turned.sin() - pt[..., 1] * between.sin(),
             state["nJet"], (state["Jet_btag"] * exists).sum(-1).long(),
         )  # fmt: skip
         return state | dict(zip(LEADING_COLUMNS, columns, strict=True))

@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def main() -> None:
     x, theta = events(task, chosen.events + chosen.held_out, chosen.store)
     surrogate = fitted(session, task, x[: -chosen.held_out], theta[: -chosen.held_out], chosen)
     quality(surrogate, x[-chosen.held_out :], theta[-chosen.held_out :])
-    speed(task.campaign, surrogate, theta)
+    speed(task.campaign, surrogate, theta, chosen.rounds)
 
 
 def arguments() -> argparse.Namespace:
@@ -53,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="surrogate: read if there, else written")
     parser.add_argument("--method", help="the family; by default the workflow's")
     parser.add_argument("--seconds", type=float, default=900.0, help="of training")
+    parser.add_argument("--rounds", type=int, default=3, help="of the timing")
     return parser.parse_args()
 
 
@@ -103,10 +105,10 @@ def quality(surrogate: Surrogate, x: Tensor, theta: Tensor) -> None:
     """Classifiers on all observables, and on each."""
     print(f"held-out −log p: {-surrogate.log_prob(x[:10_000], theta[:10_000]).mean():.3f} nats")
     fake = surrogate.sample(1, theta, seed=1)[0]
-    seen = [torch.cat([inputs(surrogate, part), theta], -1) for part in (x, fake)]
-    found, error = c2st(*seen)
+    real, made = (torch.cat([inputs(surrogate, part), theta], -1) for part in (x, fake))
+    found, error = c2st(real, made)
     half = len(x) // 2 * 2
-    null, null_error = c2st(seen[0][0:half:2], seen[0][1:half:2])
+    null, null_error = c2st(real[0:half:2], real[1:half:2])
     print(
         f"C2ST against {len(x)} held-out events: asked at most {C2ST}, measured {found:.4f} "
         f"± {error:.4f}; null {null:.4f} ± {null_error:.4f}"
@@ -167,19 +169,19 @@ def histogram_c2st(a: Tensor, b: Tensor, bins: int = 50) -> float:
     return 0.5 * (1 - wrong + right)
 
 
-def speed(campaign: Campaign, surrogate: Surrogate, theta: Tensor, rounds: int = 3) -> None:
+def speed(campaign: Campaign, surrogate: Surrogate, theta: Tensor, rounds: int) -> None:
     """Processor time per event, chain and surrogate in turn."""
     many = replace(campaign, events=4096, block_size=4096)
     single = replace(campaign, events=16, block_size=16, points=1)
     ratios: dict[str, list[float]] = {"many": [], "one": []}
     for number in range(rounds):
         chain = {
-            "many": timed(lambda n=number: many_blocks(many, n), 4096),
-            "one": timed(lambda n=number: many_blocks(single, n), 16),
+            "many": timed(partial(block, many, number), 4096),
+            "one": timed(partial(block, single, number), 16),
         }
         fast = {
-            "many": timed(lambda n=number: surrogate.sample(16_384, theta[0], seed=n), 16_384),
-            "one": timed(lambda n=number: surrogate.sample(1, theta[:16_384], seed=n), 16_384),
+            "many": timed(partial(surrogate.sample, 16_384, theta[0], number), 16_384),
+            "one": timed(partial(surrogate.sample, 1, theta[:16_384], number), 16_384),
         }
         for case, seconds in chain.items():
             ratios[case].append(seconds / fast[case])
@@ -191,7 +193,7 @@ def speed(campaign: Campaign, surrogate: Surrogate, theta: Tensor, rounds: int =
         print(f"faster, {words}: asked {FASTER:.0f}, measured {np.median(ratios[case]):.0f}")
 
 
-def many_blocks(campaign: Campaign, number: int) -> object:
+def block(campaign: Campaign, number: int) -> object:
     """The events of one seed."""
     return replace(campaign, seed=campaign.seed + 1 + number).simulate(0)
 

@@ -52,5 +52,5 @@ def log_prob(x: Tensor, c: Tensor) -> Tensor:
     angle = torch.logsumexp(-0.5 * pull.square(), 0) - math.log(WIDTH * math.sqrt(math.tau))
     mean = 0.5 * c[:, 0]
     some = math.log(1 - NOTHING) - mean.log() - energy / mean
-    poisson: Tensor = torch.distributions.Poisson(c[:, 0]).log_prob(count)
+    poisson = count * c[:, 0].log() - c[:, 0] - torch.lgamma(count + 1)
     return poisson + angle + torch.where(energy == 0, math.log(NOTHING), some)

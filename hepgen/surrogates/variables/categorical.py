@@ -24,7 +24,7 @@ class CategoricalHead(nn.Module):
 
     >>> head = CategoricalHead((3, 2), 0)
     >>> k = torch.cartesian_prod(torch.arange(3), torch.arange(2))
-    >>> head.log_prob(k, torch.zeros(6, 0)).exp().sum().item()
+    >>> round(head.log_prob(k, torch.zeros(6, 0)).exp().sum().item(), 5)
     1.0
     """
 
@@ -33,7 +33,8 @@ class CategoricalHead(nn.Module):
     ) -> None:
         super().__init__()
         self.levels = tuple(levels)
-        before = [context + _width(self.levels[:j]) for j in range(len(self.levels))]
+        # A network needs an input: without a context, a constant.
+        before = [max(1, context) + _width(self.levels[:j]) for j in range(len(self.levels))]
         self.networks = nn.ModuleList(
             ConditionedMLP(inputs, 0, n, hidden)
             for inputs, n in zip(before, self.levels, strict=True)
@@ -80,7 +81,8 @@ class CategoricalHead(nn.Module):
         return value, value == k[:, j]
 
     def _before(self, k: Tensor, context: Tensor, j: int) -> Tensor:
-        return torch.cat([context, *(self._encoded(k, i).to(context) for i in range(j))], dim=-1)
+        given = context if context.shape[-1] else context.new_ones(len(context), 1)
+        return torch.cat([given, *(self._encoded(k, i).to(context) for i in range(j))], dim=-1)
 
 
 def _width(levels: Sequence[int]) -> int:
