@@ -207,6 +207,7 @@ def test_an_adaptive_solver_is_exported_with_fixed_steps_and_their_error(tmp_pat
     [
         (toys.toy(kind="none"), "has no density"),
         (toys.toy("noisy", kind="bound"), "draws random numbers"),
+        (toys.toy("searching", kind="estimate"), "density of searching cannot be exported"),
     ],
 )
 def test_a_density_that_is_none_or_random_stays_away(
@@ -224,6 +225,7 @@ def test_a_density_that_is_none_or_random_stays_away(
     [
         ("branching", r"sampler of branching cannot be exported .* export a flow"),
         ("counting", r"number of events became a constant .*shape\[0\]"),
+        ("searching", r"density of searching cannot be exported .*--sampler-only"),
         ("refusing", "use a coupling flow"),
     ],
 )
