@@ -40,7 +40,11 @@ class Dual:
 
     @classmethod
     def __torch_function__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None  # noqa: ARG003
+        cls,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
     ) -> Any:
         name = getattr(func, "__name__", str(func))
         if name not in _RULES:

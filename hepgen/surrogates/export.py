@@ -123,7 +123,7 @@ def export(
                     raise
                 why = str(error)
         apart = _apart(surrogate, twin, points, density=not why) if words else {}
-    manifest = _manifest(surrogate, graphs, words, apart, why, tolerance)
+    manifest = _manifest(surrogate, twin, graphs, words, apart, why, tolerance)
     files = {name: _signed(graph.proto, manifest) for name, graph in graphs.items()}
     for entry in (manifest["sampler"], manifest["density"]):
         if entry["file"]:
@@ -320,6 +320,7 @@ def _run(proto: Any, arrays: list[NDArray[Any]]) -> NDArray[np.float64]:
 
 def _manifest(
     surrogate: Surrogate,
+    twin: ConditionalDensity,
     graphs: dict[str, _Exported],
     words: str,
     apart: dict[str, Any],
@@ -342,7 +343,7 @@ def _manifest(
         "fixed_steps": {"words": words, "apart": apart} if words else None,
         "sampler": _entry(SAMPLER, graphs, tolerance),
         "density": _entry(DENSITY, graphs, tolerance) | {
-            "quality": surrogate.quality.kind, "words": surrogate.quality.words, "why_not": why,
+            "quality": twin.quality.kind, "words": twin.quality.words, "why_not": why,
         },
         "surrogate": surrogate.manifest,
         "versions": {"hepgen": hepgen.__version__, "torch": str(torch.__version__),
