@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import Distribution
 
 import hepgen
 from hepgen.errors import FileError, SurrogateError
@@ -250,7 +251,7 @@ def _to_onnx(
     example = tuple(tensor[:2] for tensor in inputs)
     batch = torch.export.Dim("batch")
     try:
-        with _quiet():
+        with _quiet(), _unvalidated():
             program = torch.onnx.export(
                 graph.eval(), example, dynamo=True, input_names=names[: len(inputs)],
                 output_names=[out], dynamic_shapes=tuple({0: batch} for _ in inputs),
@@ -410,6 +411,17 @@ def _refuse_existing(folder: Path, overwrite: bool) -> None:
             f"{folder} has {there[0]} already; choose another folder, or give --force to replace "
             "the export"
         )
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Without the checks of distributions, which branch on values; Pyro turns them on."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 @contextmanager

@@ -67,6 +67,8 @@ def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Surrogate, Path, dict[str, Any]]:
     surrogate = trained(*CASES[request.param])
+    # As it is once Pyro has been imported.
+    torch.distributions.Distribution.set_default_validate_args(True)
     folder = tmp_path_factory.mktemp(request.param) / "onnx"
     return surrogate, folder, export(surrogate, folder)
 
