@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import Distribution
 
 import hepgen
 from hepgen.errors import FileError, SurrogateError
@@ -38,6 +39,10 @@ SAMPLER, DENSITY, MANIFEST = "sampler.onnx", "density.onnx", "manifest.json"
 _TALKATIVE = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")
 _BATCHES = (1, 7, 504)
 """Sizes at which the graphs are checked; none is the one that they were made with."""
+
+
+class NotAGraphError(SurrogateError):
+    """What a family computes is not a graph of tensor operations."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def export(
     Arguments:
         surrogate: What to export.
         folder: Where to; made if need be.
-        density: Also the density, where the family has one that draws no random numbers.
+        density: Also the density, where the family has one that draws no random numbers; the
+            manifest says why there is none, or why an estimate of one is no graph.
         context: Held-out contexts to check on, shape ``(N, C)``; by default even in the range.
         tolerance: The largest deviation of onnxruntime from torch: of x in units of its absolute
             value or its interquartile range, of log p in units of its absolute value or one nat,
@@ -111,9 +117,14 @@ def export(
         graphs = {SAMPLER: _sampler(surrogate, twin, points, tolerance)}
         why = _no_density(surrogate, twin, points) if density else "it was not asked for"
         if not why:
-            graphs[DENSITY] = _density(surrogate, twin, points, tolerance)
+            try:
+                graphs[DENSITY] = _density(surrogate, twin, points, tolerance)
+            except NotAGraphError as error:
+                if surrogate.quality.kind == "exact":
+                    raise
+                why = str(error)
         apart = _apart(surrogate, twin, points, density=not why) if words else {}
-    manifest = _manifest(surrogate, graphs, words, apart, why, tolerance)
+    manifest = _manifest(surrogate, twin, graphs, words, apart, why, tolerance)
     files = {name: _signed(graph.proto, manifest) for name, graph in graphs.items()}
     for entry in (manifest["sampler"], manifest["density"]):
         if entry["file"]:
@@ -240,29 +251,35 @@ def _to_onnx(
     example = tuple(tensor[:2] for tensor in inputs)
     batch = torch.export.Dim("batch")
     try:
-        with _quiet():
+        with _quiet(), _unvalidated():
             program = torch.onnx.export(
                 graph.eval(), example, dynamo=True, input_names=names[: len(inputs)],
                 output_names=[out], dynamic_shapes=tuple({0: batch} for _ in inputs),
                 external_data=False, verbose=False,
             )  # fmt: skip
     except Exception as error:  # whatever torch's compiler stumbles over
-        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise SurrogateError(
+        raise NotAGraphError(
             f"the {type(graph).__name__.removesuffix('Graph').lower()} of {surrogate.method} "
-            f"cannot be exported ({first}); export a flow (--method coupling, flow), or the "
-            "sampler alone (--sampler-only) where only the density fails"
+            f"cannot be exported ({_reason(error)}); export a flow (--method coupling or flow), or "
+            "the sampler alone (--sampler-only) where only the density fails"
         ) from error
     assert program is not None
     proto = program.model_proto
     fixed = [v.name for v in proto.graph.input if not v.type.tensor_type.shape.dim[0].dim_param]
     if fixed or len(proto.graph.input) != len(inputs):
-        raise SurrogateError(
+        raise NotAGraphError(
             f"{surrogate.method} cannot be exported: in its graph the number of events became a "
             f"constant ({', '.join(fixed) or 'an input is not used'}); its code must take it from "
             "tensor.shape[0], never from len(tensor)"
         )
     return proto
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong, not of where it was noticed."""
+    cause = error.__cause__ or error
+    lines = str(cause).strip().splitlines() or [repr(cause)]
+    return f"{type(cause).__name__}: {lines[0]}"
 
 
 def _checked(
@@ -304,6 +321,7 @@ def _run(proto: Any, arrays: list[NDArray[Any]]) -> NDArray[np.float64]:
 
 def _manifest(
     surrogate: Surrogate,
+    twin: ConditionalDensity,
     graphs: dict[str, _Exported],
     words: str,
     apart: dict[str, Any],
@@ -326,7 +344,7 @@ def _manifest(
         "fixed_steps": {"words": words, "apart": apart} if words else None,
         "sampler": _entry(SAMPLER, graphs, tolerance),
         "density": _entry(DENSITY, graphs, tolerance) | {
-            "quality": surrogate.quality.kind, "words": surrogate.quality.words, "why_not": why,
+            "quality": twin.quality.kind, "words": twin.quality.words, "why_not": why,
         },
         "surrogate": surrogate.manifest,
         "versions": {"hepgen": hepgen.__version__, "torch": str(torch.__version__),
@@ -393,6 +411,17 @@ def _refuse_existing(folder: Path, overwrite: bool) -> None:
             f"{folder} has {there[0]} already; choose another folder, or give --force to replace "
             "the export"
         )
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Without the checks of distributions, which branch on values; Pyro turns them on."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 @contextmanager

@@ -67,6 +67,8 @@ def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Surrogate, Path, dict[str, Any]]:
     surrogate = trained(*CASES[request.param])
+    # As it is once Pyro has been imported.
+    torch.distributions.Distribution.set_default_validate_args(True)
     folder = tmp_path_factory.mktemp(request.param) / "onnx"
     return surrogate, folder, export(surrogate, folder)
 
@@ -207,6 +209,7 @@ def test_an_adaptive_solver_is_exported_with_fixed_steps_and_their_error(tmp_pat
     [
         (toys.toy(kind="none"), "has no density"),
         (toys.toy("noisy", kind="bound"), "draws random numbers"),
+        (toys.toy("searching", kind="estimate"), "density of searching cannot be exported"),
     ],
 )
 def test_a_density_that_is_none_or_random_stays_away(
@@ -224,6 +227,7 @@ def test_a_density_that_is_none_or_random_stays_away(
     [
         ("branching", r"sampler of branching cannot be exported .* export a flow"),
         ("counting", r"number of events became a constant .*shape\[0\]"),
+        ("searching", r"density of searching cannot be exported .*--sampler-only"),
         ("refusing", "use a coupling flow"),
     ],
 )

@@ -95,6 +95,16 @@ class Counting(Gaussian):
         return super().generate(noise.reshape(len(noise), -1), context)
 
 
+class Searching(Gaussian):
+    """Its density branches on values; there is a sampler to export."""
+
+    def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
+        exact = super().log_prob(u, context)
+        while bool((u.abs() > 1e-3).any()):
+            u = 0.5 * u
+        return LogDensity(exact.value + u.sum(-1), exact.error, self.quality)
+
+
 class Refusing(Gaussian):
     """Cannot be exported, and says so."""
 
@@ -104,7 +114,7 @@ class Refusing(Gaussian):
 
 FAMILIES = {
     kind.__name__.lower(): Family(kind, TITLE)
-    for kind in (Gaussian, Noisy, Adaptive, Branching, Counting, Refusing)
+    for kind in (Gaussian, Noisy, Adaptive, Branching, Counting, Searching, Refusing)
 }
 
 MASS = (Feature("mass", "GeV"),)
