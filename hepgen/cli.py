@@ -310,6 +310,10 @@ def export(
 @app.command()
 def validate(
     workflow: WorkflowArgument,
+    method: Annotated[
+        str | None,
+        typer.Option(help="the family of a surrogate; by default the estimators nle and npe"),
+    ] = None,
     jobs: Jobs = 0,
     device: Device = "auto",
     overrides: Overrides = None,
@@ -317,12 +321,20 @@ def validate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Calibrate the trained estimators on pseudo-data whose truth is known."""
+    """Calibrate the estimators on pseudo-data, or judge a surrogate beside its simulator."""
+    from hepgen.pipeline.surrogates import validate_surrogate
     from hepgen.pipeline.validate import validate as calibrate
 
     session = _session(workflow, overrides, jobs, quiet, device, allow_code)
-    _, checks = calibrate(session)
-    _print({"checks": checks}, "\n".join(map(_check_line, checks)), as_json)
+    if method is None:
+        _, checks = calibrate(session)
+        facts: dict[str, Any] = {"checks": checks}
+        last = []
+    else:
+        judgement, checks, report = validate_surrogate(session, method)
+        facts = {"checks": checks, "judgement": judgement, "report": str(report)}
+        last = [f"report: {report}"]
+    _print(facts, "\n".join([*map(_check_line, checks), *last]), as_json)
     if not all(check.passed for check in checks):
         raise typer.Exit(CHECKS_FAILED)
 

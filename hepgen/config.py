@@ -223,7 +223,13 @@ class SurrogateEntry(Section):
     )
     events: int = Field(default=1_000_000, gt=0, description="generated to train on")
     events_per_point: int = Field(default=16, gt=0, description="events for each parameter point")
+    test_events: int = Field(
+        default=100_000, gt=1000, description="generated to judge it, with the next seed"
+    )
     seed: int = Field(default=5, description="of the training data, and of the training")
+    distilled_steps: int = Field(
+        default=4, gt=0, description="evaluations of a network in a distilled diffusion"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="of the family")
     epochs: int | None = Field(default=None, gt=0, description="passes over the events")
     batch_size: int | None = Field(default=None, gt=0, description="events in a step")
@@ -267,6 +273,9 @@ class ChecksEntry(Section):
         default=0.01, description="smallest p-value, after correction for many tests"
     )
     agreement: float = Field(default=0.5, description="largest |NLE − NPE| in standard deviations")
+    c2st: float = Field(
+        default=0.55, description="largest accuracy of a classifier, surrogate against simulation"
+    )
     grid: float = Field(default=0.2, description="largest |NUTS − grid| in standard deviations")
 
 

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from hepgen.compute import one_thread
+from hepgen.config import to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature
+from hepgen.judgement import SurrogateJudgement
 from hepgen.parameters import Parameter
+from hepgen.results import Check
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.stage import Stage
@@ -265,6 +268,9 @@ def _fit(session: Session, task: SurrogateTask, method: str, checkpoint: Path) -
     from hepgen.pipeline.train import reporter
 
     entry = session.workflow.surrogate
+    teacher = family(method).teacher
+    if teacher:
+        return _distilled(session, task, trained_surrogate(session, teacher))
     x, context = surrogate_events(session, task)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     training = entry.model_dump(
@@ -278,3 +284,45 @@ def _fit(session: Session, task: SurrogateTask, method: str, checkpoint: Path) -
             manifest=task.manifest, rescue=session.folder / f"models/{method}-unfinished",
             **training,
         )  # fmt: skip
+
+
+def _distilled(session: Session, task: SurrogateTask, teacher: Surrogate) -> Surrogate:
+    from hepgen.pipeline.train import reporter
+    from hepgen.surrogates.diffusion.distillation import distil
+
+    entry = session.workflow.surrogate
+    _, context = surrogate_events(session, task)
+    with session.monitor.task("distil", 1.0) as update:
+        return distil(
+            teacher, entry.distilled_steps, context=context, seed=entry.seed,
+            device=session.device, progress=reporter(update),
+        )  # fmt: skip
+
+
+def validate_surrogate(
+    session: Session, method: str | None = None
+) -> tuple[SurrogateJudgement, list[Check], Path]:
+    """Judge the surrogate of a workflow, trained first where that is needed, on other events.
+
+    Returns:
+        What was measured, the checks, and the page that shows them.
+    """
+    from hepgen.pipeline.judge import judge_surrogate
+
+    entry, checks = session.workflow.surrogate, session.workflow.checks
+    method = method or entry.method
+    surrogate, task = trained_surrogate(session, method), surrogate_task(session)
+    task.campaign = dataclasses.replace(
+        task.campaign, events=entry.test_events, seed=entry.seed + 1
+    )
+    x, context = surrogate_events(session, task)
+    # An input beyond the largest of the training sample is nobody's fault, and refused.
+    inside = ~surrogate.domain.outside(context)
+    folder = Path(str(session.folder / f"validation/{method}"))
+    with session.monitor.task(f"judge {method}", 1.0):
+        judgement, found = judge_surrogate(
+            surrogate, x[inside], context[inside], folder, c2st=checks.c2st,
+            p_value=checks.p_value, title=session.workflow.title or session.workflow.name,
+            configuration=to_toml(session.workflow), seed=entry.seed,
+        )  # fmt: skip
+    return judgement, found, folder / "report.html"

@@ -113,6 +113,15 @@ class Flow(ConditionalDensity):
         if self.kind.startswith("spline"):
             self.tails.fill(u)
 
+    def exportable(self) -> tuple[ConditionalDensity, str]:
+        """Itself, but for monotonic networks, whose inverse is a search."""
+        if self.kind == "umnn":
+            raise SurrogateError(
+                "a flow of monotonic networks cannot be exported: its sampler is a search that "
+                "ends when it is close enough; train the family 'flow' or 'spline-autoregressive'"
+            )
+        return super().exportable()
+
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """−log p(u | c) in nats, shape ``(B,)``."""
         return -self._log_prob(u, context)

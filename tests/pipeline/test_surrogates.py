@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ import torch
 
 from hepgen.errors import FileError, SurrogateError, WorkflowError
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.surrogates import surrogate_events, surrogate_task, trained_surrogate
+from hepgen.pipeline.surrogates import (
+    surrogate_events,
+    surrogate_task,
+    trained_surrogate,
+    validate_surrogate,
+)
 from hepgen.simulators.augment import joint_score
 from hepgen.surrogates.hybrid import target_of
 from hepgen.surrogates.surrogate import Surrogate
@@ -19,10 +25,10 @@ TINY = (
     "surrogate.events=20000", "surrogate.epochs=2", "surrogate.batch_size=500",
     "surrogate.options={ layers = 2, hidden = [16] }",
 )  # fmt: skip
-RECOIL = (
-    'surrogate.replace=["isr"]', 'surrogate.variables={ pt_phi = { kind = "circular" } }',
-    "parameters.alpha_s={ prior = { uniform = [0.10, 0.13] } }",
+PLAIN = (
+    'surrogate.replace=["isr"]', "parameters.alpha_s={ prior = { uniform = [0.10, 0.13] } }",
 )  # fmt: skip
+RECOIL = (*PLAIN, 'surrogate.variables={ pt_phi = { kind = "circular" } }')
 
 
 def opened(folder: Path, *overrides: str) -> Session:
@@ -117,3 +123,25 @@ def test_a_jagged_output_is_refused(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="expected the folder of a trained model"):
         opened(tmp_path, f"surrogates=[{str(tmp_path / 'nowhere')!r}]")
+
+
+def test_a_distilled_one_learns_from_a_diffusion(tmp_path: Path) -> None:
+    session = opened(
+        tmp_path, *PLAIN, "surrogate.distilled_steps=2", "surrogate.epochs=1",
+        "surrogate.events=2000", "surrogate.options={ hidden = 16, blocks = 1, steps = 4 }",
+    )  # fmt: skip
+    student = trained_surrogate(session, "distilled")
+    assert student.quality.kind == "none"
+    assert (tmp_path / "models/diffusion/model.json").exists()
+    assert target_of(student).stages == ("isr",)
+
+
+def test_it_is_judged_on_events_that_it_was_not_trained_on(tmp_path: Path) -> None:
+    session = opened(tmp_path, "surrogate.test_events=20000")
+    judgement, checks, page = validate_surrogate(session, "flow")
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert json.loads((page.parent / "judgement.json").read_text())["method"] == "flow"
+    assert judgement.features[0].name == "Dimuon_mass"
+    assert {check.name.split(":")[0] for check in checks} == {"surrogate flow"}
+    trained_on = surrogate_task(session).campaign.identity()["seed"]
+    assert trained_on == session.workflow.surrogate.seed

@@ -22,6 +22,7 @@ from hepgen.errors import SurrogateError, nearest
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
 from hepgen.surrogates.continuous import divergence
 from hepgen.surrogates.continuous.ode import Field, adaptive, fixed, method
+from hepgen.surrogates.fixed_steps import FixedSteps
 
 TRACES = ("exact", "hutchinson")
 
@@ -111,6 +112,11 @@ class ContinuousFlow(ConditionalDensity):
         error = (noise * (u - coarse_u)).sum(-1).abs() + (integrals - coarse).mean(-1).abs()
         quality = self._quality(f"{self.steps} steps of {self.solver}")
         return u, self._density(log_normal(noise), -integrals, error, quality)
+
+    def exportable(self) -> tuple[ConditionalDensity, str]:
+        """A twin whose density takes fixed steps; the sampler does already."""
+        twin = FixedSteps(self, self.velocity)
+        return twin, twin.words
 
     def velocity_and_trace(
         self, t: Tensor, u: Tensor, context: Tensor, probes: Tensor | None = None

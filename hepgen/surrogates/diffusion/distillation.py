@@ -170,15 +170,17 @@ def distil(
             with, and two for each step of the student at least.
         seed: Of noise, contexts and training.
         device: Where to train.
-        training: Settings of :func:`hepgen.nn.train.train`; by default the family's.
+        training: Settings and progress of :func:`hepgen.nn.train.train`; by default the family's.
 
     Raises:
         SurrogateError: The surrogate is not a diffusion.
     """
     teacher = surrogate.model
     if not isinstance(teacher, Diffusion):
-        raise SurrogateError(f"a {surrogate.method!r} surrogate cannot be distilled; train one "
-                             "of method 'diffusion'")  # fmt: skip
+        raise SurrogateError(
+            f"a surrogate of {type(teacher).__name__} cannot be distilled; expected one of the "
+            "family 'diffusion' over plain continuous variables"
+        )
     same = ("network", "hidden", "blocks", "architecture", "high")
     options = {name: teacher.options[name] for name in same}
     model = build("distilled", teacher.features, teacher.context, {"steps": steps, **options}, seed)

@@ -78,7 +78,7 @@ def test_only_a_diffusion_is_distilled() -> None:
     flow = build("flow", 1, 0, {"layers": 1, "hidden": [8]})
     source = teacher(1.0)
     other = Surrogate(flow, "flow", source.features, None, source.domain, source.curve)
-    with pytest.raises(SurrogateError, match="'flow' surrogate cannot be distilled"):
+    with pytest.raises(SurrogateError, match="a surrogate of Flow cannot be distilled"):
         distil(other)
 
 
