@@ -293,7 +293,7 @@ class Surrogate:
             )
         if not self.extrapolate:
             self.domain.check(context.detach())
-        dtype = next(self.model.parameters()).dtype
+        dtype = next(self.model.parameters(), torch.zeros(0)).dtype
         return (self.inputs.forward(context) if self.inputs else context).to(dtype)
 
     def _generate(

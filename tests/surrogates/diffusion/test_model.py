@@ -193,7 +193,7 @@ def test_options_rebuild_it() -> None:
     [
         ({"prediction": "nois"}, "no prediction 'nois'; did you mean 'noise'"),
         ({"sampler": "ddpm"}, "no sampler 'ddpm'"),
-        ({"network": "unet"}, "no network 'unet'"),
+        ({"network": "mlq"}, "no network 'mlq'"),
         ({"learned_ends": True}, "only the bound trains them"),
         ({"guidance": 2.0}, "drop > 0"),
         ({"steps": 0}, "one at least"),
