@@ -266,9 +266,11 @@ class _Loop:
         self.state.step += 1
         self.consistent = True
 
-    def _loss(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
-        """Σ wᵢ lᵢ and Σ wᵢ over the rows ``index``."""
-        torch.manual_seed(generator.initial_seed())
+    def _loss(
+        self, index: Tensor, generator: torch.Generator, number: int = 0
+    ) -> tuple[Tensor, float]:
+        """Σ wᵢ lᵢ and Σ wᵢ over the rows ``index``, the batch ``number`` of this generator."""
+        torch.manual_seed((generator.initial_seed() + number) % 2**63)
         batch = self.data.take(index, generator)
         losses = self.loss(tuple(tensor.to(self.device) for tensor in batch))
         if self.weight is None:
@@ -295,8 +297,9 @@ class _Loop:
     @torch.no_grad()
     def _validate(self) -> float:
         self.module.eval()
+        generator = _generator(self.settings.seed, _VALIDATION, 0)
         parts = [
-            self._loss(part, _generator(self.settings.seed, _VALIDATION, number))
+            self._loss(part, generator, number)
             for number, part in enumerate(self._validation_batches())
         ]
         loss = sum(total.item() for total, _ in parts) / sum(weight for _, weight in parts)

@@ -14,8 +14,9 @@ v = log((3π/2 + t)/(3π/2 − t)) takes its support to ℝ, where any family le
     \qquad t_k = \varphi + 2\pi k, \quad |t_k| < 3\pi/2
 
 holds exactly for whatever q was learned: at most two windings are inside the support. It is
-continuous at ±π because both sides have the same two, and at ±π/2 because q falls faster than the
-Jacobian rises.
+continuous at ±π because both sides have the same two, and at ±π/2 where q falls faster than the
+Jacobian rises, exponentially. A family with heavier tails leaves a small step there, as far as it
+has not learned how fast q falls.
 """
 
 from __future__ import annotations
