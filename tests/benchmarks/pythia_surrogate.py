@@ -2,9 +2,9 @@
 
     python tests/benchmarks/pythia_surrogate.py [--store events.npz] [--seconds 900]
 
-20 observables of ``workflows/ee_jets_pythia.toml`` at random α_s, a and b. A classifier sees the
-observables and θ of 100,000 held-out events and of as many of the surrogate at the same θ. Beside
-it, the same classifier on two halves of the held-out events. Then processor time per event on one
+20 observables of ``workflows/ee_jets_pythia.toml`` at random α_s, a and b. Two classifiers see the
+observables and θ of half of 100,000 held-out events, and of as many of the surrogate at the θ of
+the other half; beside them the null and a planted shift. Then processor time per event on one
 thread, surrogate and chain in turn: many events at each parameter point, and one.
 """
 
@@ -21,9 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hepgen.nn.mlp import mlp
-from hepgen.nn.rows import Table
-from hepgen.nn.train import train
+from hepgen.diagnostics.comparison.judge import judge
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.surrogates import SurrogateTask, surrogate_task
 from hepgen.simulators.campaign import Campaign
@@ -102,71 +100,17 @@ def fitted(
 
 
 def quality(surrogate: Surrogate, x: Tensor, theta: Tensor) -> None:
-    """Classifiers on all observables, and on each."""
-    print(f"held-out −log p: {-surrogate.log_prob(x[:10_000], theta[:10_000]).mean():.3f} nats")
-    fake = surrogate.sample(1, theta, seed=1)[0]
-    real, made = (torch.cat([inputs(surrogate, part), theta], -1) for part in (x, fake))
-    found, error = c2st(real, made)
-    half = len(x) // 2 * 2
-    null, null_error = c2st(real[0:half:2], real[1:half:2])
-    print(
-        f"C2ST against {len(x)} held-out events: asked at most {C2ST}, measured {found:.4f} "
-        f"± {error:.4f}; null {null:.4f} ± {null_error:.4f}"
-    )
-    for place, name in enumerate(surrogate.features.names):
-        alone = histogram_c2st(x[:, place], fake[:, place])
-        print(f"  {name:16s} alone {alone:.4f} (null ± {0.5 / np.sqrt(len(x)):.4f})")
-
-
-def inputs(surrogate: Surrogate, x: Tensor) -> Tensor:
-    """What a classifier sees: standardised, angles as cos and sin, zeros flagged."""
-    u = surrogate.features.forward(x)
-    columns = []
-    for feature, column in zip(surrogate.features.features, u.unbind(-1), strict=True):
-        if feature.kind == "circular":
-            columns += [column.cos(), column.sin()]
-        elif feature.kind == "zero_inflated":
-            columns += [column.nan_to_num(0.0), column.isnan().double()]
-        else:
-            columns.append(column)
-    return torch.stack(columns, -1)
-
-
-def c2st(a: Tensor, b: Tensor, seed: int = 0) -> tuple[float, float]:
-    """Accuracy of a perceptron on the half that it was not trained on, and its error."""
-    rows = torch.cat([a, b])
-    rows = ((rows - rows.mean(0)) / rows.std(0).clamp_min(1e-9)).float().clamp(-8, 8)
-    label = torch.cat([torch.zeros(len(a)), torch.ones(len(b))])
-    # Events of one parameter point are neighbours: both halves have all points.
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    first, second = order.tensor_split(2)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = mlp(rows.shape[-1], 1, (128, 128, 128))
-    train(
-        network, lambda batch: cross_entropy(network(batch[0])[:, 0], batch[1]),
-        Table(rows[first], label[first]), batch_size=1024, epochs=25, max_learning_rate=2e-3,
-        patience=5, seed=seed,
-    )  # fmt: skip
-    with torch.no_grad():
-        right = (network(rows[second])[:, 0] > 0) == (label[second] > 0.5)
-    return right.double().mean().item(), 0.5 / np.sqrt(len(second))
-
-
-def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
-    """In nats, shape ``(B,)``."""
-    return torch.nn.functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
-
-
-def histogram_c2st(a: Tensor, b: Tensor, bins: int = 50) -> float:
-    """Accuracy of the likelihood ratio in quantile bins; half the events make it, half test it."""
-    edges = np.unique(np.quantile(torch.cat([a, b]), np.linspace(0, 1, bins + 1)[1:-1]))
-    places = [torch.from_numpy(np.searchsorted(edges, part.numpy())) for part in (a, b)]
-    n = len(edges) + 1
-    counts = [torch.bincount(part[::2], minlength=n).double() for part in places]
-    guess = counts[1] / counts[1].sum() > counts[0] / counts[0].sum()
-    wrong, right = (guess[part[1::2]].double().mean().item() for part in places)
-    return 0.5 * (1 - wrong + right)
+    """Classifiers on all observables, distances of each."""
+    found = judge(surrogate, x, theta, times=False)
+    print(f"held-out −log p: {found.nll} nats")
+    for one in found.classifiers:
+        print(
+            f"C2ST, {one.name}, {found.events} events of each: asked at most {C2ST}, measured "
+            f"{one.surrogate.accuracy}, AUC {one.surrogate.auc}; null {one.null.accuracy}; "
+            f"planted shift: AUC {one.planted and one.planted.auc}, at best {one.optimum:.4f}"
+        )
+    for column in found.features:
+        print(f"  {column.name:16s} W1 {column.wasserstein:.4f} σ (null {column.wasserstein_null})")
 
 
 def speed(campaign: Campaign, surrogate: Surrogate, theta: Tensor, rounds: int) -> None:
