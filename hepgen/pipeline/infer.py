@@ -278,7 +278,7 @@ def _write_posterior(inference: Inference, path: Path) -> None:
 
 def _write_report(session: Session, inference: Inference, path: Path) -> Path:
     # matplotlib takes a second to import, and only a report needs it.
-    from hepgen.report import write_report
+    from hepgen.report.inference import write_report
 
     parameters = session.parameters
     return write_report(

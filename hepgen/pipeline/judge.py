@@ -12,8 +12,8 @@ from hepgen.compute import one_thread
 from hepgen.diagnostics.comparison.judge import judge, judgement_checks
 from hepgen.files import write_atomically
 from hepgen.judgement import Closure, SurrogateJudgement
+from hepgen.report.surrogate import write_surrogate_report
 from hepgen.results import Check, to_json
-from hepgen.surrogate_report import write_surrogate_report
 from hepgen.surrogates.surrogate import Surrogate
 
 

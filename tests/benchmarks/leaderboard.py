@@ -29,8 +29,8 @@ from hepgen.errors import HepgenError
 from hepgen.features import Feature
 from hepgen.judgement import Measured, SurrogateJudgement
 from hepgen.pipeline.session import Session
+from hepgen.report.surrogate import write_surrogate_report
 from hepgen.simulators.campaign import Campaign
-from hepgen.surrogate_report import write_surrogate_report
 from hepgen.surrogates.families import FAMILIES
 from hepgen.surrogates.surrogate import Domain, Surrogate
 

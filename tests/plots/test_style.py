@@ -88,5 +88,5 @@ def test_a_parameter_without_a_label_is_drawn_by_its_name() -> None:
 
 
 def test_the_report_does_not_import_matplotlib_until_it_has_a_figure() -> None:
-    code = "import sys, hepgen.report; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, hepgen.report.inference; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

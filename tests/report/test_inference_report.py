@@ -13,7 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from hepgen.errors import FileError
-from hepgen.report import render_report, symbol, write_report
+from hepgen.report.inference import render_report, write_report
+from hepgen.report.symbols import symbol
 from hepgen.results import (
     Calibration,
     Check,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hepgen import __version__
 from hepgen.files import write_atomically
 from hepgen.judgement import SurrogateJudgement
-from hepgen.report import embedded, facts, template
+from hepgen.report.page import embedded, facts, template
 from hepgen.results import Check, TrainingCurve
 from hepgen.surrogates.families import FAMILIES
 
@@ -48,7 +48,7 @@ def write_surrogate_report(
     """
     shown = {**judgement_figures(judgement, curve), **(figures or {})}
     images = [embedded(name, figure) for name, figure in shown.items()]
-    page: str = template("surrogate_template.html").render(
+    page: str = template("surrogate.html").render(
         title=title or _title(judgement),
         family=FAMILIES[judgement.method].title.capitalize()
         if judgement.method in FAMILIES

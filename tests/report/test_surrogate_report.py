@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hepgen.judgement import Correlations, Distance, Measured, SurrogateJudgement
+from hepgen.report.surrogate import judgement_figures, write_surrogate_report
 from hepgen.results import Check, TrainingCurve
-from hepgen.surrogate_report import judgement_figures, write_surrogate_report
 from tests.plots.test_surrogates import CLOSURE, FEATURE, JUDGED
 
 HOSTILE = """<script>alert(1)</script>'"&{{ 7 * 7 }}"""
@@ -35,7 +35,7 @@ CURVE = TrainingCurve((2.0, 1.0), (2.0, 1.1), (1e-3, 1e-4), 1, 12.0, "all epochs
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds."""
-    monkeypatch.setattr("hepgen.surrogate_report.judgement_figures", lambda *_: {})
+    monkeypatch.setattr("hepgen.report.surrogate.judgement_figures", lambda *_: {})
 
 
 def page(tmp_path: Path, judgement: SurrogateJudgement, **options: object) -> str:

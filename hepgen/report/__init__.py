@@ -1,0 +1,1 @@
+"""Reports: results and figures as one self-contained HTML page."""
