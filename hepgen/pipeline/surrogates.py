@@ -49,11 +49,14 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
         method: The family; by default the workflow's.
     """
     method = method or session.workflow.surrogate.method
-    family(method)
+    _refuse_students(method)
     task = surrogate_task(session)
     entry = session.workflow.surrogate
     settings = entry.model_dump(exclude={"method"})
-    key = digest(method, task.campaign.identity(), task.campaign.events, settings, task.manifest)
+    columns = [repr(feature) for feature in (*task.features, *task.inputs)]
+    key = digest(
+        method, task.campaign.identity(), task.campaign.events, settings, task.manifest, columns
+    )
     step, folder = f"train {method}", session.folder / f"models/{method}"
     files = [f"models/{method}/{name}" for name in ("model.json", "weights.safetensors")]
     if not session.folder.is_current(step, key):
@@ -62,6 +65,15 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
         surrogate.save(folder)
         session.folder.record(step, key, files, {"seconds": surrogate.curve.seconds})
     return Surrogate.load(folder)
+
+
+def _refuse_students(method: str) -> None:
+    teacher = family(method).teacher
+    if teacher:
+        raise WorkflowError(
+            f"--method {method!r} learns from a surrogate, not from events: train one of method "
+            f"{teacher!r}, and distil it in Python (hepgen.surrogates.diffusion.distillation)"
+        )
 
 
 class SurrogateTask:

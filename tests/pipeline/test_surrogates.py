@@ -117,3 +117,17 @@ def test_a_jagged_output_is_refused(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="expected the folder of a trained model"):
         opened(tmp_path, f"surrogates=[{str(tmp_path / 'nowhere')!r}]")
+
+
+def test_other_features_are_another_surrogate(tmp_path: Path) -> None:
+    trained_surrogate(opened(tmp_path, "surrogate.epochs=1"))
+    wider = 'features=[{ name = "Dimuon_mass", low = 55.0, high = 125.0 }]'
+    again = trained_surrogate(opened(tmp_path, "surrogate.epochs=1", wider))
+    assert (again.features.features[0].low, again.features.features[0].high) == (55.0, 125.0)
+
+
+def test_a_family_with_a_teacher_is_refused_before_anything_is_simulated(tmp_path: Path) -> None:
+    session = opened(tmp_path)
+    with pytest.raises(WorkflowError, match="'distilled' learns from a surrogate"):
+        trained_surrogate(session, "distilled")
+    assert not list(session.folder.path.glob("surrogate-*"))
