@@ -123,13 +123,13 @@ class Drawing(ConditionalDensity):
         super().__init__(1, 0)
         self.scale = torch.nn.Parameter(torch.ones(1))
 
-    def loss(self, u: Tensor, context: Tensor) -> Tensor:
+    def loss(self, u: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002
         raise NotImplementedError
 
-    def generate(self, noise: Tensor, context: Tensor) -> Tensor:
+    def generate(self, noise: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002
         return noise * self.scale
 
-    def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
+    def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:  # noqa: ARG002
         value = torch.randn(len(u)).double()
         return LogDensity(value, torch.zeros_like(value), self.quality)
 

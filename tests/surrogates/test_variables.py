@@ -174,3 +174,11 @@ def test_a_count_of_one_value_is_certain() -> None:
     assert bool((surrogate.sample(100, nothing[0])[:, 0] == 1).all())
     assert surrogate.quality.kind == "exact"
     assert surrogate.log_prob(x, nothing).isfinite().all()
+
+
+def test_a_wide_density_on_the_line_has_no_spike_on_the_circle() -> None:
+    """At ±π/2 the second winding sets in: from nothing, however slowly the density falls."""
+    v, slope = lifted(torch.pi * (1.5 - torch.logspace(-1, -5, 5, dtype=torch.float64)))
+    logistic = -v.abs() / 2
+    assert bool(((logistic + slope).diff() < 0).all())
+    assert float((logistic + slope)[-1]) < -20
