@@ -214,10 +214,16 @@ class FeatureSpace:
         columns = zip(self.features, v.unbind(-1), strict=True)
         return torch.stack([f.physical(column) for f, column in columns], dim=-1)
 
-    def log_jacobian(self, x: Tensor) -> Tensor:
-        """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``."""
+    def log_jacobian(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
+        """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``.
+
+        Arguments:
+            x: Where.
+            counted: Which numbers of x have a probability, and no density; shape as x.
+        """
         columns = zip(self.features, self.std, x.double().unbind(-1), strict=True)
-        return torch.stack([_log_slope(*column) for column in columns], dim=-1).sum(-1)
+        slopes = torch.stack([_log_slope(*column) for column in columns], dim=-1)
+        return (slopes if counted is None else torch.where(counted, 0.0, slopes)).sum(-1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for model files; see :meth:`from_dict`."""

@@ -57,8 +57,8 @@ class SurrogateLikelihood:
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         """log p(xᵢ | θₖ), shape ``(N, K)``, for x ``(N, d)`` and θ ``(K, D)``."""
-        constant = self.surrogate.features.log_jacobian(x)
         sets = self.encode([x], [None])
+        constant = self._log_jacobian(x, sets.events[0])
         return self._pairs(sets.events, theta[None])[0] + constant[:, None]
 
     def log_likelihood(self, x: Tensor, theta: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -71,7 +71,7 @@ class SurrogateLikelihood:
         for one in x:
             space.check(one)
         events = [space.forward(one).float() for one in x]
-        return pad(events, weight, [space.log_jacobian(one) for one in x])
+        return pad(events, weight, list(map(self._log_jacobian, x, events)))
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         """Log-likelihoods of S data sets at K points each, shape ``(S, K)``, float64.
@@ -93,6 +93,9 @@ class SurrogateLikelihood:
             total = total + part
         return torch.where(self._outside(theta), -torch.inf, total)
 
+    def _log_jacobian(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.surrogate.features.log_jacobian(x, self.surrogate.model.counted(u))
+
     @property
     def _exact(self) -> bool:
         return self.surrogate.quality.kind == "exact"
@@ -107,7 +110,9 @@ class SurrogateLikelihood:
         """
         if self._exact:
             return self._seeded(events, theta, block)
-        return torch.cat([self._seeded(events, one, block) for one in theta.split(1, 1)], dim=-1)
+        return torch.cat(
+            [self._seeded(events, one, block) for one in torch.split(theta, 1, 1)], dim=-1
+        )
 
     def _seeded(self, events: Tensor, theta: Tensor, block: int) -> Tensor:
         shape = (*events.shape[:2], theta.shape[1])

@@ -28,8 +28,8 @@ from hepgen.surrogates.target import Column, Target, TargetColumns, related
 if TYPE_CHECKING:
     from hepgen.pipeline.session import Session
 
-_PROBE = 64
-"""Events that show the shapes of columns."""
+_PROBE = 256
+"""Events that show the shapes and kinds of columns."""
 
 
 def with_surrogate(chain: Chain, folder: Path) -> Chain:

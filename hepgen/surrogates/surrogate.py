@@ -235,18 +235,16 @@ class Surrogate:
         self.features.check(x)
         c = self._standardised(context.expand(len(x), context.shape[-1]))
         rows = max(1, _NUMBERS // (64 * max(1, len(self.features))))
+        u = self.features.forward(x).to(c.dtype)
         with torch.random.fork_rng(devices=[]):
             # Not the numbers that made the events, where they were sampled with this seed.
             torch.manual_seed(stream(seed, "density", 0))
             parts = [
-                self.model.log_prob(u, part)
-                for u, part in zip(
-                    torch.split(self.features.forward(x).to(c.dtype), rows),
-                    torch.split(c, rows),
-                    strict=True,
-                )
+                self.model.log_prob(*pair)
+                for pair in zip(torch.split(u, rows), torch.split(c, rows), strict=True)
             ]
-        value = torch.cat([part.value for part in parts]) + self.features.log_jacobian(x)
+        slope = self.features.log_jacobian(x, self.model.counted(u))
+        value = torch.cat([part.value for part in parts]) + slope
         return LogDensity(value, torch.cat([part.error for part in parts]), self.quality)
 
     def save(self, folder: Path | str) -> None:
@@ -316,7 +314,7 @@ class Surrogate:
                 torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))
                 u, found = self.model.generate_with_log_prob(noise, part)
             x = self.features.inverse(u)
-            value = found.value + self.features.log_jacobian(x)
+            value = found.value + self.features.log_jacobian(x, self.model.counted(u))
             yield x, LogDensity(value, found.error, found.quality)
 
 

@@ -55,6 +55,9 @@ class Column:
     def like(cls, name: str, value: Tensor) -> Column:
         """The column ``name`` with the shape and type of ``value``.
 
+        Real numbers of which some are exactly 0 are zero-inflated, and discrete where all are
+        whole, such as a charge: a density would have a spike there.
+
         Raises:
             SurrogateError: It is a matrix an event.
         """
@@ -68,7 +71,7 @@ class Column:
             return cls(name, slots, "bool", "discrete", 0.0, 1.0)
         if not value.is_floating_point():
             return cls(name, slots, "int", "discrete")
-        return cls(name, slots)
+        return cls(name, slots, kind=_kind(value))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,6 +204,15 @@ def _from_dict(entry: Mapping[str, Any]) -> Column:
     low, high = entry["window"]
     window = (-math.inf if low is None else low, math.inf if high is None else high)
     return Column(**{**entry, "window": window})
+
+
+def _kind(value: Tensor) -> Kind:
+    zero = value == 0
+    if bool(zero.all()):
+        return "continuous"
+    if bool((value == value.round()).all()):
+        return "discrete"
+    return "zero_inflated" if bool(zero.any()) else "continuous"
 
 
 def _related(column: Column, words: Mapping[str, Any]) -> Column:

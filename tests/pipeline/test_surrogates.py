@@ -131,3 +131,13 @@ def test_a_family_with_a_teacher_is_refused_before_anything_is_simulated(tmp_pat
     with pytest.raises(WorkflowError, match="'distilled' learns from a surrogate"):
         trained_surrogate(session, "distilled")
     assert not list(session.folder.path.glob("surrogate-*"))
+
+
+def test_a_detector_needs_no_more_than_its_name(tmp_path: Path) -> None:
+    """Muons that are not found have pT = 0, and a charge is a number, often the same one."""
+    session = opened(tmp_path, 'surrogate.replace=["detector"]')
+    kinds = {feature.name: feature.kind for feature in surrogate_task(session).features}
+    assert kinds["measured_pt_0"] == "zero_inflated"
+    assert kinds["measured_charge_1"] == "discrete"
+    surrogate = trained_surrogate(session)
+    assert surrogate.quality.kind == "bound"

@@ -133,3 +133,17 @@ def test_what_a_workflow_says_of_columns() -> None:
     assert columns == [
         Column("phi", kind="circular", relation="difference", to="true_phi"), Column("pt")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1.5, 2.5, -3.0], "continuous"),
+        ([1.5, 0.0, 2.5], "zero_inflated"),
+        ([-1.0, 1.0, -1.0], "discrete"),
+        ([1.0, 1.0, 1.0], "discrete"),
+        ([0.0, 0.0, 0.0], "continuous"),
+    ],
+)
+def test_a_column_is_of_the_kind_of_its_values(values: list[float], kind: str) -> None:
+    assert Column.like("x", torch.tensor(values, dtype=torch.float64)[None]).kind == kind

@@ -79,7 +79,7 @@ def test_the_bound_refines_a_proposal(
 
 def test_a_bound_is_no_proposal() -> None:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(100, 1, generator=generator).double()
+    x = torch.randn(300, 1, generator=generator).double()
     vae = Surrogate.fit(
         x, x, features=[Feature("z")], inputs=[Feature("x")], method="vae", epochs=1, device="cpu",
         options={"hidden": [4]},
