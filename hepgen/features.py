@@ -33,7 +33,8 @@ class Feature:
     distance, with none the identity.
 
     A ``circular`` feature has the period high − low, and no bounds: x and x + (high − low) are
-    one value. A ``discrete`` one is a whole number from low to high, both included. A
+    one value. A ``discrete`` one is a whole number from low to high, both included, of which
+    there may be one only. A
     ``zero_inflated`` one is exactly 0 in some events, and otherwise strictly inside its bounds.
 
     Arguments:
@@ -56,7 +57,8 @@ class Feature:
     kind: Kind = "continuous"
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
+        one_value = self.kind == "discrete" and self.low == self.high
+        if not (self.low < self.high or one_value):
             raise DataError(
                 f"feature {self.name!r}: bounds ({self.low}, {self.high}); expected low < high"
             )
@@ -212,10 +214,16 @@ class FeatureSpace:
         columns = zip(self.features, v.unbind(-1), strict=True)
         return torch.stack([f.physical(column) for f, column in columns], dim=-1)
 
-    def log_jacobian(self, x: Tensor) -> Tensor:
-        """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``."""
+    def log_jacobian(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
+        """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``.
+
+        Arguments:
+            x: Where.
+            counted: Which numbers of x have a probability, and no density; shape as x.
+        """
         columns = zip(self.features, self.std, x.double().unbind(-1), strict=True)
-        return torch.stack([_log_slope(*column) for column in columns], dim=-1).sum(-1)
+        slopes = torch.stack([_log_slope(*column) for column in columns], dim=-1)
+        return (slopes if counted is None else torch.where(counted, 0.0, slopes)).sum(-1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for model files; see :meth:`from_dict`."""
@@ -326,8 +334,6 @@ def _with_values(feature: Feature, column: Tensor) -> Feature:
     low, high = float(column.min()), float(column.max())
     low = math.ceil(feature.low) if math.isfinite(feature.low) else low
     high = math.floor(feature.high) if math.isfinite(feature.high) else high
-    if not low < high:
-        raise _one_value(feature, low)
     return replace(feature, low=low, high=high)
 
 

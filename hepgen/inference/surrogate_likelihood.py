@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from hepgen.errors import SurrogateError
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.parameters import ParameterSet
+from hepgen.simulators.chain import stream
 from hepgen.surrogates.surrogate import Surrogate
 
 _PAIRS = 2**17
@@ -56,8 +57,8 @@ class SurrogateLikelihood:
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
         """log p(xᵢ | θₖ), shape ``(N, K)``, for x ``(N, d)`` and θ ``(K, D)``."""
-        constant = self.surrogate.features.log_jacobian(x)
         sets = self.encode([x], [None])
+        constant = self._log_jacobian(x, sets.events[0])
         return self._pairs(sets.events, theta[None])[0] + constant[:, None]
 
     def log_likelihood(self, x: Tensor, theta: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -70,7 +71,7 @@ class SurrogateLikelihood:
         for one in x:
             space.check(one)
         events = [space.forward(one).float() for one in x]
-        return pad(events, weight, [space.log_jacobian(one) for one in x])
+        return pad(events, weight, list(map(self._log_jacobian, x, events)))
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         """Log-likelihoods of S data sets at K points each, shape ``(S, K)``, float64.
@@ -79,23 +80,41 @@ class SurrogateLikelihood:
             sets: From :meth:`encode`.
             theta: Shape ``(S, K, D)``; the result is differentiable in it.
         """
-        rows = max(1, _PAIRS // (len(sets) * theta.shape[1]))
+        at_once = theta.shape[1] if self._exact else 1
+        rows = max(1, _PAIRS // (len(sets) * at_once))
         total = sets.constant[:, None].expand(theta.shape[:2])
-        for events, weight in zip(
-            torch.split(sets.events, rows, 1), torch.split(sets.weight, rows, 1), strict=True
+        for block, (events, weight) in enumerate(
+            zip(torch.split(sets.events, rows, 1), torch.split(sets.weight, rows, 1), strict=True)
         ):
             if torch.is_grad_enabled() and theta.requires_grad:
-                part = recompute(self._sum, events, weight, theta, use_reentrant=False)
+                part = recompute(self._sum, events, weight, theta, block, use_reentrant=False)
             else:
-                part = self._sum(events, weight, theta)
+                part = self._sum(events, weight, theta, block)
             total = total + part
         return torch.where(self._outside(theta), -torch.inf, total)
 
-    def _sum(self, events: Tensor, weight: Tensor, theta: Tensor) -> Tensor:
-        return torch.einsum("snk,sn->sk", self._pairs(events, theta), weight)
+    def _log_jacobian(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.surrogate.features.log_jacobian(x, self.surrogate.model.counted(u))
 
-    def _pairs(self, events: Tensor, theta: Tensor) -> Tensor:
-        """log p(u | θ), shape ``(S, n, K)``, for u ``(S, n, d)`` and θ ``(S, K, D)``."""
+    @property
+    def _exact(self) -> bool:
+        return self.surrogate.quality.kind == "exact"
+
+    def _sum(self, events: Tensor, weight: Tensor, theta: Tensor, block: int) -> Tensor:
+        return torch.einsum("snk,sn->sk", self._pairs(events, theta, block), weight)
+
+    def _pairs(self, events: Tensor, theta: Tensor, block: int = 0) -> Tensor:
+        """log p(u | θ), shape ``(S, n, K)``, for u ``(S, n, d)`` and θ ``(S, K, D)``.
+
+        What draws random numbers is asked for one θ after another, each with the same seed.
+        """
+        if self._exact:
+            return self._seeded(events, theta, block)
+        return torch.cat(
+            [self._seeded(events, one, block) for one in torch.split(theta, 1, 1)], dim=-1
+        )
+
+    def _seeded(self, events: Tensor, theta: Tensor, block: int) -> Tensor:
         shape = (*events.shape[:2], theta.shape[1])
         inputs, context = self.surrogate.inputs, self._context(theta)
         c = (inputs.forward(context) if inputs else context).float()
@@ -103,7 +122,7 @@ class SurrogateLikelihood:
         c = c[:, None].expand(*shape, c.shape[-1]).reshape(-1, c.shape[-1])
         wanted = torch.is_grad_enabled() and theta.requires_grad
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(wanted):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(stream(self.seed, "density", block))
             return self.surrogate.model.log_prob(u, c).value.reshape(shape)
 
     def _context(self, theta: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ workers, and a longer sample begins with the events of a shorter one.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -61,15 +62,17 @@ class _SampledBlock:
         columns: The columns that are the context.
         seed: Of the whole sample.
         extrapolate: Whether contexts outside the range are let through.
+        model: The hash of the model's description, so that another one in the folder is read.
     """
 
     folder: Path
     columns: Sequence[str]
     seed: int
     extrapolate: bool
+    model: str
 
     def __call__(self, item: _Item) -> Events:
-        surrogate = _surrogate(self.folder, self.extrapolate)
+        surrogate = _surrogate(self.folder, self.extrapolate, self.model)
         context = torch.from_numpy(as_matrix(item.given, self.columns))
         # A block is sampled whole, since rounding depends on how many rows are multiplied.
         if not self.extrapolate:
@@ -87,7 +90,7 @@ class _SampledBlock:
 
 
 @cache
-def _surrogate(folder: Path, extrapolate: bool) -> Surrogate:
+def _surrogate(folder: Path, extrapolate: bool, model: str) -> Surrogate:  # noqa: ARG001
     surrogate = load_surrogate(folder)
     surrogate.extrapolate = extrapolate
     return surrogate
@@ -142,7 +145,8 @@ def sample_to_root(
     contexts = _contexts(surrogate, events, theta, theta_from)
     if isinstance(contexts, FileContexts):
         refuse_inputs(output, contexts.inputs)
-    call = _SampledBlock(folder.resolve(), contexts.columns(), seed, extrapolate)
+    model = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
+    call = _SampledBlock(folder.resolve(), contexts.columns(), seed, extrapolate, model)
     return _write(call, contexts, surrogate, output, jobs, monitor, overwrite)
 
 

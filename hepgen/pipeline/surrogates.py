@@ -31,8 +31,8 @@ from hepgen.surrogates.target import Column, Target, TargetColumns, related
 if TYPE_CHECKING:
     from hepgen.pipeline.session import Session
 
-_PROBE = 64
-"""Events that show the shapes of columns."""
+_PROBE = 256
+"""Events that show the shapes and kinds of columns."""
 
 
 def with_surrogate(chain: Chain, folder: Path) -> Chain:
@@ -52,11 +52,15 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
         method: The family; by default the workflow's.
     """
     method = method or session.workflow.surrogate.method
-    family(method)
+    teacher = family(method).teacher
     task = surrogate_task(session)
     entry = session.workflow.surrogate
-    settings = entry.model_dump(exclude={"method"})
-    key = digest(method, task.campaign.identity(), task.campaign.events, settings, task.manifest)
+    idle = {"method", "test_events"} | (set() if teacher else {"distilled_steps"})
+    settings = entry.model_dump(exclude=idle)
+    columns = [repr(feature) for feature in (*task.features, *task.inputs)]
+    key = digest(
+        method, task.campaign.identity(), task.campaign.events, settings, task.manifest, columns
+    )
     step, folder = f"train {method}", session.folder / f"models/{method}"
     files = [f"models/{method}/{name}" for name in ("model.json", "weights.safetensors")]
     if not session.folder.is_current(step, key):

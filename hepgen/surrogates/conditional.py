@@ -114,6 +114,13 @@ class ConditionalDensity(nn.Module, ABC):
     def prepare(self, u: Tensor, context: Tensor) -> None:
         """Before training: set what is measured on the training sample, not learned."""
 
+    def counted(self, u: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Which numbers of u, shape ``(B, d)``, have a probability in :meth:`log_prob`.
+
+        Those have no density, and no Jacobian; ``None`` where all have one.
+        """
+        return None
+
     def exportable(self) -> tuple[ConditionalDensity, str]:
         """What computes the same with a fixed number of tensor operations, to be exported.
 

@@ -27,8 +27,9 @@ class SurrogateStage(Stage):
 
     Its one site, ``surrogate_NAME``, has the variables of the surrogate, shape ``(G, E, d)``.
     An input column outside the range of training is moved to the edge of the range; the stage
-    notes how many events that concerns and fails where it is more than one in a thousand. A
-    parameter outside is refused.
+    notes how many events that concerns and fails where it is more than one in a thousand (of
+    fewer events, more than one). A
+    parameter outside is refused. A surrogate that extrapolates takes both as they are.
 
     Arguments:
         surrogate: Its manifest says what it stands for, see :class:`Target`.
@@ -66,7 +67,8 @@ class SurrogateStage(Stage):
         outside = domain.outside(context.detach())
         self._moved += int(outside.sum())
         self._seen += outside.numel()
-        if outside.double().mean() > _TOLERATED and not self.surrogate.extrapolate:
+        many = int(outside.sum()) > max(1.0, _TOLERATED * outside.numel())
+        if many and not self.surrogate.extrapolate:
             column = int(((context < low) | (context > high)).flatten(0, 1).any(0).long().argmax())
             raise SimulationError(
                 f"stage {self.name!r}: {int(outside.sum())} of {outside.numel()} events are "
@@ -74,6 +76,8 @@ class SurrogateStage(Stage):
                 f"{domain.names[column]!r}, [{low[column]:g}, {high[column]:g}]; train it with the "
                 "stages before it as they are now"
             )
+        if self.surrogate.extrapolate:
+            return context
         return torch.where(outside[..., None], context.clamp(low, high), context)
 
     def _check_parameters(self, parameters: Mapping[str, Tensor]) -> None:

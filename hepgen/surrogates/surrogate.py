@@ -23,6 +23,7 @@ from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, wri
 from hepgen.nn.rows import Table
 from hepgen.nn.train import Progress, train
 from hepgen.results import TrainingCurve
+from hepgen.simulators.chain import stream
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.families import build, family
 from hepgen.surrogates.variables import mixed_model
@@ -234,17 +235,16 @@ class Surrogate:
         self.features.check(x)
         c = self._standardised(context.expand(len(x), context.shape[-1]))
         rows = max(1, _NUMBERS // (64 * max(1, len(self.features))))
+        u = self.features.forward(x).to(c.dtype)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # Not the numbers that made the events, where they were sampled with this seed.
+            torch.manual_seed(stream(seed, "density", 0))
             parts = [
-                self.model.log_prob(u, part)
-                for u, part in zip(
-                    torch.split(self.features.forward(x).to(c.dtype), rows),
-                    torch.split(c, rows),
-                    strict=True,
-                )
+                self.model.log_prob(*pair)
+                for pair in zip(torch.split(u, rows), torch.split(c, rows), strict=True)
             ]
-        value = torch.cat([part.value for part in parts]) + self.features.log_jacobian(x)
+        slope = self.features.log_jacobian(x, self.model.counted(u))
+        value = torch.cat([part.value for part in parts]) + slope
         return LogDensity(value, torch.cat([part.error for part in parts]), self.quality)
 
     def save(self, folder: Path | str) -> None:
@@ -300,7 +300,9 @@ class Surrogate:
         self, context: Tensor, seed: int, *, density: bool
     ) -> Iterator[tuple[Tensor, LogDensity]]:
         """Chunks of events for contexts of shape ``(B, C)``, in physical variables."""
-        generator = torch.Generator().manual_seed(seed)
+        generator, draws = (
+            torch.Generator().manual_seed(s) for s in (seed, stream(seed, "density", 0))
+        )
         rows = max(1, _NUMBERS // max(self.model.noise, 16 * len(self.features)))
         nothing = LogDensity.exact(torch.zeros(0))
         for part in torch.split(self._standardised(context), rows):
@@ -309,10 +311,10 @@ class Surrogate:
                 yield self.features.inverse(self.model.generate(noise, part)), nothing
                 continue
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))
                 u, found = self.model.generate_with_log_prob(noise, part)
             x = self.features.inverse(u)
-            value = found.value + self.features.log_jacobian(x)
+            value = found.value + self.features.log_jacobian(x, self.model.counted(u))
             yield x, LogDensity(value, found.error, found.quality)
 
 
@@ -328,7 +330,7 @@ def _check_enough(method: str, model: ConditionalDensity, u: Tensor) -> None:
 
 
 def _most_extreme(space: FeatureSpace, u: Tensor) -> str:
-    row, column = divmod(int(u.abs().argmax()), u.shape[-1])
+    row, column = divmod(int(u.abs().nan_to_num(0.0).argmax()), u.shape[-1])
     value = space.inverse(u[row : row + 1])[0, column].item()
     return (
         f"the most extreme value of the training sample is {space.names[column]} = {value:g}, "

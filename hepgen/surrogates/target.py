@@ -55,6 +55,9 @@ class Column:
     def like(cls, name: str, value: Tensor) -> Column:
         """The column ``name`` with the shape and type of ``value``.
 
+        Real numbers of which some are exactly 0 are zero-inflated, and discrete where all are
+        whole, such as a charge: a density would have a spike there.
+
         Raises:
             SurrogateError: It is a matrix an event.
         """
@@ -68,7 +71,7 @@ class Column:
             return cls(name, slots, "bool", "discrete", 0.0, 1.0)
         if not value.is_floating_point():
             return cls(name, slots, "int", "discrete")
-        return cls(name, slots)
+        return cls(name, slots, kind=_kind(value))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,7 +150,8 @@ class Target:
                 if column.if_selected:
                     value = _slots(columns[column.name])
                     inside = (value > column.window[0]) & (value < column.window[1])
-                    columns["selected"] = columns["selected"] & ((part != 0) & inside).all(-1)
+                    there = inside & ((part != 0) | (column.kind == "circular"))
+                    columns["selected"] = columns["selected"] & there.all(-1)
         return columns
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,9 +170,11 @@ class Target:
         value = _slots(state[column.name])
         if column.relation:
             value = _relative(column, value, _slots(state[column.to]))
-        return (
-            torch.where(state["selected"][..., None], value, 0.0) if column.if_selected else value
-        )
+        if not column.if_selected:
+            return value
+        # An angle has no value that says it is absent: it is spread evenly over the circle.
+        absent = _even_angles(value) if column.kind == "circular" else torch.zeros_like(value)
+        return torch.where(state["selected"][..., None], value, absent)
 
     def _decode(self, column: Column, value: Tensor, state: Mapping[str, Tensor]) -> Tensor:
         if column.relation == "ratio":
@@ -192,6 +198,12 @@ def related(columns: Sequence[Column], relations: Mapping[str, Mapping[str, Any]
     return [_related(column, relations.get(column.name, {})) for column in columns]
 
 
+def _even_angles(like: Tensor) -> Tensor:
+    """Angles that fill [−π, π) evenly, in the order of a golden-ratio sequence."""
+    number = torch.arange(like.numel(), dtype=torch.float64).reshape(like.shape)
+    return torch.remainder(number * (math.sqrt(5) - 1) / 2, 1) * 2 * math.pi - math.pi
+
+
 def _to_dict(column: Column) -> dict[str, Any]:
     window = [edge if math.isfinite(edge) else None for edge in column.window]
     return {**asdict(column), "window": window}
@@ -201,6 +213,15 @@ def _from_dict(entry: Mapping[str, Any]) -> Column:
     low, high = entry["window"]
     window = (-math.inf if low is None else low, math.inf if high is None else high)
     return Column(**{**entry, "window": window})
+
+
+def _kind(value: Tensor) -> Kind:
+    zero = value == 0
+    if bool(zero.all()):
+        return "continuous"
+    if bool((value == value.round()).all()):
+        return "discrete"
+    return "zero_inflated" if bool(zero.any()) else "continuous"
 
 
 def _related(column: Column, words: Mapping[str, Any]) -> Column:

@@ -22,6 +22,7 @@ from hepgen.results import TrainingCurve
 from hepgen.simulators.linear_gaussian import LinearGaussian
 from hepgen.simulators.processes.registry import process
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.families import build
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
 NAMES = ("theta_0", "theta_1")
@@ -175,3 +176,23 @@ def test_a_surrogate_without_density_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_closure_without_data_is_refused() -> None:
     with pytest.raises(DataError, match="0 data sets"):
         closure(EXACT, EXACT, [], name="itself")
+
+
+def test_every_theta_sees_the_same_random_numbers() -> None:
+    """Else the likelihood of a bound would be noise on top of a function of theta."""
+    model = build("vae", 2, 2, {"samples": 3, "hidden": [8]}, seed=1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    features = FeatureSpace((Feature("x_0"), Feature("x_1")), (0.0,) * 2, (1.0,) * 2)
+    inputs = FeatureSpace(tuple(Feature(n) for n in NAMES), (0.0,) * 2, (1.0,) * 2)
+    domain = Domain(NAMES, (-REACH,) * 2, (REACH,) * 2)
+    curve = TrainingCurve((), (), (), 0, 0.0, "")
+    surrogate = Surrogate(model, "vae", features, inputs, domain, curve)
+    likelihood = SurrogateLikelihood(surrogate, PARAMETERS)
+    x = torch.randn(50, 2, dtype=torch.float64)
+    theta = torch.tensor([[0.5, 0.1], [-1.0, 0.3], [0.5, 0.1]], dtype=torch.float64)
+    together = likelihood.log_likelihood(x, theta)
+    assert together[0] == together[2]
+    torch.testing.assert_close(together[1:2], likelihood.log_likelihood(x, theta[1:2]))

@@ -328,3 +328,16 @@ def test_show_a_surrogate(model: Path) -> None:
     for part in ("coupling flow, affine", "exact (change of variables)", "Dimuon_pt    (0, inf)",
                  "m_z", "process = toy"):  # fmt: skip
         assert part in words
+
+
+def test_another_model_in_the_same_folder_is_read(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    sample(folder, tmp_path / "a.root", events="50")
+    surrogate = Surrogate.load(folder)
+    with torch.no_grad():
+        for parameter in surrogate.model.parameters():
+            parameter.add_(0.1)
+    surrogate.save(folder)
+    sample(folder, tmp_path / "b.root", events="50")
+    assert not same(tmp_path / "a.root", tmp_path / "b.root")

@@ -145,3 +145,20 @@ def test_it_is_judged_on_events_that_it_was_not_trained_on(tmp_path: Path) -> No
     assert {check.name.split(":")[0] for check in checks} == {"surrogate flow"}
     trained_on = surrogate_task(session).campaign.identity()["seed"]
     assert trained_on == session.workflow.surrogate.seed
+
+
+def test_other_features_are_another_surrogate(tmp_path: Path) -> None:
+    trained_surrogate(opened(tmp_path, "surrogate.epochs=1"))
+    wider = 'features=[{ name = "Dimuon_mass", low = 55.0, high = 125.0 }]'
+    again = trained_surrogate(opened(tmp_path, "surrogate.epochs=1", wider))
+    assert (again.features.features[0].low, again.features.features[0].high) == (55.0, 125.0)
+
+
+def test_a_detector_needs_no_more_than_its_name(tmp_path: Path) -> None:
+    """Muons that are not found have pT = 0, and a charge is a number, often the same one."""
+    session = opened(tmp_path, 'surrogate.replace=["detector"]')
+    kinds = {feature.name: feature.kind for feature in surrogate_task(session).features}
+    assert kinds["measured_pt_0"] == "zero_inflated"
+    assert kinds["measured_charge_1"] == "discrete"
+    surrogate = trained_surrogate(session)
+    assert surrogate.quality.kind == "bound"

@@ -273,3 +273,14 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_family_is_its_own_twin_unless_it_says_otherwise() -> None:
     model: ConditionalDensity = toys.Gaussian(1, 1)
     assert model.exportable() == (model, "")
+
+
+def test_variables_that_are_not_continuous_are_refused_in_words_for_users(tmp_path: Path) -> None:
+    turned = Feature("phi", low=-math.pi, high=math.pi, kind="circular")
+    x = 6 * torch.rand(300, 1, dtype=torch.float64) - 3
+    surrogate = Surrogate.fit(
+        x, x[:, :0], features=[turned], inputs=(), method="coupling", epochs=1,
+        options={"hidden": [8], "layers": 1}, device="cpu",
+    )  # fmt: skip
+    with pytest.raises(SurrogateError, match="circular, discrete or zero-inflated"):
+        export(surrogate, tmp_path)

@@ -90,3 +90,32 @@ def test_a_surrogate_of_a_whole_chain_has_no_place_in_one() -> None:
 
 def test_the_target_is_in_the_manifest() -> None:
     assert isinstance(target_of(recoil()), Target)
+
+
+def test_one_event_at_the_edge_is_no_reason_to_stop() -> None:
+    """Of 100,000 events one may be farther out than all of training; so of one hundred."""
+    surrogate = recoil()
+    chain = hybrid(process("zmumu"), surrogate)
+    mass = chain.simulate(chain.parameters.values(), 200, seed=1).state["mass"].flatten()
+    least, most = mass.sort().values[-2:].tolist()
+    for edge, wrong in ((0.5 * (least + most), 1), (least * (1 - 1e-9), 2)):
+        domain = dataclasses.replace(surrogate.domain, high=(edge, 0.14, 4.0))
+        chain = hybrid(process("zmumu"), dataclasses.replace(surrogate, domain=domain))
+        if wrong == 1:
+            chain.simulate(chain.parameters.values(), 200, seed=1)
+        else:
+            with pytest.raises(SimulationError, match="2 of 200 events are outside"):
+                chain.simulate(chain.parameters.values(), 200, seed=1)
+
+
+def test_what_extrapolates_is_not_moved_to_the_edge() -> None:
+    """Events at the edge would carry the name of a θ that they are not of."""
+    daring = dataclasses.replace(recoil(), extrapolate=True)
+    outside = {n: torch.tensor([[0.2]], dtype=torch.float64) for n in ("alpha_s",)}
+
+    def recoils(surrogate: Surrogate) -> torch.Tensor:
+        chain = hybrid(process("zmumu"), surrogate)
+        return chain.simulate(chain.parameters.values() | outside, 100, seed=1).state["pt"]
+
+    wider = dataclasses.replace(daring.domain, high=(160.0, 1.0, 4.0))
+    assert torch.equal(recoils(daring), recoils(dataclasses.replace(daring, domain=wider)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 from hepgen.errors import DataError, FileError, SurrogateError, TrainingError
 from hepgen.features import Feature, FeatureSpace
 from hepgen.results import TrainingCurve
+from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.families import build
-from hepgen.surrogates.surrogate import Domain, Surrogate
+from hepgen.surrogates.surrogate import Domain, Surrogate, _most_extreme
 
 MASS = Feature("mass", "GeV", low=60.0, high=120.0)
 CURVE = TrainingCurve((), (), (), 0, 0.0, "")
@@ -109,3 +111,48 @@ def test_sampling_and_density_agree() -> None:
     chi2 = ((found - expected)[used].square() / expected[used]).sum().item()
     n = int(used.sum())
     assert chi2 < n + 5 * math.sqrt(2 * n)
+
+
+class Drawing(ConditionalDensity):
+    """A sampler that gives its noise, and a "density" that gives what it draws."""
+
+    options: ClassVar[dict[str, Any]] = {}
+    quality = Quality("estimate")
+
+    def __init__(self) -> None:
+        super().__init__(1, 0)
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def loss(self, u: Tensor, context: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def generate(self, noise: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002
+        return noise * self.scale
+
+    def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:  # noqa: ARG002
+        value = torch.randn(len(u)).double()
+        return LogDensity(value, torch.zeros_like(value), self.quality)
+
+
+def test_a_density_draws_other_numbers_than_the_events_and_than_the_chunk_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hepgen.surrogates.surrogate._NUMBERS", 16 * 100)
+    surrogate = Surrogate(
+        Drawing(), "flow", FeatureSpace((Feature("x"),), (0.0,), (1.0,)), None,
+        Domain((), (), ()), CURVE,
+    )  # fmt: skip
+    nothing = torch.zeros(0, dtype=torch.float64)
+    x, density = surrogate.sample_and_log_prob(200, nothing, seed=1)
+    assert torch.equal(x, surrogate.sample(200, nothing, seed=1))
+    drawn = (density.value, surrogate.log_prob(x, torch.zeros(200, 0), seed=1))
+    for numbers in drawn:
+        assert not bool(torch.isin(numbers.float(), x.float()).any())
+        assert len(set(numbers.tolist())) == 200
+
+
+def test_the_most_extreme_value_is_a_number_where_zeros_are_counted() -> None:
+    features = (Feature("energy", low=0.0, kind="zero_inflated"), Feature("y"))
+    space = FeatureSpace(features, (0.0, 0.0), (1.0, 1.0))
+    words = _most_extreme(space, torch.tensor([[math.nan, 1.0], [2.0, 50.0]]))
+    assert "y = 50, 50 times" in words

@@ -125,6 +125,20 @@ def test_what_only_selected_events_have() -> None:
     ]
 
 
+def test_an_angle_of_an_event_that_is_not_selected_is_spread_evenly() -> None:
+    """At one value it would be an atom in a density."""
+    phi = Column("phi", kind="circular", if_selected=True)
+    target = Target(
+        ("reco",), (), (phi, Column("selected", dtype="bool", kind="discrete", low=0.0, high=1.0)),
+        (), {},
+    )  # fmt: skip
+    nothing = torch.full((1, 1000), math.nan, dtype=torch.float64)
+    x = target.encode({"phi": nothing, "selected": torch.zeros(1, 1000, dtype=torch.bool)})[..., 0]
+    assert bool(((x >= -math.pi) & (x < math.pi)).all())
+    counts = torch.histc(x, 10, -math.pi, math.pi)
+    assert bool(((counts - 100).abs() <= 2).all())
+
+
 def test_what_a_workflow_says_of_columns() -> None:
     columns = related(
         [Column("phi"), Column("pt")],
@@ -133,3 +147,17 @@ def test_what_a_workflow_says_of_columns() -> None:
     assert columns == [
         Column("phi", kind="circular", relation="difference", to="true_phi"), Column("pt")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1.5, 2.5, -3.0], "continuous"),
+        ([1.5, 0.0, 2.5], "zero_inflated"),
+        ([-1.0, 1.0, -1.0], "discrete"),
+        ([1.0, 1.0, 1.0], "discrete"),
+        ([0.0, 0.0, 0.0], "continuous"),
+    ],
+)
+def test_a_column_is_of_the_kind_of_its_values(values: list[float], kind: str) -> None:
+    assert Column.like("x", torch.tensor(values, dtype=torch.float64)[None]).kind == kind

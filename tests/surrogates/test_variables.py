@@ -142,3 +142,43 @@ def test_what_has_no_density_is_no_plain_number() -> None:
     assert as_continuous((PHI,))[0].kind == "continuous"
     with pytest.raises(DataError, match="zero-inflated"):
         as_continuous((Feature("e", kind="zero_inflated"),))
+
+
+def test_the_error_of_the_family_is_kept() -> None:
+    """Of an angle nothing is drawn, and the error is that of the auto-encoder."""
+    from hepgen.surrogates.families import build
+
+    space = FeatureSpace((PHI,), (0.0,), (1.0,))
+    options = {"samples": 4, "hidden": [8]}
+    model = Mixed(Layout.of(space), 0, lambda d, c: build("vae", d, c, options, 3))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        found = model.log_prob(torch.linspace(-3, 3, 20)[:, None], torch.zeros(20, 0))
+    assert bool((found.error > 0).all())
+    assert bool(found.error.isfinite().all())
+
+
+def test_a_count_of_one_value_is_certain() -> None:
+    """e.g. the charge of a muon, in a sample in which none is measured wrong."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(500, 1, generator=generator, dtype=torch.float64)
+    x = torch.cat([torch.ones_like(y), y], -1)
+    features = (Feature("charge", kind="discrete"), Feature("y"))
+    nothing = torch.zeros(500, 0, dtype=torch.float64)
+    surrogate = Surrogate.fit(
+        x, nothing, features=features, inputs=(), method="coupling",
+        options={"layers": 1, "hidden": [8]}, device="cpu", epochs=1,
+    )  # fmt: skip
+    assert bool((surrogate.sample(100, nothing[0])[:, 0] == 1).all())
+    assert surrogate.quality.kind == "exact"
+    assert surrogate.log_prob(x, nothing).isfinite().all()
+
+
+def test_a_wide_density_on_the_line_has_no_spike_on_the_circle() -> None:
+    """At ±π/2 the second winding sets in: from nothing, however slowly the density falls."""
+    v, slope = lifted(torch.pi * (1.5 - torch.logspace(-1, -5, 5, dtype=torch.float64)))
+    logistic = -v.abs() / 2
+    assert bool(((logistic + slope).diff() < 0).all())
+    assert float((logistic + slope)[-1]) < -20

@@ -39,12 +39,19 @@ def wasserstein(
     1.0
     """
     check_samples(first[:, None], second[:, None], least=1)
+    for x, weight in ((first, first_weight), (second, second_weight)):
+        if weight is None:
+            continue
+        if weight.shape != x.shape:
+            raise DataError(f"weights of shape {weight.shape} for events of shape {x.shape}")
+        if not (weight.min() >= 0 and 0 < weight.sum() < math.inf):
+            raise DataError(
+                "weights that are negative, infinite or all zero; expected finite ones, zero or "
+                "more, of a positive sum"
+            )
     spread = math.sqrt(float(np.cov(first, aweights=first_weight, ddof=0)))
     if not spread > 0:
         raise DataError(f"a column of the one value {first[0]:g}; it has no unit to measure in")
-    for weight in (first_weight, second_weight):
-        if weight is not None and not (weight.min() >= 0 and np.isfinite(weight.sum())):
-            raise DataError("negative or infinite weights; expected finite ones, zero or more")
     return float(wasserstein_distance(first, second, first_weight, second_weight)) / spread
 
 

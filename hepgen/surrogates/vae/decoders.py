@@ -47,6 +47,10 @@ class Decoder(nn.Module, ABC):
     def prepare(self, u: Tensor) -> None:
         """Measure constants on the training sample, shape ``(N, d)``."""
 
+    def counted(self, u: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Which numbers of u, shape ``(B, d)``, have a probability; ``None`` for none."""
+        return None
+
 
 class GaussianDecoder(Decoder):
     """u ~ N(m(z, c), diag s²).
@@ -121,6 +125,10 @@ class BernoulliDecoder(Decoder):
         self.low.copy_(low)
         self.high.copy_(torch.where(high > low, high, low + 1))
 
+    def counted(self, u: Tensor) -> Tensor:
+        """All of them."""
+        return torch.ones_like(u, dtype=torch.bool)
+
     def forward(self, z: Tensor, context: Tensor) -> Distribution:
         """The distribution over the two values at each (z, c)."""
         logits = self.logit(_joined(z, context))
@@ -165,6 +173,10 @@ class ZeroInflatedDecoder(Decoder):
     def prepare(self, u: Tensor) -> None:
         """Find the spike of each feature."""
         self.spike.copy_(u.mode(0).values)
+
+    def counted(self, u: Tensor) -> Tensor:
+        """Those at the spike."""
+        return u == self.spike
 
     def forward(self, z: Tensor, context: Tensor) -> Distribution:
         """The distribution at each (z, c)."""

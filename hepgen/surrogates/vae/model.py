@@ -108,6 +108,10 @@ class VAE(ConditionalDensity):
         """Let the decoder find its constants."""
         self.decoder.prepare(u)
 
+    def counted(self, u: Tensor) -> Tensor | None:
+        """As the decoder counts them."""
+        return self.decoder.counted(u)
+
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """−(the bound), shape ``(B,)``: with β, warm-up and free bits in training."""
         beta = self._beta()

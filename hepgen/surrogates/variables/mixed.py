@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hepgen.errors import SurrogateError
 from hepgen.features import FeatureSpace
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.variables.categorical import CategoricalHead
@@ -183,24 +184,39 @@ class Mixed(ConditionalDensity):
                 error = error.index_put((rows,), found[1])
         return LogDensity(value, error, self.quality)
 
+    def exportable(self) -> tuple[ConditionalDensity, str]:
+        """It is none.
+
+        Raises:
+            SurrogateError: Always; graphs know continuous variables only.
+        """
+        raise SurrogateError(
+            "variables that are circular, discrete or zero-inflated cannot be exported; train on "
+            "continuous ones, or use hepgen.load in Python"
+        )
+
     def _integrated(self, u: Tensor, context: Tensor, draws: int) -> tuple[Tensor, Tensor]:
         """log (1/K) Σ over draws Σ over windings of q/r, and its error; shape ``(B,)`` each."""
-        terms = []
+        terms, errors = [], []
         for _ in range(draws):
             filled, log_fill = self._filled(u)
-            terms.append(self._over_windings(filled, context) - log_fill)
+            found, error = self._over_windings(filled, context)
+            terms.append(found - log_fill)
+            errors.append(error)
         term = torch.stack(terms)
         value = term.logsumexp(0) - math.log(draws)
+        of_family = _of_sum(term, torch.stack(errors))
         if draws == 1:
-            return value, torch.zeros_like(value)
-        return value, (term - value).exp().std(0) / math.sqrt(draws)
+            return value, of_family
+        scatter = (term - value).detach().exp().std(0) / math.sqrt(draws)
+        return value, torch.hypot(scatter, of_family)
 
-    def _over_windings(self, filled: Tensor, context: Tensor) -> Tensor:
-        """log Σ_k q(v(φ + 2πk)) dv/dt over all combinations of windings, shape ``(B,)``."""
+    def _over_windings(self, filled: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """log Σ_k q(v(φ + 2πk)) dv/dt over all combinations of windings, and its error."""
         assert self.base is not None
         plain, phi, counted, zero = self._parts(filled)
         angles = torch.stack((phi, other(phi)))
-        terms = []
+        terms, errors = [], []
         for winding in range(2 ** len(self.layout.circular)):
             choice = [(winding >> j) & 1 for j in range(phi.shape[-1])]
             t = torch.stack([angles[s, :, j] for j, s in enumerate(choice)], -1) if choice else phi
@@ -208,7 +224,9 @@ class Mixed(ConditionalDensity):
             density = self.base.log_prob(torch.cat((plain, v, counted, zero), -1), context)
             value = density.value + slope.double().sum(-1)
             terms.append(value.masked_fill(~inside(t).all(-1), -math.inf))
-        return torch.stack(terms).logsumexp(0)
+            errors.append(density.error)
+        term = torch.stack(terms)
+        return term.logsumexp(0), _of_sum(term, torch.stack(errors))
 
     def _drawn(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """What the family is trained on, and the log-weight of what was drawn beside."""
@@ -248,6 +266,12 @@ class Mixed(ConditionalDensity):
 
     def _extended(self, k: Tensor, context: Tensor) -> Tensor:
         return torch.cat((context, self.head.encoded(k, context.dtype)), -1)
+
+
+def _of_sum(terms: Tensor, errors: Tensor) -> Tensor:
+    """The error of log Σ exp of terms with errors that may have one sign, shape ``(B,)``."""
+    share = terms.detach().softmax(0)
+    return torch.where(share > 0, share * errors.detach(), 0.0).sum(0)
 
 
 def mixed_model(

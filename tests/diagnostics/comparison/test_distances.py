@@ -79,6 +79,16 @@ def test_what_has_no_distance_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("weight", "match"),
+    [([1.0, -1.0], "negative"), ([0.0, 0.0], "all zero"), ([1.0], "shape"), ([np.nan, 1], "zero")],
+)
+def test_weights_of_the_first_sample_are_checked_too(weight: list[float], match: str) -> None:
+    x = np.array([0.0, 1.0])
+    with pytest.raises(DataError, match=match):
+        wasserstein(x, x, np.array(weight))
+
+
+@pytest.mark.parametrize(
     ("p", "q", "value"),
     [
         ([1, 1], [3, 3], 0.0),

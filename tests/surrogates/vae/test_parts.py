@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from hepgen.errors import SurrogateError
+from hepgen.features import Feature
 from hepgen.nn.rows import Table
 from hepgen.nn.train import train
+from hepgen.surrogates.surrogate import Surrogate
 from hepgen.surrogates.vae.decoders import ZeroInflated, decoder
 from hepgen.surrogates.vae.encoders import ENCODERS, encoder
 from hepgen.surrogates.vae.model import VAE
@@ -193,3 +195,26 @@ def test_the_bound_of_two_levels_falls_short_by_the_divergence_of_both() -> None
     covariance = joint.covariance_matrix[0]
     variance = covariance[0, 0] - covariance[0, 2] ** 2 / covariance[2, 2]
     torch.testing.assert_close(before - found, (0.02 / variance).expand(2), rtol=0, atol=4e-3)
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "zero-inflated"])
+def test_a_probability_has_no_unit(kind: str) -> None:
+    """Of x = 0 or 1000, or 0 or around 1000: probabilities as they are in x, not in x/scale."""
+    generator = torch.Generator().manual_seed(0)
+    upper = torch.rand(2000, 1, generator=generator, dtype=torch.float64) < 0.3
+    spread = 100 * torch.rand(2000, 1, generator=generator, dtype=torch.float64)
+    x = torch.where(upper, 1000 + (spread if kind == "zero-inflated" else 0), 0.0)
+    nothing = torch.zeros(2000, 0, dtype=torch.float64)
+    surrogate = Surrogate.fit(
+        x, nothing, features=[Feature("x", "GeV")], inputs=[], method="vae",
+        options={"decoder": kind, "hidden": [8], "latent": 1}, epochs=10, batch_size=100,
+        device="cpu",
+    )  # fmt: skip
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    assert abs(surrogate.log_prob(zero, nothing[:1]).exp().item() - 0.7) < 0.1
+    made, density = surrogate.sample_and_log_prob(200, nothing[0])
+    at_zero = made[:, 0].abs() < 1e-3
+    torch.testing.assert_close(
+        density.value[at_zero].exp(), torch.full((int(at_zero.sum()),), 0.7).double(),
+        rtol=0, atol=0.1,
+    )  # fmt: skip
