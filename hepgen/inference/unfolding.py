@@ -26,6 +26,7 @@ simulation, and what a learned q₀ has wrong, are not in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,10 +34,11 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
-from hepgen.inference.marginal import prior_likelihood
 from hepgen.simulators.chain import Chain
 from hepgen.surrogates.surrogate import Surrogate
 
+_ROWS = 2**17
+"""How many events are replayed at once."""
 _SMALLEST = 1e-9
 """The smallest eigenvalue of a covariance, relative to the largest, in which χ² is taken."""
 
@@ -196,7 +198,9 @@ def density_weights(
         posterior: q(z | x) of one site of the chain, see
             :func:`~hepgen.surrogates.latent_posterior.learn_latent_posterior`.
         context: What q is given, shape ``(N, C)``.
-        chain, observed, parameters: As in :func:`~hepgen.inference.marginal.prior_likelihood`.
+        chain: The simulator.
+        observed: The sites that were measured, shape ``(N,)`` or ``(N, K)``.
+        parameters: θ, shape ``()`` each: the prior under which q was learned.
         draws: S.
         inner: K.
         seed: Of all draws.
@@ -212,15 +216,30 @@ def density_weights(
     z, log_q = posterior.sample_and_log_prob(draws, context, seed)
     z = z[..., 0].double()
     given = {n: v.repeat(draws, *[1] * (v.dim() - 1)) for n, v in observed.items()}
-    latent = {posterior.features.names[0]: z.flatten()}
-    joint = prior_likelihood(chain, given | latent, parameters, inner, seed=seed)
-    log_w = torch.from_numpy(joint.value).reshape(z.shape) - log_q.value
+    given |= {posterior.features.names[0]: z.flatten()}
+    log_w = _log_joint(chain, given, parameters, inner, seed).reshape(z.shape) - log_q.value
     if bool(torch.isneginf(log_w).all(0).any()):
         raise DataError(
             f"{int(torch.isneginf(log_w).all(0).sum())} of {z.shape[1]} events could have been "
             f"made by none of their {draws} draws: take more, or train the posterior longer"
         )
     return z, log_w.softmax(0)
+
+
+def _log_joint(
+    chain: Chain, given: Mapping[str, Tensor], parameters: Mapping[str, Tensor], n: int, seed: int
+) -> Tensor:
+    """ln of the mean density of some sites over n draws of all others, shape ``(B,)``."""
+    parts, rows = [], max(1, _ROWS // n)
+    events = len(next(iter(given.values())))
+    for block, i in enumerate(torch.arange(events).split(rows)):
+        held = {name: v[i].repeat_interleave(n, 0)[None] for name, v in given.items()}
+        trace = chain.simulate(parameters, n * len(i), seed, block, observed=held)
+        with torch.no_grad():
+            terms = chain.log_prob_terms(trace, parameters)
+        log_p = torch.stack([terms[name] for name in given]).sum(0).reshape(len(i), n)
+        parts.append(log_p.logsumexp(-1) - math.log(n))
+    return torch.cat(parts)
 
 
 def unfold(smearing: Smearing, counts: Tensor | None = None, iterations: int = 4) -> Unfolded:

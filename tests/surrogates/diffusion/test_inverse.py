@@ -42,7 +42,7 @@ def exact(y: LinearMeasurement, mean: Tensor, covariance: Tensor) -> tuple[Tenso
     total = y.operator @ covariance @ y.operator.T + y.variance.diag()
     gain = covariance @ y.operator.T @ torch.linalg.inv(total)
     at = y.operator @ mean
-    evidence = torch.distributions.MultivariateNormal(at, total).log_prob(y.observed)
+    evidence = torch.distributions.MultivariateNormal(at, total).log_prob(y.observed)  # type: ignore[no-untyped-call]
     return mean + gain @ (y.observed - at), covariance - gain @ y.operator @ covariance, evidence
 
 
