@@ -156,7 +156,12 @@ def binned_smearing(
     return Smearing(bins, joint.double() / joint.sum(0))
 
 
-def event_smearing(draws: Tensor, bins: TrueBins, weights: Tensor | None = None) -> Smearing:
+def event_smearing(
+    draws: Tensor,
+    bins: TrueBins,
+    weights: Tensor | None = None,
+    simulated: Tensor | None = None,
+) -> Smearing:
     """L of N events from draws of their posteriors under the prior of the simulation.
 
     Arguments:
@@ -164,14 +169,23 @@ def event_smearing(draws: Tensor, bins: TrueBins, weights: Tensor | None = None)
         bins: Of the truth, under the same prior.
         weights: Of the draws, of sum 1 in each event, see :func:`density_weights`; shape
             ``(S, N)``. By default all are equal.
+        simulated: Draws of the posteriors of selected events of the simulation, shape
+            ``(S', M)``. Their average is the prior that a learned posterior believes in; without
+            them it is taken to be that of ``bins``.
     """
+    q = _shares(draws, bins.edges, weights)
+    prior = bins.share if simulated is None else _shares(simulated, bins.edges).mean(0)
+    return Smearing(bins, q / prior.clamp(min=1e-300))
+
+
+def _shares(draws: Tensor, edges: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The probability of each bin in each event, shape ``(N, J)``."""
     if weights is None:
-        weights = torch.full_like(draws, 1 / len(draws), dtype=torch.float64)
-    inside = (draws >= bins.edges[0]) & (draws <= bins.edges[-1])
-    j = bin_numbers(draws.clamp(bins.edges[0], bins.edges[-1]), bins.edges)
-    q = torch.zeros(draws.shape[1], len(bins.share), dtype=torch.float64)
-    q.scatter_add_(1, j.T, torch.where(inside, weights, 0.0).T)
-    return Smearing(bins, q / bins.share)
+        weights = torch.full(draws.shape, 1 / len(draws), dtype=torch.float64)
+    inside = (draws >= edges[0]) & (draws <= edges[-1])
+    number = bin_numbers(draws.clamp(edges[0], edges[-1]), edges)
+    q = torch.zeros(draws.shape[1], len(edges) - 1, dtype=torch.float64)
+    return q.scatter_add_(1, number.T, torch.where(inside, weights, 0.0).double().T)
 
 
 def density_weights(

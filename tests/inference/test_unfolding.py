@@ -204,6 +204,22 @@ def test_weights_by_the_density_make_a_poor_posterior_exact() -> None:
     torch.testing.assert_close(smearing.likelihood[:, 1] / 2, above, rtol=0, atol=0.08)
 
 
+def test_a_learned_posterior_is_set_against_the_prior_that_it_believes_in() -> None:
+    """Whatever q has wrong, the events it was averaged over leave the prior as it is."""
+    bins = TrueBins(torch.arange(4).double(), torch.tensor([0.2, 0.5, 0.3]).double(),
+                    torch.ones(3).double())  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    draws = 3 * torch.rand(40, 300, generator=generator, dtype=torch.float64)
+    found = unfold(event_smearing(draws, bins, simulated=draws), iterations=1)
+    shares = torch.bincount(draws.flatten().long(), minlength=3) / draws.numel()
+    likelihood = event_smearing(draws, bins).likelihood * bins.share / shares
+    torch.testing.assert_close(event_smearing(draws, bins, simulated=draws).likelihood, likelihood)
+    flat_bins = TrueBins(bins.edges, shares.double(), bins.efficiency)
+    same = unfold(event_smearing(draws, flat_bins, simulated=draws), iterations=7)
+    torch.testing.assert_close(same.values, 300 * shares.double())
+    assert found.values.sum() == pytest.approx(300)
+
+
 def test_bad_input_is_refused() -> None:
     edges, here = torch.arange(3).double(), torch.tensor([True, True])
     inside = torch.tensor([0.5, 1.5]).double()
