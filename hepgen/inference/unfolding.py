@@ -246,7 +246,7 @@ def _log_joint(
     """ln of the mean density of some sites over n draws of all others, shape ``(B,)``."""
     parts, rows = [], max(1, _ROWS // n)
     events = len(next(iter(given.values())))
-    for block, i in enumerate(torch.arange(events).split(rows)):
+    for block, i in enumerate(torch.split(torch.arange(events), rows)):
         held = {name: v[i].repeat_interleave(n, 0)[None] for name, v in given.items()}
         trace = chain.simulate(parameters, n * len(i), seed, block, observed=held)
         with torch.no_grad():
@@ -271,7 +271,7 @@ def unfold(smearing: Smearing, counts: Tensor | None = None, iterations: int = 4
     >>> one = torch.ones(2, dtype=torch.float64)
     >>> bins = TrueBins(torch.arange(3.0).double(), one / 2, one)
     >>> unfold(Smearing(bins, torch.eye(2).double()), torch.tensor([3.0, 5.0]).double()).errors ** 2
-    tensor([3., 5.], dtype=torch.float64)
+    tensor([3.0000, 5.0000], dtype=torch.float64)
     """
     n = _checked(smearing, counts, iterations)
 

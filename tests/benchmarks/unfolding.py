@@ -71,8 +71,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    made = CHAIN.simulate(PRIOR, 400_000, 1)
-    true, reco, kept = (made.state[n][0] for n in ("mass", "Dijet_mass", "selected"))
+    made = [CHAIN.simulate(PRIOR, 400_000, seed).state for seed in range(10, 14)]
+    true, reco, kept = (
+        torch.cat([one[n][0] for one in made]) for n in ("mass", "Dijet_mass", "selected")
+    )
     bins = binned_smearing(true, reco, kept, FINE, RECO)
     q = learn_latent_posterior(
         CHAIN, [Feature("mass", "GeV", low=900.0)], [Feature("Dijet_mass", "GeV", low=1200.0)],
