@@ -53,7 +53,7 @@ def assert_moments(x: Tensor, mean: Tensor, covariance: Tensor) -> None:
     assert wrong.abs().max() < COVARIANCE
 
 
-@pytest.mark.parametrize(("variance", "steps"), [(1.0, 2), (0.5, 32), (2.0, 32)])
+@pytest.mark.parametrize(("variance", "steps"), [(1.0, 2), (0.5, 24), (2.0, 24)])
 def test_a_gaussian_prior_gives_the_exact_posterior(variance: float, steps: int) -> None:
     """For N(0, 1) however long the steps of the reverse process are."""
     y = measurement()
@@ -61,17 +61,6 @@ def test_a_gaussian_prior_gives_the_exact_posterior(variance: float, steps: int)
     mean, covariance, _ = exact(y, torch.zeros(4).double(), prior)
     x = sample_posterior(Gaussian(variance), y, N, steps=steps, generator=generator())
     assert_moments(x, mean, covariance)
-
-
-def test_the_law_of_a_sweep_is_the_posterior_itself() -> None:
-    """Started from the exact posterior, one sweep leaves it as it is."""
-    y = LinearMeasurement(torch.eye(2).double(), torch.tensor([1.0, -1.0]).double(),
-                          torch.tensor([0.2, 0.9]).double())  # fmt: skip
-    mean, covariance, _ = exact(y, torch.zeros(2).double(), torch.eye(2).double())
-    few = sample_posterior(Gaussian(1.0), y, N, sweeps=40, steps=2, generator=generator())
-    many = sample_posterior(Gaussian(1.0), y, N, sweeps=41, steps=2, generator=generator())
-    assert_moments(few, mean, covariance)
-    assert_moments(many, mean, covariance)
 
 
 def test_alike_noise_is_taken_away_in_one_sweep() -> None:
