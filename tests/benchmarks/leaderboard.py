@@ -1,8 +1,8 @@
 """Every family of surrogates on the same data, in one table.
 
     python tests/benchmarks/leaderboard.py [--data zmumu ee_jets] [--families flow coupling]
-        [--events 300000] [--held-out 200000] [--seconds 60] [--quick] [--keep FOLDER]
-        [--markdown FILE] [--reports FOLDER]
+        [--events 300000] [--held-out 200000] [--epochs 10] [--seconds 60] [--quick]
+        [--keep FOLDER] [--markdown FILE] [--reports FOLDER]
 
 Simulates single events at θ from the priors of the workflow, trains each family on them with its
 own settings, and judges it on as many events as the training did not have, 200,000 at most: one
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--events", type=int)
     parser.add_argument("--held-out", type=int)
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--quick", action="store_true")
@@ -210,6 +211,8 @@ def main() -> None:
     held_out = options.held_out or min(events, 200_000)
     parts = []
     training = dict(QUICK) if options.quick else {}
+    if options.epochs:
+        training["epochs"] = options.epochs
     if options.seconds:
         training["time_budget"] = options.seconds
     for name in options.data:
