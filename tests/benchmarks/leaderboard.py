@@ -46,7 +46,7 @@ DATA = {
                                    "Visible_energy")),
 }  # fmt: skip
 # Where a surrogate needs other bounds, or another kind, than the workflow's likelihood.
-KNOWN = {
+KNOWN: dict[str, dict[str, Any]] = {
     "Dimuon_pt": {"low": 0.0},
     "Dimuon_cos_theta_cs": {"low": -1.0, "high": 1.0},
     "Dimuon_phi_star": {"low": 0.0},
