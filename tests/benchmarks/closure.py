@@ -1,13 +1,14 @@
 """Posteriors from a surrogate's density against exact ones, or against NLE.
 
     python tests/benchmarks/closure.py [--process ee_mumu zmumu] [--method flow] [--sets 50]
-        [--size 500] [--events 300000] [--quick]
+        [--size 500] [--events 300000] [--seconds 120] [--quick]
 
 `ee_mumu` has an exact likelihood, of sin²θ_W at 89 GeV. `zmumu` has none: the surrogate is set
 beside an NLE that was trained on the same events, so that half of a difference may be its own.
 Asked is less than 0.2 σ in the mean and 10 % in the width of every pseudo-data set; `ee_mumu` is
 on a grid, and the draws for `zmumu` add 0.04 σ and 3 %. It takes tens of minutes on one core, most
 of them for the five parameters of `zmumu`; ``--quick --process ee_mumu`` takes one or two.
+``--seconds`` ends each training, with its cycle complete, after so many.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def pseudo_data(problem: Problem, sets: int, size: int, seed: int) -> list[Tenso
 
 
 def reference(
-    problem: Problem, name: str, training: Sequence[Tensor], quick: bool
+    problem: Problem, name: str, training: Sequence[Tensor], settings: dict[str, Any]
 ) -> tuple[SetLikelihood, str]:
     if name == "ee_mumu":
         exact = ExactLikelihood(ElectronPositronDensity.of(problem.chain), problem.parameters)
@@ -116,7 +117,7 @@ def reference(
     x, theta = training
     nle = NLE.fit(
         x, theta, features=problem.features, parameters=problem.parameters, device="cpu",
-        epochs=3 if quick else 10,
+        **({"epochs": 10} | settings),
     )  # fmt: skip
     return nle, "NLE"
 
@@ -128,24 +129,25 @@ def main() -> None:
     parser.add_argument("--sets", type=int)
     parser.add_argument("--size", type=int, default=500)
     parser.add_argument("--events", type=int)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     events = options.events or (50_000 if options.quick else 300_000)
     number = options.sets or (10 if options.quick else 50)
+    settings: dict[str, Any] = {"epochs": 5, "batch_size": 1000} if options.quick else {}
+    if options.seconds:
+        settings["time_budget"] = options.seconds
     for name in options.process:
         start, problem = time.monotonic(), PROBLEMS[name]()
         training = single_events(problem, events, seed=1)
         free = problem.parameters.free_names
-        training_settings: dict[str, Any] = (
-            {"epochs": 5, "batch_size": 1000} if options.quick else {}
-        )
         surrogate = Surrogate.fit(
             *training, features=problem.features, inputs=[Feature(one) for one in free],
             method=options.method, device="cpu", domain=Domain.from_sample(free, training[1]),
-            **training_settings,
+            **settings,
         )  # fmt: skip
-        other, words = reference(problem, name, training, options.quick)
+        other, words = reference(problem, name, training, settings)
         data = pseudo_data(problem, number, options.size, seed=2)
         likelihood = SurrogateLikelihood(surrogate, problem.parameters)
         for one in closure(likelihood, other, data, name=words, draws=DRAWS):

@@ -1,13 +1,16 @@
 """Every family of surrogates on the same data, in one table.
 
-    python tests/benchmarks/leaderboard.py [--process zmumu ee_jets] [--families flow coupling]
-        [--events 300000] [--quick] [--markdown FILE] [--reports FOLDER]
+    python tests/benchmarks/leaderboard.py [--data zmumu ee_jets] [--families flow coupling]
+        [--events 300000] [--held-out 200000] [--epochs 10] [--seconds 60] [--quick]
+        [--keep FOLDER] [--markdown FILE] [--reports FOLDER]
 
 Simulates single events at θ from the priors of the workflow, trains each family on them with its
-own settings, and judges it on as many events as the training did not have, 100,000 at most. With
-the default settings it takes an hour or more for all families on two processes; ``--quick`` has
-30,000 events and short trainings, some minutes, and is no measure of what a family can do. Times
-are of one thread of this machine, whatever else runs on it.
+own settings, and judges it on as many events as the training did not have, 200,000 at most: one
+half is the simulation, the other the null. With the default settings it takes an hour or more for
+all families on two processes; ``--seconds`` ends each training, with its cycle complete, after so
+many; ``--quick`` has 30,000 events and short trainings, some minutes, and is no measure of what a
+family can do. ``--keep`` writes simulated events and trained surrogates to a folder, or reads
+them from it. Times are of one thread of this machine, whatever else runs on it.
 """
 
 from __future__ import annotations
@@ -15,12 +18,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,18 +36,26 @@ from hepgen.simulators.campaign import Campaign
 from hepgen.surrogates.families import FAMILIES
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
-# Columns beyond the workflow's features, so that there is more than one to learn together.
-COLUMNS = {
-    "zmumu": ("Dimuon_mass", "Dimuon_pt", "Dimuon_y", "Dimuon_cos_theta_cs"),
-    "ee_jets": ("Thrust", "C_parameter", "Heavy_jet_mass", "Sphericity", "Visible_energy"),
-}
-BOUNDS = {"Dimuon_mass": (60.0, 120.0), "Dimuon_pt": (0.0, np.inf),
-          "Dimuon_cos_theta_cs": (-1.0, 1.0)}  # fmt: skip
+# Names of data: the process, and the columns.
+DATA = {
+    "zmumu-mass": ("zmumu", ("Dimuon_mass",)),
+    "zmumu": ("zmumu", ("Dimuon_mass", "Dimuon_pt", "Dimuon_y", "Dimuon_cos_theta_cs",
+                        "Dimuon_phi_star")),
+    "ee_jets": ("ee_jets", ("Durham_y23", "nTrack")),
+    "ee_jets-shapes": ("ee_jets", ("Thrust", "C_parameter", "Heavy_jet_mass", "Sphericity",
+                                   "Visible_energy")),
+}  # fmt: skip
+# Where a surrogate needs other bounds, or another kind, than the workflow's likelihood.
+KNOWN: dict[str, dict[str, Any]] = {
+    "Dimuon_pt": {"low": 0.0},
+    "Dimuon_cos_theta_cs": {"low": -1.0, "high": 1.0},
+    "Dimuon_phi_star": {"low": 0.0},
+    "nTrack": {"kind": "discrete", "low": 5.0, "high": 68.0},
+}  # fmt: skip
 QUICK = {"epochs": 4, "batch_size": 1000, "patience": None}
-HELD_OUT = 200_000
 HEADER = (
     "family", "log-density", "NLL [nats]", "C2ST", "C2ST null", "AUC", "AUC null",
-    "AUC trees (null)", "W₁ worst (null)", "ms/event 1", "100", "10,000", "training [s]", "ONNX",
+    "C2ST trees (null)", "W₁ worst (null)", "ms/event 1", "100", "10,000", "training [s]", "ONNX",
 )  # fmt: skip
 
 
@@ -53,7 +63,7 @@ HEADER = (
 class Data:
     """What every family learns from, and what it is judged with."""
 
-    process: str
+    name: str
     features: tuple[Feature, ...]
     inputs: tuple[Feature, ...]
     training: tuple[Tensor, Tensor]
@@ -61,68 +71,95 @@ class Data:
     domain: Domain
 
 
-def simulated(process: str, events: int, seed: int) -> Data:
-    """Selected events, at 16 generated at each point."""
+def simulated(name: str, events: int, held_out: int, seed: int, keep: Path | None) -> Data:
+    """Selected events of one of :data:`DATA`."""
+    process, columns = DATA[name]
     session = Session.open(f"workflows/{process}.toml")
-    columns = COLUMNS.get(process, session.feature_names)
-    x, theta, have, number = [], [], 0, 0
-    campaign = Campaign(
-        session.chain, session.parameters, 2**40, seed, points=16, block_size=8192, columns=columns
-    )
-    wanted = events + min(events, HELD_OUT)
-    while have < wanted:
-        block = campaign.simulate(number).events
-        x.append(block.flat(columns))
-        theta.append(block.theta(session.parameters.free_names))
-        have, number = have + len(block), number + 1
-    x_all, theta_all = (torch.from_numpy(np.concatenate(one)[:wanted]) for one in (x, theta))
-    known = {one.name: one for one in session.features}
-    features = tuple(known.get(c) or feature(session, c) for c in columns)
-    keep = inside(x_all, features)
-    x_all, theta_all = x_all[keep], theta_all[keep]
+    free = session.parameters.free_names
+    features = tuple(feature(session, column) for column in columns)
+    wanted = events + held_out
+    path = keep / f"{name}-{wanted}-{seed}.pt" if keep else None
+    if path is not None and path.exists():
+        x, theta = torch.load(path)
+    else:
+        x, theta = single_events(session, features, wanted, seed)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save((x, theta), path)
     return Data(
-        process, features, tuple(Feature(name) for name in session.parameters.free_names),
-        (x_all[:events], theta_all[:events]), (x_all[events:], theta_all[events:]),
-        Domain.from_sample(session.parameters.free_names, theta_all),
+        name, features, tuple(Feature(one) for one in free),
+        (x[:events], theta[:events]), (x[events:], theta[events:]), Domain.from_sample(free, theta),
     )  # fmt: skip
 
 
+def single_events(
+    session: Session, features: Sequence[Feature], wanted: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """x and θ, at 16 generated events at each point."""
+    columns = [one.name for one in features]
+    campaign = Campaign(
+        session.chain, session.parameters, 2**40, seed, points=16, block_size=8192, columns=columns
+    )
+    x, theta, have, number = [], [], 0, 0
+    while have < wanted:
+        block = campaign.simulate(number).events
+        found = torch.from_numpy(block.flat(columns))
+        keep = inside(found, features)
+        x.append(found[keep])
+        theta.append(torch.from_numpy(block.theta(session.parameters.free_names))[keep])
+        have, number = have + int(keep.sum()), number + 1
+    return torch.cat(x)[:wanted], torch.cat(theta)[:wanted]
+
+
 def feature(session: Session, name: str) -> Feature:
+    known = {one.name: one for one in session.features}
     unit, label = session.chain.observables[name]
-    low, high = BOUNDS.get(name, (-np.inf, np.inf))
-    return Feature(name, unit, label, low, high)
+    return replace(known.get(name) or Feature(name, unit, label), **KNOWN.get(name, {}))
 
 
 def inside(x: Tensor, features: Sequence[Feature]) -> Tensor:
     low, high = (torch.tensor([getattr(f, e) for f in features]).double() for e in ("low", "high"))
-    return ((x > low) & (x < high)).all(-1)
+    counted = torch.tensor([f.kind == "discrete" for f in features])
+    edge = counted & ((x == low) | (x == high))
+    return (((x > low) & (x < high)) | edge).all(-1)
 
 
 def entries(
-    data: Data, families: Sequence[str], training: dict[str, Any], reports: Path | None
+    data: Data,
+    families: Sequence[str],
+    training: dict[str, Any],
+    keep: Path | None,
+    reports: Path | None,
 ) -> Iterator[list[str]]:
     """A row for each family, also for one that fails."""
+    known = None
     for method in families:
         try:
-            surrogate, judgement = trained_and_judged(data, method, training)
+            surrogate = trained(data, method, training, keep)
+            judgement = judge(surrogate, *data.held_out, known=known)
         except (HepgenError, RuntimeError) as error:
             yield [method, f"failed: {error}"[:80], *[""] * (len(HEADER) - 2)]
             continue
+        known = judgement
         if reports is not None:
             write_surrogate_report(
-                reports / f"{data.process}-{method}.html", judgement, curve=surrogate.curve
+                reports / f"{data.name}-{method}.html", judgement, curve=surrogate.curve
             )
         yield row(judgement)
 
 
-def trained_and_judged(
-    data: Data, method: str, training: dict[str, Any]
-) -> tuple[Surrogate, SurrogateJudgement]:
+def trained(data: Data, method: str, training: dict[str, Any], keep: Path | None) -> Surrogate:
+    """A surrogate of a family; one that was kept, if there is one."""
+    folder = keep / f"{data.name}-{method}" if keep else None
+    if folder is not None and folder.exists():
+        return Surrogate.load(folder)
     surrogate = Surrogate.fit(
         *data.training, features=data.features, inputs=data.inputs, method=method,
-        domain=data.domain, device="cpu", manifest={"process": data.process}, **training,
+        domain=data.domain, device="cpu", manifest={"data": data.name}, **training,
     )  # fmt: skip
-    return surrogate, judge(surrogate, *data.held_out)
+    if folder is not None:
+        surrogate.save(folder)
+    return surrogate
 
 
 def row(found: SurrogateJudgement) -> list[str]:
@@ -134,7 +171,7 @@ def row(found: SurrogateJudgement) -> list[str]:
         FAMILIES[found.method].title, found.quality, shown(found.nll),
         shown(first.surrogate.accuracy), shown(first.null.accuracy), shown(first.surrogate.auc),
         shown(first.null.auc),
-        f"{other.surrogate.auc.value:.4f} ({other.null.auc.value:.4f})",
+        f"{other.surrogate.accuracy.value:.4f} ({other.null.accuracy.value:.4f})",
         f"{worst.wasserstein:.3f} ({worst.wasserstein_null.value:.3f}) {worst.name}",
         *(f"{1e3 * t:.3g}" if t is not None else "–" for t in times),
         f"{found.training_seconds:.0f}",
@@ -158,26 +195,35 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--process", nargs="+", default=["zmumu", "ee_jets"])
+    parser.add_argument("--data", nargs="+", default=["zmumu", "ee_jets"], choices=list(DATA))
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--events", type=int)
+    parser.add_argument("--held-out", type=int)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--reports", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     events = options.events or (15_000 if options.quick else 300_000)
+    held_out = options.held_out or min(events, 200_000)
     parts = []
-    for process in options.process:
+    training = dict(QUICK) if options.quick else {}
+    if options.epochs:
+        training["epochs"] = options.epochs
+    if options.seconds:
+        training["time_budget"] = options.seconds
+    for name in options.data:
         start = time.monotonic()
-        data = simulated(process, events, seed=1)
-        training = QUICK if options.quick else {}
+        data = simulated(name, events, held_out, seed=1, keep=options.keep)
         rows = []
-        for line in entries(data, options.families, training, options.reports):
+        for line in entries(data, options.families, training, options.keep, options.reports):
             rows.append(line)
-            print(f"{process}: {' | '.join(line)}", flush=True)
+            print(f"{name}: {' | '.join(line)}", flush=True)
         head = (
-            f"`{process}`: p({', '.join(f.name for f in data.features)} | "
+            f"`{name}`: p({', '.join(f.name for f in data.features)} | "
             f"{', '.join(f.name for f in data.inputs)}), {len(data.training[0]):,} events to "
             f"learn from, {len(data.held_out[0]) // 2:,} of simulation and of surrogate to "
             f"judge; {time.monotonic() - start:.0f} s."

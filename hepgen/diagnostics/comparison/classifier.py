@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -132,6 +133,7 @@ def judge_by_classifier(
     *,
     name: str = "perceptron",
     shift: float = 0.1,
+    known: ClassifierJudgement | None = None,
     seed: int = 0,
 ) -> ClassifierJudgement:
     """The test on the surrogate, on the null, and on a shift whose optimum is known.
@@ -144,14 +146,18 @@ def judge_by_classifier(
         truth, surrogate, null: Shape ``(N, d)``; the null is simulation, independent of truth.
         name: Of :data:`CLASSIFIERS`.
         shift: δ.
+        known: With the same truth and null; it says what was found of the null and of the shift.
         seed: Of everything.
     """
     classifier, rng = CLASSIFIERS[name], np.random.default_rng(seed)
+    found = two_sample_test(truth, surrogate, classifier=classifier, seed=seed)
+    if known is not None:
+        return replace(known, surrogate=found)
     columns = [rng.normal(mean, 1, (len(x), 1)) for mean, x in ((0, truth), (shift, null))]
     moved = [np.hstack([x, column]) for x, column in zip((truth, null), columns, strict=True)]
     return ClassifierJudgement(
         name,
-        two_sample_test(truth, surrogate, classifier=classifier, seed=seed),
+        found,
         two_sample_test(truth, null, classifier=classifier, seed=seed),
         two_sample_test(moved[0], moved[1], classifier=classifier, seed=seed),
         shift,

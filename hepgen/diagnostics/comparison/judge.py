@@ -52,6 +52,7 @@ def judge(
     classifiers: Sequence[str] = ("perceptron", "boosted trees"),
     times: bool = True,
     density_events: int = DENSITY_EVENTS,
+    known: SurrogateJudgement | None = None,
     seed: int = 0,
 ) -> SurrogateJudgement:
     """Compare a surrogate with events of the simulator that it was not trained on.
@@ -70,6 +71,8 @@ def judge(
             one gives the verdict. Trees are left out above 50 columns.
         times: Whether to measure the time of an event, for some seconds.
         density_events: Of how many events the density is computed.
+        known: Of another surrogate with the same events and settings: its classifiers are not
+            trained again where simulation is compared with simulation.
         seed: Of everything.
 
     Raises:
@@ -85,8 +88,9 @@ def judge(
         (x[first], context[first]), (made, context[second]), (x[second], context[second])
     )]  # fmt: skip
     found = compare(
-        Triple(*rows), surrogate.features.features, shift=shift, classifiers=classifiers, seed=seed
-    )
+        Triple(*rows), surrogate.features.features, shift=shift, classifiers=classifiers,
+        known=known, seed=seed,
+    )  # fmt: skip
     few = second[:density_events]
     exact = surrogate.quality.kind != "none"
     domain = surrogate.domain
@@ -108,6 +112,7 @@ def compare(
     *,
     shift: float = 0.1,
     classifiers: Sequence[str] = ("perceptron", "boosted trees"),
+    known: SurrogateJudgement | None = None,
     seed: int = 0,
 ) -> SurrogateJudgement:
     """Compare three samples of which the first d columns are ``features``, see :func:`judge`."""
@@ -117,12 +122,15 @@ def compare(
     names = [n for n in classifiers if not (wide and n == "boosted trees")] or ["perceptron"]
     simulation = np.concatenate([truth, null])
     scores = NormalScores.of(simulation)
+    nulls = {one.name: one for one in known.classifiers} if known else {}
     varying = _varying(simulation)
     scored = [scores(one)[:, varying] for one in (truth, made, null)]
     return SurrogateJudgement(
         method="", quality="", events=len(truth),
         classifiers=tuple(
-            judge_by_classifier(truth, made, null, name=name, shift=shift, seed=seed)
+            judge_by_classifier(
+                truth, made, null, name=name, shift=shift, known=nulls.get(name), seed=seed
+            )
             for name in names
         ),
         features=tuple(

@@ -98,6 +98,18 @@ def test_the_null_does_not_depend_on_the_surrogate() -> None:
     assert right.null.auc == wrong.null.auc
 
 
+def test_a_known_null_is_the_one_that_would_be_found() -> None:
+    found = judge(
+        surrogate(0.25), *simulation(4000, 1), shift=0.5, times=False, known=judged(0.0), seed=3
+    )
+    for known, trained in zip(found.classifiers, judged(0.25).classifiers, strict=True):
+        assert known.surrogate.accuracy == trained.surrogate.accuracy
+        assert known.null.auc == trained.null.auc
+        assert known.planted is not None
+        assert trained.planted is not None
+        assert known.planted.auc == trained.planted.auc
+
+
 def test_the_likelihood_is_the_entropy_of_the_simulator() -> None:
     """H[u] + Σ ln σ + E[ln x₀]: the Jacobian of the logarithm and of the scales."""
     x, theta = simulation(4000, 1)
