@@ -123,10 +123,18 @@ class Feature:
     def _real_to_bounded(self, v: Tensor) -> Tensor:
         below, above = math.isfinite(self.low), math.isfinite(self.high)
         if below and above:
-            return self.low + (self.high - self.low) * torch.sigmoid(v)
-        if below:
-            return self.low + torch.exp(v)
-        return self.high - torch.exp(-v) if above else v
+            x = self.low + (self.high - self.low) * torch.sigmoid(v)
+        elif below:
+            x = self.low + torch.exp(v)
+        else:
+            x = self.high - torch.exp(-v) if above else v
+        return self._strictly_inside(x) if below or above else x
+
+    def _strictly_inside(self, x: Tensor) -> Tensor:
+        """What rounding carried onto a bound, or beyond the largest number, just inside."""
+        most = torch.finfo(x.dtype).max
+        low, high = (x.new_tensor(max(-most, min(edge, most))) for edge in (self.low, self.high))
+        return x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))
 
     def _log_slope(self, x: Tensor) -> Tensor:
         below, above = math.isfinite(self.low), math.isfinite(self.high)

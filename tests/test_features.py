@@ -13,7 +13,7 @@ from torch.func import jacrev
 
 from hepgen.errors import DataError
 from hepgen.events import Events
-from hepgen.features import Feature, FeatureSpace, events_to_tensor
+from hepgen.features import Feature, FeatureSpace, check_features, events_to_tensor
 
 FEATURES = (
     Feature("mass", "GeV", low=60.0, high=120.0),
@@ -126,3 +126,14 @@ def test_missing_column_is_refused() -> None:
     events = Events.from_columns({"mas": np.array([90.0])})
     with pytest.raises(DataError, match="did you mean 'mas'"):
         events_to_tensor(events, FEATURES[:1])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, math.inf), (-math.inf, 3.0), (60.0, 120.0)])
+@pytest.mark.parametrize("v", [-1e4, -800.0, 800.0, 1e4])
+def test_what_a_model_draws_is_strictly_inside_the_bounds(
+    low: float, high: float, v: float
+) -> None:
+    """A heavy tail in v must not round onto a bound, or overflow."""
+    feature = Feature("x", low=low, high=high)
+    x = feature.physical(torch.tensor([[v]], dtype=torch.float64))
+    check_features(x, [feature])

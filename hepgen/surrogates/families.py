@@ -125,6 +125,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "diffusion": Family(_diffusion, "diffusion", _DIFFUSION),
 }
+"""The families by name."""
 
 
 def family(method: str) -> Family:

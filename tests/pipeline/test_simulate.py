@@ -483,7 +483,9 @@ def test_a_selection_that_keeps_nothing_is_a_file_of_no_events(tmp_path: Path) -
 def test_ctrl_c_on_the_command_line_keeps_what_is_finished(tmp_path: Path) -> None:
     options = ["-n", "30000", "--seed", "7", "--points", "32", "-j", "1", "-q"]
     size = ["--set", "simulation.block_size=200"]
-    command = [sys.executable, "-c", "from hepgen.cli import main; main()", "simulate"]
+    # A shell that starts a job in the background has it ignore the signal.
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{start}; from hepgen.cli import main; main()", "simulate"]
     with subprocess.Popen(
         [*command, str(ZMUMU), *options, *size, "-o", "out.root"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,

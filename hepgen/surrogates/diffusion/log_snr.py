@@ -7,13 +7,11 @@ Every schedule runs from γ₀ to γ₁ at a constant rate *of its own clock*, a
 
     γ(t) = k⁻¹[(1 − t) k(γ₀) + t k(γ₁)]
 
-| clock | k(γ) | what it is |
-|---|---|---|
-| ``linear`` | γ | linear in the log-SNR (arXiv:2107.00630) |
-| ``cosine`` | φ = arctan e^{γ/2} | the angle with α = cos φ, σ = sin φ (arXiv:2102.09672) |
-| ``linear-beta`` | β₀k + ½(β₁ − β₀)k² = −ln α² | VP-SDE, β from 0.1 to 20 (arXiv:2011.13456) |
-| ``edm`` | (e^{γ/2})^{1/7} | power of the VE noise σ/α (arXiv:2206.00364, Eq. 5) |
-| ``flow-matching`` | σ/(α + σ) | x = (1 − k) x₀ + k ε up to a factor (arXiv:2210.02747) |
+- ``linear``: k = γ; linear in the log-SNR (arXiv:2107.00630)
+- ``cosine``: k = φ = arctan e^{γ/2}; the angle with α = cos φ, σ = sin φ (arXiv:2102.09672)
+- ``linear-beta``: k = β₀k + ½(β₁ − β₀)k² = −ln α²; VP-SDE, β from 0.1 to 20 (arXiv:2011.13456)
+- ``edm``: k = (e^{γ/2})^{1/7}; power of the VE noise σ/α (arXiv:2206.00364, Eq. 5)
+- ``flow-matching``: k = σ/(α + σ); x = (1 − k) x₀ + k ε up to a factor (arXiv:2210.02747)
 """
 
 from __future__ import annotations
