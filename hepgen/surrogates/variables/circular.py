@@ -15,8 +15,8 @@ v ∝ t/√((3π/2)² − t²) takes its support to ℝ, where any family learns
 
 holds exactly for whatever q was learned: at most two windings are inside the support. It is
 continuous at ±π because both sides have the same two, and at ±π/2 where q falls faster than the
-Jacobian rises, which is as the cube of v: a normal or a logistic tail does, and one in asinh v. (After a
-logit the Jacobian would rise exponentially, and a wide q would have a spike there.)
+Jacobian rises, which is as the cube of v: a normal or a logistic tail does, and one in asinh v.
+(After a logit the Jacobian would rise exponentially, and a wide q would have a spike there.)
 """
 
 from __future__ import annotations
