@@ -1,6 +1,6 @@
 """The laws of the augmented data, for every process and every parameter that has a score.
 
-    python tests/benchmarks/augment.py [--events 1000000] [PROCESS …]
+    python tests/benchmarks/augment.py [--events 1000000] [--seed 2026] [PROCESS …]
 
 Over all generated events E[joint score] = 0 and E[joint ratio] = 1; asked: within 3 standard
 errors each. With n laws, 0.0027·n are expected to miss that by chance. The points are those of
@@ -59,11 +59,11 @@ class Laws:
     ratio: dict[str, Mean] = field(default_factory=dict)
 
 
-def measure(case: Case, events: int, block_size: int) -> Laws:
+def measure(case: Case, events: int, block_size: int, seed: int) -> Laws:
     laws = Laws()
     at = case.chain.parameters.values(None, **case.point)
     for block in range(math.ceil(events / block_size)):
-        trace = case.chain.simulate(at, block_size, SEED, block)
+        trace = case.chain.simulate(at, block_size, seed, block)
         # No event depends on a parameter of the rate alone: its score is zero, always.
         for name in set(scored(case.chain)) - set(case.rate_only):
             score = joint_score(case.chain, trace, at, name)
@@ -87,13 +87,13 @@ def report(process: str, laws: Laws) -> list[float]:
     return found
 
 
-def main(events: int, processes: list[str]) -> None:
+def main(events: int, processes: list[str], seed: int = SEED) -> None:
     pulls: list[float] = []
     for name in processes or sorted(PROCESSES):
         start = time.perf_counter()
         case = CASES[name]
         block_size = min(50_000, max(case.events // 2, 8000))
-        found = report(name, measure(case, events, block_size))
+        found = report(name, measure(case, events, block_size, seed))
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
         pulls += found
     beyond = sum(abs(pull) > 3 for pull in pulls)
@@ -105,6 +105,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("processes", nargs="*")
     parser.add_argument("--events", type=float, default=1e6)
+    parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    main(int(arguments.events), arguments.processes)
+    main(int(arguments.events), arguments.processes, arguments.seed)
