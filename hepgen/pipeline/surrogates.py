@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
     return Surrogate.load(folder)
 
 
+@dataclass(frozen=True)
 class SurrogateTask:
     """What a surrogate is trained on: a campaign, and which of its columns are what.
 
@@ -82,20 +84,13 @@ class SurrogateTask:
         manifest: What the surrogate stands for.
     """
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        x: Sequence[str],
-        c: Sequence[str],
-        features: Sequence[Feature],
-        inputs: Sequence[Feature],
-        parameters: Sequence[str],
-        manifest: Mapping[str, Any],
-    ) -> None:
-        self.campaign = campaign
-        self.x, self.c, self.parameters = tuple(x), tuple(c), tuple(parameters)
-        self.features, self.inputs = tuple(features), tuple(inputs)
-        self.manifest = dict(manifest)
+    campaign: Campaign
+    x: tuple[str, ...]
+    c: tuple[str, ...]
+    features: tuple[Feature, ...]
+    inputs: tuple[Feature, ...]
+    parameters: tuple[str, ...]
+    manifest: Mapping[str, Any]
 
     def domain(self, context: Tensor) -> Domain:
         """The range of the columns in a sample, and of the parameters in their prior."""
@@ -137,8 +132,8 @@ def _whole_chain(session: Session) -> SurrogateTask:
     )  # fmt: skip
     manifest = _manifest(session, session.chain) | {"selected": True}
     return SurrogateTask(
-        campaign, names, (), session.features, [_parameter(p) for p in free],
-        [p.name for p in free], manifest,
+        campaign, names, (), session.features, tuple(map(_parameter, free)),
+        session.parameters.free_names, manifest,
     )  # fmt: skip
 
 
@@ -164,7 +159,9 @@ def _stages(session: Session, names: Sequence[str]) -> SurrogateTask:
     inputs = [Feature(name) for name in columns]
     inputs += [_parameter(session.parameters[name]) for name in target.parameters]
     manifest = _manifest(session, chain) | {"target": target.to_dict()}
-    return SurrogateTask(campaign, stage.x, stage.c, features, inputs, target.parameters, manifest)
+    return SurrogateTask(
+        campaign, stage.x, stage.c, tuple(features), tuple(inputs), target.parameters, manifest
+    )
 
 
 def _target(session: Session, chain: Chain, first: int, last: int) -> Target:
@@ -192,7 +189,9 @@ def _target(session: Session, chain: Chain, first: int, last: int) -> Target:
     parameters = {p.name: p for stage in replaced for p in stage.parameters}
     free = [name for name in session.parameters.free_names if name in parameters]
     fixed = {n: session.parameters[n].default for n in parameters if n not in free}
-    given_out = related([_column(n, state, replaced) for n in outputs], relations)
+    # What is not selected has no meaning where the selection is among the outputs.
+    among = state["selected"] if "selected" in outputs else None
+    given_out = related([_column(n, state, replaced, among) for n in outputs], relations)
     return Target(
         tuple(stage.name for stage in replaced),
         tuple(related([_column(n, state, replaced) for n in sorted(needs)], _angles(relations))),
@@ -228,7 +227,12 @@ def _angles(relations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, A
     return {n: {"kind": "circular"} for n, w in relations.items() if w.get("kind") == "circular"}
 
 
-def _column(name: str, state: Mapping[str, Tensor], replaced: Sequence[Stage]) -> Column:
+def _column(
+    name: str,
+    state: Mapping[str, Tensor],
+    replaced: Sequence[Stage],
+    among: Tensor | None = None,
+) -> Column:
     counter = "n" + name.split("_")[0]
     if state[name].dim() == 3 and counter in state:
         raise WorkflowError(
@@ -236,7 +240,7 @@ def _column(name: str, state: Mapping[str, Tensor], replaced: Sequence[Stage]) -
             "number of objects, and a surrogate gives events of one size; replace the stages up "
             "to where they are summarised, e.g. up to the reconstruction"
         )
-    return Column.like(name, state[name])
+    return Column.like(name, state[name], among)
 
 
 def _range(chain: Chain, names: Sequence[str]) -> tuple[int, int]:
@@ -316,10 +320,8 @@ def validate_surrogate(
     entry, checks = session.workflow.surrogate, session.workflow.checks
     method = method or entry.method
     surrogate, task = trained_surrogate(session, method), surrogate_task(session)
-    task.campaign = dataclasses.replace(
-        task.campaign, events=entry.test_events, seed=entry.seed + 1
-    )
-    x, context = surrogate_events(session, task)
+    other = dataclasses.replace(task.campaign, events=entry.test_events, seed=entry.seed + 1)
+    x, context = surrogate_events(session, dataclasses.replace(task, campaign=other))
     # An input beyond the largest of the training sample is nobody's fault, and refused.
     inside = ~surrogate.domain.outside(context)
     folder = Path(str(session.folder / f"validation/{method}"))

@@ -28,8 +28,8 @@ class SurrogateStage(Stage):
     Its one site, ``surrogate_NAME``, has the variables of the surrogate, shape ``(G, E, d)``.
     An input column outside the range of training is moved to the edge of the range; the stage
     notes how many events that concerns and fails where it is more than one in a thousand (of
-    fewer events, more than one). A
-    parameter outside is refused. A surrogate that extrapolates takes both as they are.
+    fewer events, more than one). A parameter outside is refused. A surrogate that extrapolates
+    takes both as they are.
 
     Arguments:
         surrogate: Its manifest says what it stands for, see :class:`Target`.

@@ -52,11 +52,12 @@ class Column:
     window: tuple[float, float] = (-math.inf, math.inf)
 
     @classmethod
-    def like(cls, name: str, value: Tensor) -> Column:
+    def like(cls, name: str, value: Tensor, among: Tensor | None = None) -> Column:
         """The column ``name`` with the shape and type of ``value``.
 
-        Real numbers of which some are exactly 0 are zero-inflated, and discrete where all are
-        whole, such as a charge: a density would have a spike there.
+        Of the events where ``among``, shape ``(G, E)``, is true (all by default), real numbers
+        of which some are exactly 0 are zero-inflated, and discrete where all are whole, such as
+        a charge: a density would have a spike there.
 
         Raises:
             SurrogateError: It is a matrix an event.
@@ -71,7 +72,7 @@ class Column:
             return cls(name, slots, "bool", "discrete", 0.0, 1.0)
         if not value.is_floating_point():
             return cls(name, slots, "int", "discrete")
-        return cls(name, slots, kind=_kind(value))
+        return cls(name, slots, kind=_kind(value if among is None else value[among]))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,7 +151,8 @@ class Target:
                 if column.if_selected:
                     value = _slots(columns[column.name])
                     inside = (value > column.window[0]) & (value < column.window[1])
-                    there = inside & ((part != 0) | (column.kind == "circular"))
+                    # A zero is a value of those that are counted, and says "absent" of others.
+                    there = inside & ((part != 0) | (column.kind != "continuous"))
                     columns["selected"] = columns["selected"] & there.all(-1)
         return columns
 

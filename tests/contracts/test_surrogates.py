@@ -110,10 +110,11 @@ def test_mean_and_width_follow_the_context(case: FamilyCase) -> None:
         assert abs(residual.std() - 0.5) < case.agreement * 0.5
 
 
-@every_family
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.density is not None], ids=lambda case: case.method
+)
 def test_the_density_integrates_to_one(case: FamilyCase) -> None:
-    if case.density is None:
-        pytest.skip("no density to integrate")
+    assert case.density is not None
     model = trained(case).model
     edge = torch.linspace(-8, 8, 161)
     grid = torch.cartesian_prod(edge, edge)
@@ -123,11 +124,13 @@ def test_the_density_integrates_to_one(case: FamilyCase) -> None:
     assert abs(total - 1) < case.density
 
 
-@every_family
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if untrained(c, 2, 1).quality.kind == "exact"],
+    ids=lambda case: case.method,
+)
 def test_sample_and_density_in_one_pass(case: FamilyCase) -> None:
     surrogate = trained(case)
-    if surrogate.quality.kind != "exact":
-        pytest.skip("not an exact density")
     c = torch.tensor([2.0], dtype=torch.float64)
     x, density = surrogate.sample_and_log_prob(50, c, seed=5)
     torch.testing.assert_close(x, surrogate.sample(50, c, seed=5))

@@ -420,6 +420,8 @@ def test_pythia_in_the_place_of_the_first_stages_of_a_process() -> None:
         ({"generator": 8}, "generator = 8; expected text"),
         ({"pythia": {"PartonLevel:ISR": False}}, "generator = 'builtin'; expected generator"),
         ({"generator": "pythia", "pythia": 3}, "pythia = 3; expected a table"),
+        ({"generator": "pythia", "photon_x_min": 0.01}, "are of the built-in stages"),
+        ({"generator": "pythia", "running_width": False}, "are of the built-in stages"),
     ],
 )
 def test_options_of_the_generator_that_make_no_sense(options: dict[str, Any], message: str) -> None:

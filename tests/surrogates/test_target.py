@@ -125,6 +125,21 @@ def test_what_only_selected_events_have() -> None:
     ]
 
 
+def test_a_count_of_zero_is_no_reason_not_to_be_selected() -> None:
+    count = Column("tags", kind="discrete", low=0.0, high=2.0, if_selected=True)
+    missing = Column("met", kind="zero_inflated", if_selected=True)
+    chosen = Column("selected", dtype="bool", kind="discrete", low=0.0, high=1.0)
+    target = Target(("reco",), (), (count, missing, chosen), (), {})
+    columns = target.decode(torch.tensor([[[0.0, 0.0, 1.0]]]).double(), {})
+    assert bool(columns["selected"].all())
+
+
+def test_what_kind_a_column_is_follows_from_the_events_that_have_it() -> None:
+    value = torch.tensor([[0.0, 91.2, 88.3]], dtype=torch.float64)
+    assert Column.like("mass", value).kind == "zero_inflated"
+    assert Column.like("mass", value, value > 0).kind == "continuous"
+
+
 def test_an_angle_of_an_event_that_is_not_selected_is_spread_evenly() -> None:
     """At one value it would be an atom in a density."""
     phi = Column("phi", kind="circular", if_selected=True)

@@ -51,6 +51,11 @@ def zmumu(
             f"settings of Pythia {sorted(pythia)} with generator = {generator!r}; expected "
             'generator = "pythia", or no settings'
         )
+    if generator != "builtin" and (photon_x_min, running_width) != (1e-5, True):
+        raise WorkflowError(
+            f"photon_x_min and running_width are of the built-in stages, which generator = "
+            f"{generator!r} replaces; leave them out"
+        )
     first: Sequence[Stage]
     if source is not None:
         first = [FileEvents(source), TrueMuons(source.prefix)]
