@@ -168,7 +168,7 @@ class Correlations:
 
     @property
     def largest(self) -> Measured:
-        """The largest difference |Δρ|, with its error."""
+        """The largest difference of a correlation, by size, with its error."""
         difference = np.abs(self.surrogate - self.truth)
         at = np.unravel_index(int(difference.argmax()), difference.shape)
         return Measured(float(difference[at]), float(self.error[at]))
@@ -205,7 +205,7 @@ class Closure:
 
     @property
     def largest(self) -> float:
-        """The largest |shift|."""
+        """The largest shift, by size."""
         return float(np.abs(self.shifts).max())
 
     @property
