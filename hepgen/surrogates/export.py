@@ -158,6 +158,8 @@ def _sampler(
     expected = _events(surrogate, twin, points).numpy()
     low, high = np.quantile(expected, [0.25, 0.75], axis=0)
     scale = np.maximum(np.abs(expected), high - low)
+    # A count that is nearly always 0 has none.
+    scale = np.where(scale > 0, scale, 1.0)
     return _checked(proto, inputs, expected, scale, tolerance, "sampler")
 
 
@@ -193,7 +195,8 @@ def _around(surrogate: Surrogate, twin: ConditionalDensity, points: _Points) -> 
     """Events of the surrogate, every second one moved by a standard deviation or so."""
     u = twin.generate(points.noise, _given(surrogate, points)).double()
     moved = torch.randn(u.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    u[::2] += moved[::2]
+    smooth = torch.tensor([f.kind != "discrete" for f in surrogate.features.features])
+    u[::2] += torch.where(smooth, moved[::2], 0.0)
     return surrogate.features.inverse(u)
 
 

@@ -33,23 +33,37 @@ class Bijection(nn.Module):
     high: Tensor
     below: Tensor
     above: Tensor
+    circular: Tensor
+    discrete: Tensor
+    zero: Tensor
 
     def __init__(self, space: FeatureSpace) -> None:
         super().__init__()
         low = torch.tensor([f.low for f in space.features], dtype=torch.float64)
         high = torch.tensor([f.high for f in space.features], dtype=torch.float64)
+        circular, discrete, zero = (
+            torch.tensor([f.kind == kind for f in space.features])
+            for kind in ("circular", "discrete", "zero_inflated")
+        )
+        # Of angles and counts they are no edges of a density.
+        below, above = (e.isfinite() & ~circular & ~discrete for e in (low, high))
         self.register_buffer("mean", torch.tensor(space.mean, dtype=torch.float64))
         self.register_buffer("std", torch.tensor(space.std, dtype=torch.float64))
         self.register_buffer("low", torch.where(low.isfinite(), low, 0.0))
         self.register_buffer("high", torch.where(high.isfinite(), high, 0.0))
-        self.register_buffer("below", low.isfinite())
-        self.register_buffer("above", high.isfinite())
+        self.register_buffer("below", below)
+        self.register_buffer("above", above)
+        self.register_buffer("circular", circular)
+        self.register_buffer("discrete", discrete)
+        self.register_buffer("zero", zero)
         # Known before the graph is made: what no column needs is not in it.
-        bounds = {(math.isfinite(f.low), math.isfinite(f.high)) for f in space.features}
         self._both, self._low, self._high = (
-            kind in bounds for kind in ((True, True), (True, False), (False, True))
+            bool(columns.any()) for columns in (below & above, below & ~above, ~below & above)
         )
-        widths = [f.high - f.low for f in space.features if math.isfinite(f.high - f.low)]
+        self._circular, self._discrete, self._zero = (
+            bool(columns.any()) for columns in (circular, discrete, zero)
+        )
+        widths = (high - low)[below & above].tolist()
         self._volume = sum(map(math.log, widths)) - sum(map(math.log, space.std))
 
     def physical(self, u: Tensor) -> Tensor:
@@ -63,7 +77,11 @@ class Bijection(nn.Module):
             x = torch.where(self.below & ~self.above, self.low + torch.exp(v), x)
         if self._high:
             x = torch.where(~self.below & self.above, self.high - torch.exp(-v), x)
-        return x
+        if self._circular:
+            x = torch.where(self.circular, self._wrapped(v), x)
+        if self._discrete:
+            x = torch.where(self.discrete, torch.round(v), x)
+        return torch.where(self.zero & torch.isnan(v), 0.0, x) if self._zero else x
 
     def standardised(self, x: Tensor) -> Tensor:
         """u of x, shape ``(B, d)``, float64; of no meaning where x is not :meth:`inside`."""
@@ -75,12 +93,21 @@ class Bijection(nn.Module):
             v = torch.where(self.below & ~self.above, torch.log(x - self.low), v)
         if self._high:
             v = torch.where(~self.below & self.above, -torch.log(self.high - x), v)
+        if self._circular:
+            v = torch.where(self.circular, self._wrapped(x), v)
+        if self._zero:
+            v = torch.where(self.zero & (x == 0), math.nan, v)
         return (v - self.mean) / self.std
 
     def inside(self, x: Tensor) -> Tensor:
-        """Whether x is strictly inside its bounds, shape ``(B,)``."""
-        low, high = (x > self.low) | ~self.below, (x < self.high) | ~self.above
-        return (low & high).all(-1)
+        """Whether x is a value of its columns, strictly inside their bounds, shape ``(B,)``."""
+        inside = ((x > self.low) | ~self.below) & ((x < self.high) | ~self.above)
+        if self._discrete:
+            counted = (x == torch.round(x)) & (x >= self.low) & (x <= self.high)
+            inside = inside & (counted | ~self.discrete)
+        if self._zero:
+            inside = inside | (self.zero & (x == 0))
+        return inside.all(-1)
 
     def log_jacobian(self, x: Tensor) -> Tensor:
         """log |du/dx|, shape ``(B,)``."""
@@ -90,6 +117,11 @@ class Bijection(nn.Module):
         if self._both or self._high:
             terms = torch.where(self.above, terms - torch.log(self.high - x), terms)
         return terms.sum(-1) + self._volume
+
+    def _wrapped(self, x: Tensor) -> Tensor:
+        """The same angle, in [low, high)."""
+        period = torch.where(self.circular, self.high - self.low, 1.0)
+        return x - period * torch.floor((x - self.low) / period)
 
 
 class _Context(nn.Module):

@@ -18,55 +18,24 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from torch import Tensor
 
 from hepgen.features import Feature, FeatureSpace
-from hepgen.nn.mlp import mlp
 from hepgen.results import TrainingCurve
-from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.export import export
-from hepgen.surrogates.families import FAMILIES, Family, build
+from hepgen.surrogates.families import build
 from hepgen.surrogates.graphs import SamplerGraph
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
 FEATURES, CONTEXT = 10, 2
 BATCHES = (1, 100, 10_000)
 #: Milliseconds per event at batch 1, with onnxruntime.
-ASKED = {"coupling": 0.3, "flow": 0.3, "flow-matching": 0.2, "diffusion": 0.2, "eight steps": 0.2}
+ASKED = {"coupling": 0.3, "flow": 0.3, "flow-matching": 0.2, "diffusion": 0.2}
+#: Eight layers, or eight steps.
 OPTIONS: dict[str, Mapping[str, Any]] = {
     "coupling": {"layers": 8},
-    "flow-matching": {"steps": 8, "solver": "midpoint"},
+    "flow-matching": {"steps": 8},
     "diffusion": {"steps": 8},
 }
-
-
-class EightSteps(ConditionalDensity):
-    """Eight Euler steps of a velocity, as a flow-matching sampler takes them."""
-
-    def __init__(self, features: int, context: int) -> None:
-        super().__init__(features, context)
-        self.velocity = mlp(features + context + 1, features, (64, 64))
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {}
-
-    @property
-    def quality(self) -> Quality:
-        return Quality("none", "a sampler only")
-
-    def loss(self, u: Tensor, context: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
-        raise NotImplementedError
-
-    def generate(self, noise: Tensor, context: Tensor) -> Tensor:
-        u = noise
-        for step in range(8):
-            t = torch.full_like(u[:, :1], step / 8)
-            u = u + self.velocity(torch.cat([t, u, context], -1)) / 8
-        return u
 
 
 def surrogate(method: str) -> Surrogate:
@@ -121,12 +90,10 @@ def measure(method: str, seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    known = [n for n in ASKED if n in FAMILIES] + ["autoregressive", "eight steps"]
-    parser.add_argument("--families", nargs="*", default=known)
+    parser.add_argument("--families", nargs="*", default=[*ASKED, "autoregressive"])
     parser.add_argument("--seconds", type=float, default=1.0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    FAMILIES["eight steps"] = Family(EightSteps, "eight steps of a velocity")
     for method in arguments.families:
         measure(method, arguments.seconds)
 

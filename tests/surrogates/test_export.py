@@ -59,14 +59,38 @@ def trained(method: str, conditional: bool = True) -> Surrogate:
     )  # fmt: skip
 
 
-CASES = {"coupling": ("coupling", True), "flow": ("flow", False)}
+@cache
+def mixed(*kinds: str) -> Surrogate:
+    """Of a number, an angle and a count, and what else there is."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(1000, 4, generator=generator, dtype=torch.float64)
+    there = z[:, 3].exp() * (z[:, 0] > 0)
+    x = torch.stack([z[:, 0].exp(), (2 * z[:, 1]) % math.tau, z[:, 2].abs().round(), there], -1)
+    features = (
+        Feature("pt", "GeV", low=0.0),
+        Feature("phi", low=0.0, high=math.tau, kind="circular"),
+        Feature("tags", low=0.0, high=9.0, kind="discrete"),
+        Feature("met", "GeV", low=0.0, kind="zero_inflated"),
+    )
+    chosen = [i for i, feature in enumerate(features) if feature.kind in kinds]
+    return Surrogate.fit(
+        x[:, chosen], z[:, :1].sigmoid() + 1, features=[features[i] for i in chosen],
+        inputs=[Feature("scale", low=0.0)], method="coupling",
+        options={"hidden": [8], "layers": 2}, epochs=2, batch_size=100, device="cpu",
+    )  # fmt: skip
+
+
+CASES: dict[str, Callable[[], Surrogate]] = {
+    "coupling": lambda: trained("coupling"),
+    "flow": lambda: trained("flow", conditional=False),
+}
 
 
 @pytest.fixture(scope="module", params=CASES)
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Surrogate, Path, dict[str, Any]]:
-    surrogate = trained(*CASES[request.param])
+    surrogate = CASES[request.param]()
     # As it is once Pyro has been imported.
     torch.distributions.Distribution.set_default_validate_args(True)
     folder = tmp_path_factory.mktemp(request.param) / "onnx"
@@ -107,6 +131,42 @@ def test_onnxruntime_gives_the_events_and_their_density(
         expected = surrogate.log_prob(x[0], c)
     np.testing.assert_allclose(log_prob, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(log_prob, density.value[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [("continuous", "circular"), ("continuous", "discrete"), ("continuous", "circular", "discrete"),
+     ("discrete",)],
+    ids=" ".join,
+)  # fmt: skip
+def test_angles_and_counts_are_exported_with_their_density(
+    kinds: tuple[str, ...], tmp_path: Path
+) -> None:
+    surrogate = mixed(*kinds)
+    manifest = export(surrogate, tmp_path)
+    c = 1.3 + 0.5 * torch.rand(200, 1, generator=torch.Generator().manual_seed(2)).double()
+    x = surrogate.sample(1, c, seed=4)[0]
+    noise = torch.randn(200, manifest["noise"]["size"], generator=torch.Generator().manual_seed(4))
+    found = graph(tmp_path / "sampler.onnx")(noise.numpy(), c.numpy())
+    np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-4)
+    log_prob = graph(tmp_path / "density.onnx")(x.numpy(), c.numpy())
+    np.testing.assert_allclose(log_prob, surrogate.log_prob(x, c).detach(), rtol=1e-4, atol=1e-4)
+    if "discrete" in kinds:
+        x[:, -1] += 0.5
+        assert np.all(graph(tmp_path / "density.onnx")(x.numpy(), c.numpy()) == -np.inf)
+
+
+def test_the_zeros_of_a_component_are_exported_without_a_density(tmp_path: Path) -> None:
+    surrogate = mixed("continuous", "zero_inflated")
+    manifest = export(surrogate, tmp_path)
+    assert manifest["density"]["file"] is None
+    assert "random numbers" in manifest["density"]["why_not"]
+    c = torch.full((200, 1), 1.5, dtype=torch.float64)
+    x = surrogate.sample(1, c, seed=4)[0]
+    noise = torch.randn(200, manifest["noise"]["size"], generator=torch.Generator().manual_seed(4))
+    found = graph(tmp_path / "sampler.onnx")(noise.numpy(), c.numpy())
+    np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-4)
+    assert 20 < np.count_nonzero(found[:, 1] == 0) < 180
 
 
 def test_the_manifest_says_what_goes_in_and_out(
@@ -273,14 +333,3 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_family_is_its_own_twin_unless_it_says_otherwise() -> None:
     model: ConditionalDensity = toys.Gaussian(1, 1)
     assert model.exportable() == (model, "")
-
-
-def test_variables_that_are_not_continuous_are_refused_in_words_for_users(tmp_path: Path) -> None:
-    turned = Feature("phi", low=-math.pi, high=math.pi, kind="circular")
-    x = 6 * torch.rand(300, 1, dtype=torch.float64) - 3
-    surrogate = Surrogate.fit(
-        x, x[:, :0], features=[turned], inputs=(), method="coupling", epochs=1,
-        options={"hidden": [8], "layers": 1}, device="cpu",
-    )  # fmt: skip
-    with pytest.raises(SurrogateError, match="circular, discrete or zero-inflated"):
-        export(surrogate, tmp_path)

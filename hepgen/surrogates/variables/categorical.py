@@ -47,7 +47,7 @@ class CategoricalHead(nn.Module):
 
     def log_prob(self, k: Tensor, context: Tensor) -> Tensor:
         """log p(k | c), shape ``(B,)``, for k of shape ``(B, m)``; −∞ where k is no value."""
-        total = context.new_zeros(len(context))
+        total = context.new_zeros(context.shape[0])
         for j, network in enumerate(self.networks):
             value, inside = self._value(k, j)
             logits = network(self._before(k, context, j)).log_softmax(-1)
@@ -57,18 +57,19 @@ class CategoricalHead(nn.Module):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """k ~ p(· | c), shape ``(B, m)``, from standard normal noise of shape ``(B, m)``."""
-        uniform = torch.special.ndtr(noise.double())
-        k = torch.zeros(noise.shape, dtype=torch.long, device=noise.device)
+        # In float32: onnxruntime has no other error function.
+        uniform = torch.special.ndtr(noise.float()).double()
+        k = torch.zeros_like(noise[:, :0], dtype=torch.long)
         for j, network in enumerate(self.networks):
             logits = network(self._before(k, context, j)).double()
             reached = logits.softmax(-1).cumsum(-1)[:, :-1]
-            k[:, j] = (uniform[:, j : j + 1] > reached).sum(-1)
+            k = torch.cat([k, (uniform[:, j : j + 1] > reached).sum(-1, keepdim=True)], -1)
         return k
 
     def encoded(self, k: Tensor, dtype: torch.dtype) -> Tensor:
         """What a network sees of k: one-hot, or a number in [−3, 3]; shape ``(B, width)``."""
         parts = [self._encoded(k, j).to(dtype) for j in range(len(self.levels))]
-        return torch.cat([k.new_zeros(len(k), 0).to(dtype), *parts], dim=-1)
+        return torch.cat([k[:, :0].to(dtype), *parts], dim=-1)
 
     def _encoded(self, k: Tensor, j: int) -> Tensor:
         value, _ = self._value(k, j)
@@ -81,7 +82,7 @@ class CategoricalHead(nn.Module):
         return value, value == k[:, j]
 
     def _before(self, k: Tensor, context: Tensor, j: int) -> Tensor:
-        given = context if context.shape[-1] else context.new_ones(len(context), 1)
+        given = context if context.shape[-1] else context.new_ones(context.shape[0], 1)
         return torch.cat([given, *(self._encoded(k, i).to(context) for i in range(j))], dim=-1)
 
 

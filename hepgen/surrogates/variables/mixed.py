@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hepgen.errors import SurrogateError
 from hepgen.features import FeatureSpace
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.variables.categorical import CategoricalHead
@@ -76,6 +76,17 @@ class Layout:
         """All columns that the family sees."""
         return (*self.continuous, *self.circular, *self.dequantised, *self.zero)
 
+    @property
+    def order(self) -> list[int]:
+        """Where each column of an event is, behind one another: smooth ones, then categorical."""
+        columns = (*self.smooth, *self.categorical)
+        return sorted(range(len(columns)), key=columns.__getitem__)
+
+    @property
+    def random(self) -> bool:
+        """Whether a density is an integral over what is drawn beside."""
+        return bool(self.zero or self.dequantised)
+
 
 class Mixed(ConditionalDensity):
     """Mixed variables, as :class:`hepgen.features.FeatureSpace` standardises them.
@@ -122,7 +133,7 @@ class Mixed(ConditionalDensity):
         layout = self.layout
         words = [found.words]
         words += ["sum over windings"] if layout.circular else []
-        if not layout.zero and not layout.dequantised:
+        if not layout.random:
             return Quality(found.kind, ", ".join(words))
         if layout.zero:
             words += [f"where components are zero a bound from {self.draws} draws"]
@@ -154,19 +165,15 @@ class Mixed(ConditionalDensity):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """Events, shape ``(B, d)``; NaN in the components that are zero."""
-        k = self.head.generate(noise[:, : len(self.head.levels)], context)
-        u = noise.new_empty(len(noise), self.features)
-        layout, counts = self.layout, len(self.layout.categorical)
-        u[:, list(layout.categorical)] = k[:, :counts].to(u)
-        if self.base is None:
-            return u
-        v = self.base.generate(noise[:, len(self.head.levels) :], self._extended(k, context))
-        plain, circular, counted, zero = self._parts(v)
-        u[:, list(layout.continuous)] = plain
-        u[:, list(layout.circular)] = lowered(circular)
-        u[:, list(layout.dequantised)] = self._quantised(counted)
-        u[:, list(layout.zero)] = zero.masked_fill(k[:, counts:] == 0, math.nan)
-        return u
+        levels, counts = len(self.head.levels), len(self.layout.categorical)
+        k = self.head.generate(noise[:, :levels], context)
+        u = k[:, :counts].to(noise)
+        if self.base is not None:
+            v = self.base.generate(noise[:, levels:], self._extended(k, context))
+            plain, circular, counted, zero = self._parts(v)
+            zero = zero.masked_fill(k[:, counts:] == 0, math.nan)
+            u = torch.cat((plain, lowered(circular), self._quantised(counted), zero, u), -1)
+        return u[:, self.layout.order]
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
         """log p(u | c), shape ``(B,)``."""
@@ -175,6 +182,9 @@ class Mixed(ConditionalDensity):
         if self.base is None:
             return LogDensity.exact(head, self.quality.words)
         extended = self._extended(k, context)
+        if not self.layout.random:
+            found = self._integrated(u, extended, 1)
+            return LogDensity(head + found[0], found[1], self.quality)
         random = u[:, list(self.layout.zero)].isnan().any(-1) | bool(self.layout.dequantised)
         value, error = head.clone(), torch.zeros_like(head)
         for rows, draws in ((~random, 1), (random, self.draws)):
@@ -185,15 +195,13 @@ class Mixed(ConditionalDensity):
         return LogDensity(value, error, self.quality)
 
     def exportable(self) -> tuple[ConditionalDensity, str]:
-        """It is none.
-
-        Raises:
-            SurrogateError: Always; graphs know continuous variables only.
-        """
-        raise SurrogateError(
-            "variables that are circular, discrete or zero-inflated cannot be exported; train on "
-            "continuous ones, or use hepgen.load in Python"
-        )
+        """Itself around what the family gives for its own part."""
+        if self.base is None:
+            return self, ""
+        base, words = self.base.exportable()
+        twin = copy(self)
+        twin._modules = {**self._modules, "base": base}
+        return twin, words
 
     def _integrated(self, u: Tensor, context: Tensor, draws: int) -> tuple[Tensor, Tensor]:
         """log (1/K) Σ over draws Σ over windings of q/r, and its error; shape ``(B,)`` each."""
