@@ -33,7 +33,7 @@ class ContinuousFlow(ConditionalDensity):
     Arguments:
         features: d.
         context: C.
-        solver: Of a sample: ``midpoint``, ``heun`` or ``rk4``.
+        solver: Of a sample: ``euler``, ``midpoint``, ``heun`` or ``rk4``.
         steps: How many it takes, an even number.
         tolerance: Of the adaptive solver of :meth:`log_prob`.
         trace: ``exact``, which costs d derivatives, or ``hutchinson``.

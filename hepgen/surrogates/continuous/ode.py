@@ -41,6 +41,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "euler": Method(1, ((),), (1.0,)),
     "midpoint": Method(2, ((), (1 / 2,)), (0.0, 1.0)),
     "heun": Method(2, ((), (1.0,)), (1 / 2, 1 / 2)),
     "rk4": Method(
