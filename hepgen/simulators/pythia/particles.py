@@ -40,7 +40,8 @@ class PythiaParticles(PythiaStage):
 
     Arguments:
         sqrt_s: GeV.
-        settings: More settings, by Pythia's names; they win over :data:`DEFAULTS`.
+        settings: More settings, by Pythia's names; they win over :data:`DEFAULTS`. The three
+            parameters win over a tune (``Tune:ee``): give them its values too.
     """
 
     parameters = (ALPHA_S, LUND_A, LUND_B)
