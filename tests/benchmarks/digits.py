@@ -68,6 +68,10 @@ TABLE = (
         {"latent": 16, "hidden": [128], "posterior": "diagonal", "samples": 500},
         {**SHORT, "epochs": 100, "max_learning_rate": 3e-3},
     ),
+    Entry(
+        "diffusion", {"hidden": 256, "probes": 8},
+        {**SHORT, "epochs": 20, "max_learning_rate": 2e-3}, copies=10,
+    ),
 )  # fmt: skip
 
 
