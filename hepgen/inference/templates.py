@@ -42,7 +42,8 @@ class Templates:
     beside the structures that move with θ.
 
     Arguments:
-        parameters: One of them is free, its nodes reach over its prior; the others stand at their defaults.
+        parameters: One is free, and its nodes reach over its prior; the others stand at their
+            defaults.
         edges: Of the bins of each column, increasing; the outermost may be infinite.
         counts: Σ wᵢₖ, shape ``(M, B)``, B the product of the numbers of bins. Those of two
             simulations may be added.
@@ -163,9 +164,7 @@ def _nodes(parameters: ParameterSet, nodes: int) -> NDArray[np.float64]:
     return np.asarray(np.clip(line, low, high), dtype=np.float64)
 
 
-def _histograms(
-    events: Events, edges: Mapping[str, NDArray[np.float64]], nodes: int
-) -> Tensor:
+def _histograms(events: Events, edges: Mapping[str, NDArray[np.float64]], nodes: int) -> Tensor:
     """Σ wᵢₖ, shape ``(M, B)``: a softmax over the nodes, whatever node an event is from."""
     x = torch.from_numpy(events.flat(list(edges)))
     log_ratio = torch.from_numpy(events.flat([f"{LOG_RATIO}{k}" for k in range(nodes)]))

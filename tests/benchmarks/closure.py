@@ -12,9 +12,9 @@ sets. What the templates themselves leave open is measured by those of one half 
 those of the other (half of that difference is the error of the whole) and by bins twice as wide (of
 what a finite width costs, a third of the variance).
 
-``--seconds`` is the longest that a training takes, with its cycle complete. ``--members`` surrogates
-are averaged in density. ``--save`` writes the shifts and ratios of all sets as a table. All of it
-takes about half an hour of one core; ``--quick`` with one process one or two minutes.
+``--seconds`` is the longest that a training takes, with its cycle complete. ``--members``
+surrogates are averaged in density. ``--save`` writes the shifts and ratios of all sets as a table.
+All of it takes about half an hour of one core; ``--quick`` with one process one or two minutes.
 """
 
 from __future__ import annotations
@@ -171,20 +171,24 @@ def pseudo_data(problem: Problem, sets: int, size: int, seed: int) -> list[Tenso
     return data
 
 
-def trained(
-    problem: Problem, method: str, training: tuple[Tensor, Tensor], members: int, **settings: Any
-) -> SurrogateLikelihood:
+def fit(
+    problem: Problem, method: str, training: tuple[Tensor, Tensor], seed: int, seconds: float
+) -> Surrogate:
     free = problem.parameters.free_names
-    surrogates = [
-        Surrogate.fit(
-            *training, features=problem.features, inputs=[Feature(one) for one in free],
-            method=method, device="cpu", domain=Domain.from_sample(free, training[1]), seed=seed,
-            **settings,
-        )  # fmt: skip
-        for seed in range(members)
-    ]
-    both = dataclasses.replace(surrogates[0], model=Average([one.model for one in surrogates]))
-    return SurrogateLikelihood(surrogates[0] if members == 1 else both, problem.parameters)
+    return Surrogate.fit(
+        *training, features=problem.features, inputs=[Feature(one) for one in free],
+        method=method, device="cpu", domain=Domain.from_sample(free, training[1]), seed=seed,
+        time_budget=seconds,
+    )  # fmt: skip
+
+
+def trained(
+    problem: Problem, method: str, training: tuple[Tensor, Tensor], members: int, seconds: float
+) -> SurrogateLikelihood:
+    """The likelihood of so many surrogates that differ in the seed of their training."""
+    each = [fit(problem, method, training, seed, seconds) for seed in range(members)]
+    average = dataclasses.replace(each[0], model=Average([one.model for one in each]))
+    return SurrogateLikelihood(each[0] if members == 1 else average, problem.parameters)
 
 
 def wider(templates: Templates) -> Templates:
@@ -195,23 +199,24 @@ def wider(templates: Templates) -> Templates:
     return Templates(templates.parameters, edges, counts.flatten(1))
 
 
+def half(problem: Problem, events: int, seed: int) -> Templates:
+    return Templates.simulate(
+        problem.chain, problem.parameters, problem.edges, events, seed=seed,
+        nodes=problem.nodes, block_size=problem.block_size,
+    )  # fmt: skip
+
+
 def templates(problem: Problem, events: int, data: Sequence[Tensor]) -> tuple[Templates, str]:
     """Those of all events, and in words how far they can be trusted."""
-    halves = [
-        Templates.simulate(
-            problem.chain, problem.parameters, problem.edges, events // 2, seed=seed,
-            nodes=problem.nodes, block_size=problem.block_size,
-        )  # fmt: skip
-        for seed in (11, 12)
-    ]
-    whole = dataclasses.replace(halves[0], counts=halves[0].counts + halves[1].counts)
-    (statistics,) = closure(*halves, data, name="the other half")
+    first, second = (half(problem, events // 2, seed) for seed in (11, 12))
+    whole = dataclasses.replace(first, counts=first.counts + second.counts)
+    (statistics,) = closure(first, second, data, name="the other half")
     (binning,) = closure(wider(whole), whole, data, name="wider bins")
-    words = (
+    trust = (
         f"templates of {events} events: rms shift {0.5 * rms(statistics.shifts):.3f} σ from their "
         f"number, {rms(binning.shifts) / np.sqrt(3):.3f} σ from {whole.counts.shape[1]} bins"
     )
-    return whole, words
+    return whole, trust
 
 
 def rms(values: NDArray[np.float64]) -> float:
@@ -257,10 +262,8 @@ def main() -> None:
             exact = ElectronPositronDensity.of(problem.chain)
             other, reference = ExactLikelihood(exact, problem.parameters), "the exact likelihood"
         print(f"{name}: {reference}; {time.monotonic() - start:.0f} s", flush=True)
-        likelihood = trained(
-            problem, options.method, single_events(problem, events, seed=1), options.members,
-            time_budget=options.seconds,
-        )  # fmt: skip
+        training = single_events(problem, events, seed=1)
+        likelihood = trained(problem, options.method, training, options.members, options.seconds)
         (one,) = closure(likelihood, other, data, name=reference)
         print(words(name, one, time.monotonic() - start), flush=True)
         rows += [
