@@ -1,7 +1,7 @@
 """Posteriors of one parameter from a surrogate's density, beside those of the simulator itself.
 
     python tests/benchmarks/closure.py [--process ee_mumu zmumu ee_jets] [--method mixture]
-        [--events 500000] [--seconds 240] [--members 1] [--templates N] [--sets 50] [--size 500]
+        [--events N] [--seconds 240] [--members 1] [--templates N] [--sets 50] [--size 500]
         [--save FILE] [--quick]
 
 The parameter of interest is free, the others stand at their defaults. `ee_mumu` (sin²θ_W at 89 GeV)
@@ -57,6 +57,8 @@ class Problem:
     chain: Chain
     parameters: ParameterSet
     features: tuple[Feature, ...]
+    events: int
+    """To train on."""
     edges: Edges = dataclasses.field(default_factory=dict)
     nodes: int = 0
     templates: int = 0
@@ -80,7 +82,7 @@ def ee_mumu() -> Problem:
     others = [p for p in chain.parameters if p.name != angle.name]
     density = ElectronPositronDensity.of(chain)
     cosine = Feature("Dimuon_cos_theta", low=-density.cos_max, high=density.cos_max)
-    return Problem(chain, only([angle, *others], angle.name), (cosine,))
+    return Problem(chain, only([angle, *others], angle.name), (cosine,), 4_000_000)
 
 
 def zmumu() -> Problem:
@@ -90,7 +92,7 @@ def zmumu() -> Problem:
         [np.linspace(60, 80, 41), np.linspace(80, 100, 201)[1:], np.linspace(100, 120, 41)[1:]]
     )
     return Problem(
-        session.chain, only(list(session.parameters), "m_z"), session.features,
+        session.chain, only(list(session.parameters), "m_z"), session.features, 500_000,
         {"Dimuon_mass": mass}, nodes=13, templates=4_000_000, generated=6,
     )  # fmt: skip
 
@@ -99,10 +101,10 @@ def ee_jets() -> Problem:
     session = Session.open("workflows/ee_jets.toml")
     y23, tracks = session.features
     y23_edges = np.array([0.0, *np.geomspace(3e-4, 0.22, 15), 0.3334])
-    track_edges = np.array([5, 6, 7, *range(8, 24), 25, 27, 30, 81]) - 0.5
+    track_edges = np.array([*range(5, 35), 36, 39, 81]) - 0.5
     return Problem(
         session.chain, only(list(session.parameters), "alpha_s"),
-        (y23, dataclasses.replace(tracks, kind="discrete")),
+        (y23, dataclasses.replace(tracks, kind="discrete")), 400_000,
         {"Durham_y23": y23_edges, "nTrack": track_edges},
         nodes=9, templates=800_000, block_size=8192,
     )  # fmt: skip
@@ -248,7 +250,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    events = options.events or (50_000 if options.quick else 500_000)
+    part = 20 if options.quick else 1
     number = options.sets or (10 if options.quick else 50)
     rows = ["process,parameter,shift,width"]
     for name in options.process:
@@ -256,12 +258,13 @@ def main() -> None:
         data = pseudo_data(problem, number, options.size, seed=2)
         other: SetLikelihood
         if problem.edges:
-            size = options.templates or problem.templates // (20 if options.quick else 1)
+            size = options.templates or problem.templates // part
             other, reference = templates(problem, size, data)
         else:
             exact = ElectronPositronDensity.of(problem.chain)
             other, reference = ExactLikelihood(exact, problem.parameters), "the exact likelihood"
         print(f"{name}: {reference}; {time.monotonic() - start:.0f} s", flush=True)
+        events = options.events or problem.events // part
         training = single_events(problem, events, seed=1)
         likelihood = trained(problem, options.method, training, options.members, options.seconds)
         (one,) = closure(likelihood, other, data, name=reference)
