@@ -1,7 +1,7 @@
 """Surrogates of calorimeter images: classifiers against them, and how fast they are.
 
     python tests/benchmarks/showers.py [--quick] [--folder DIR] [--minutes 5] [--steps 64]
-        [--train 36000] [--test 3000] [--only NAME …] [--save data/showers.npz]
+        [--train 36000] [--test 5000] [--only NAME …] [--save data/showers.npz]
 
 Electrons of 30 to 70 GeV with an impact point of their own, in the calorimeter of
 workflows/calo_shower.toml. Each surrogate is judged by two classifiers, one of the observables of
@@ -223,7 +223,7 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--train", type=int, default=36_000)
-    parser.add_argument("--test", type=int, default=3000)
+    parser.add_argument("--test", type=int, default=5000)
     parser.add_argument("--only", nargs="*", choices=names, default=names)
     parser.add_argument("--save", type=Path)
     given = parser.parse_args()

@@ -10,12 +10,13 @@ from torch import Tensor
 from hepgen.surrogates.splines import RationalQuadratic
 
 
-def parameters(scale: float, bins: int = 7) -> tuple[Tensor, ...]:
+def parameters(scale: float, bins: int = 7) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return tuple(
+    widths, heights, derivatives = (
         scale * torch.randn(40, 3, k, generator=generator, dtype=torch.float64)
         for k in (bins, bins, bins - 1)
     )
+    return widths, heights, derivatives
 
 
 def points() -> Tensor:

@@ -226,8 +226,9 @@ def judge_showers(
         _rows(image.flatten(1), particle)
         for (image, _), particle in zip(samples, particles, strict=True)
     ]
-    whole = [one for one in known.classifiers if one.name == ALL_CELLS] if known else [None]
-    judged = judge_by_classifier(cells[0], cells[1], cells[2], known=whole[0], seed=seed)
+    before = known.classifiers if known else ()
+    whole = next((one for one in before if one.name == ALL_CELLS), None)
+    judged = judge_by_classifier(cells[0], cells[1], cells[2], known=whole, seed=seed)
     return replace(
         found,
         classifiers=(*found.classifiers, replace(judged, name=ALL_CELLS)),

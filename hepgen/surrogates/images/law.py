@@ -132,7 +132,7 @@ class CellLaw(nn.Module):
         z = ((z - self.centre) / self.scale).clamp(-_FARTHEST, _FARTHEST).float()
         linear = torch.cat([torch.ones_like(z[:, :1]), z], -1)
         # A product of fewer than four takes the 1 of the first column for the rest.
-        terms = linear[:, self.products.flatten()].unflatten(-1, self.products.shape).prod(-1)
+        terms = linear[:, self.products].prod(-1)
         return torch.cat([linear[:, :1], terms], -1), linear
 
     def _set_covariance(self, residual: Tensor) -> None:
@@ -156,11 +156,13 @@ def _coloured(voxels: int) -> list[Tensor]:
 
 def _covariance(x: Tensor) -> Tensor:
     centred = x - x.mean(0)
-    return centred.mT @ centred / (len(x) - 1)
+    covariance: Tensor = centred.mT @ centred / (len(x) - 1)
+    return covariance
 
 
 def _precision(x: Tensor) -> Tensor:
-    return torch.linalg.inv(_covariance(x) + _RIDGE * torch.eye(x.shape[-1]))
+    inverse: Tensor = torch.linalg.inv(_covariance(x) + _RIDGE * torch.eye(x.shape[-1]))
+    return inverse
 
 
 def _least_squares(terms: Tensor, y: Tensor) -> Tensor:
