@@ -220,8 +220,9 @@ def _orders(features: int, layers: int) -> list[Tensor]:
 def _forget(transforms: Sequence[nn.Module]) -> None:
     """Let the network of every transform start at zero."""
     for transform in transforms:
-        last = [module for module in transform.modules() if isinstance(module, nn.Linear)][-1:]
-        for parameter in [p for module in last for p in module.parameters()]:
+        linear = [module for module in transform.modules() if isinstance(module, nn.Linear)]
+        # One variable without a context has no network, but its parameters.
+        for parameter in [transform, *linear][-1].parameters():
             nn.init.zeros_(parameter)
 
 

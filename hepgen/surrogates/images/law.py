@@ -168,7 +168,8 @@ def _precision(x: Tensor) -> Tensor:
 def _least_squares(terms: Tensor, y: Tensor) -> Tensor:
     """Coefficients, shape ``(terms, V)``."""
     normal = terms.mT @ terms + _RIDGE * torch.eye(terms.shape[-1])
-    return torch.linalg.solve(normal, terms.mT @ y)
+    solution: Tensor = torch.linalg.solve(normal, terms.mT @ y)
+    return solution
 
 
 def _drawn(
