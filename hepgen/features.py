@@ -201,13 +201,22 @@ class FeatureSpace:
         unbounded = all(math.isinf(f.low) and math.isinf(f.high) for f in self.features)
         return unbounded and self.continuous
 
+    @cached_property
+    def _location(self) -> Tensor:
+        return torch.tensor(self.mean, dtype=torch.float64)
+
+    @cached_property
+    def _width(self) -> Tensor:
+        return torch.tensor(self.std, dtype=torch.float64)
+
     def check(self, x: Tensor) -> None:
         """Refuse values that are not finite, or not strictly inside the bounds."""
         check_features(x, self.features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised u, shape ``(*, d)``, in float64, of physical x, shape ``(*, d)``."""
-        return (_unbounded(self.features, x) - self._vector(self.mean)) / self._vector(self.std)
+        v = x.double() if self._free else _unbounded(self.features, x)
+        return (v - self._location) / self._width
 
     @property
     def continuous(self) -> bool:
@@ -216,7 +225,7 @@ class FeatureSpace:
 
     def inverse(self, u: Tensor) -> Tensor:
         """Physical x, shape ``(*, d)``, in float64, of standardised u, shape ``(*, d)``."""
-        v = self._vector(self.mean) + self._vector(self.std) * u.double()
+        v = self._location + self._width * u.double()
         if self._free:
             return v
         columns = zip(self.features, v.unbind(-1), strict=True)
@@ -247,10 +256,6 @@ class FeatureSpace:
         features = tuple(feature_from_dict(feature) for feature in entry["features"])
         mean, std = (tuple(float(value) for value in entry[key]) for key in ("mean", "std"))
         return cls(features, mean, std)
-
-    @staticmethod
-    def _vector(values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64)
 
 
 def events_to_tensor(events: Events, features: Sequence[Feature]) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
 from hepgen.errors import SurrogateError
-from hepgen.nn.residual import NoiseEmbedding, ResidualBlock
+from hepgen.nn.condition import Condition
+from hepgen.nn.residual import ResidualBlock
 
 
 class SetBlock(nn.Module):
@@ -82,9 +83,7 @@ class SetNetwork(nn.Module):
         self.points = points
         self.multiplicity, self.scale, self.offset = multiplicity, scale, offset
         self.point = nn.Linear(features // points, hidden)
-        self.noise = NoiseEmbedding(hidden)
-        self.context = nn.Linear(context, hidden) if context else None
-        self.condition = nn.Linear(hidden, hidden)
+        self.condition = Condition(context, hidden)
         self.blocks = nn.ModuleList(SetBlock(hidden, heads) for _ in range(blocks))
         self.last = nn.Linear(hidden, outputs // points)
         nn.init.zeros_(self.last.weight)
@@ -93,10 +92,7 @@ class SetNetwork(nn.Module):
     def forward(self, x: Tensor, gamma: Tensor, context: Tensor) -> Tensor:
         """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``, zero in the padding."""
         mask = self.mask(context)
-        embedding = self.noise(gamma)
-        if self.context is not None:
-            embedding = embedding + self.context(context)
-        condition = silu(self.condition(silu(embedding)))
+        condition = self.condition(gamma, context)
         points = x.reshape(len(x), self.points, -1)
         h = self.point(points.where(mask[..., None], 0.0))
         for block in self.blocks:

@@ -13,26 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-_PERIODS = (64.0, 32.0, 16.0, 8.0)
-
-
-class NoiseEmbedding(nn.Module):
-    """γ to features: itself, in units of 8, and waves in it of periods 64, 32, 16 and 8.
-
-    >>> NoiseEmbedding(5)(torch.zeros(3)).shape
-    torch.Size([3, 5])
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(1 + 2 * len(_PERIODS), width)
-
-    def forward(self, gamma: Tensor) -> Tensor:
-        """Shape ``(B,)`` to ``(B, width)``."""
-        phase = torch.stack([2 * math.pi / period * gamma for period in _PERIODS], -1)
-        waves = torch.cat([gamma[:, None] / 8, phase.sin(), phase.cos()], -1)
-        embedding: Tensor = self.linear(waves)
-        return embedding
+from hepgen.nn.condition import Condition
 
 
 class ResidualBlock(nn.Module):
@@ -81,9 +62,7 @@ class ResidualMLP(nn.Module):
         super().__init__()
         self.octaves = octaves
         self.event = nn.Linear(features * (1 + 2 * octaves), hidden)
-        self.noise = NoiseEmbedding(hidden)
-        self.context = nn.Linear(context, hidden) if context else None
-        self.condition = nn.Linear(hidden, hidden)
+        self.condition = Condition(context, hidden)
         self.blocks = nn.ModuleList(ResidualBlock(hidden) for _ in range(blocks))
         self.last = nn.Linear(hidden, outputs)
         nn.init.zeros_(self.last.weight)
@@ -91,10 +70,7 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Tensor, gamma: Tensor, context: Tensor) -> Tensor:
         """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``."""
-        embedding = self.noise(gamma)
-        if self.context is not None:
-            embedding = embedding + self.context(context)
-        condition = silu(self.condition(silu(embedding)))
+        condition = self.condition(gamma, context)
         h = self.event(self._waves(x))
         for block in self.blocks:
             h = block(h, condition)

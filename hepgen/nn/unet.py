@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, scaled_dot_product_attention, silu
 
 from hepgen.errors import SurrogateError
-from hepgen.nn.residual import NoiseEmbedding
+from hepgen.nn.condition import Condition
 
 
 class Convolution(nn.Module):
@@ -115,9 +115,7 @@ class UNet(nn.Module):
         self.shape = tuple(shape)
         widths = [hidden, *[2 * hidden] * (levels - 1)]
         condition = 2 * hidden
-        self.noise = NoiseEmbedding(condition)
-        self.context = nn.Linear(context, condition) if context else None
-        self.condition = nn.Linear(condition, condition)
+        self.condition = Condition(context, condition)
         self.first = Convolution(self.shape[0], hidden, wrap=wrap)
         self.down = nn.ModuleList(_blocks([w] * (blocks + 1), condition, wrap) for w in widths)
         self.shrink = nn.ModuleList(Convolution(a, b, 2, wrap=wrap) for a, b in pairwise(widths))
@@ -136,7 +134,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, gamma: Tensor, context: Tensor) -> Tensor:
         """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``."""
-        condition = self._condition(gamma, context)
+        condition = self.condition(gamma, context)
         h = self.first(x.reshape(-1, *self.shape))
         finer: list[Tensor] = []
         for level, blocks in enumerate(self.down):
@@ -155,12 +153,6 @@ class UNet(nn.Module):
         image = x.reshape(-1, *self.shape)
         gate: Tensor = self.gate(condition)[..., None, None]
         return gate * image.repeat(1, gate.shape[1] // image.shape[1], 1, 1)
-
-    def _condition(self, gamma: Tensor, context: Tensor) -> Tensor:
-        embedding = self.noise(gamma)
-        if self.context is not None:
-            embedding = embedding + self.context(context)
-        return silu(self.condition(silu(embedding)))
 
 
 def _blocks(widths: Sequence[int], condition: int, wrap: bool) -> nn.ModuleList:

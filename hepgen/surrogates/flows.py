@@ -30,6 +30,7 @@ from torch.distributions import Transform, constraints
 from hepgen.errors import SurrogateError, nearest
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
 from hepgen.surrogates.monotonic import Monotonic
+from hepgen.surrogates.splines import RationalQuadratic
 
 LAYERS = {
     "coupling": 8, "spline-coupling": 5, "autoregressive": 5, "spline-autoregressive": 3, "umnn": 2
@@ -51,6 +52,8 @@ class Flow(ConditionalDensity):
         hidden: The widths of the network of each.
         bins: Of a spline.
         tail: s, in standard deviations.
+        identity: Whether the networks start at zero, where affine maps and splines are the
+            identity: for many variables that are nearly normal.
 
     >>> import torch
     >>> flow = Flow(2, 1, layers=2, hidden=(8,))
@@ -68,6 +71,7 @@ class Flow(ConditionalDensity):
         hidden: Sequence[int] = (64, 64),
         bins: int = 16,
         tail: float = 3.0,
+        identity: bool = False,
     ) -> None:
         super().__init__(features, context)
         if kind not in LAYERS:
@@ -76,7 +80,10 @@ class Flow(ConditionalDensity):
         if not tail > 0:
             raise SurrogateError(f"tail = {tail:g}: expected a positive number")
         self.kind = kind
-        self._options = {"layers": layers, "hidden": list(hidden), "bins": bins, "tail": tail}
+        self._options = {
+            "layers": layers, "hidden": list(hidden), "bins": bins, "tail": tail,
+            "identity": identity,
+        }  # fmt: skip
         transforms: list[Any] = [Tails(features, tail)]
         for order in _orders(features, layers):
             transforms.append(
@@ -90,6 +97,8 @@ class Flow(ConditionalDensity):
                     **_univariate(kind, hidden, bins),
                 )
             )
+        if identity:
+            _forget(transforms[1:])
         self.transform = zuko.lazy.LazyComposedTransform(*transforms)
 
     @property
@@ -208,11 +217,20 @@ def _orders(features: int, layers: int) -> list[Tensor]:
     return orders
 
 
+def _forget(transforms: Sequence[nn.Module]) -> None:
+    """Let the network of every transform start at zero."""
+    for transform in transforms:
+        linear = [module for module in transform.modules() if isinstance(module, nn.Linear)]
+        # One variable without a context has no network, but its parameters.
+        for parameter in [transform, *linear][-1].parameters():
+            nn.init.zeros_(parameter)
+
+
 def _univariate(kind: str, hidden: Sequence[int], bins: int) -> dict[str, Any]:
     """What maps one variable, and the shapes of its parameters."""
     if kind.startswith("spline"):
         shapes = [(bins,), (bins,), (bins - 1,)]
-        return {"univariate": zuko.transforms.MonotonicRQSTransform, "shapes": shapes}
+        return {"univariate": RationalQuadratic, "shapes": shapes}
     if kind == "umnn":
         return {"univariate": Monotonic(_SIGNAL, hidden), "shapes": [(_SIGNAL,), ()]}
     return {"univariate": zuko.transforms.MonotonicAffineTransform, "shapes": [(), ()]}

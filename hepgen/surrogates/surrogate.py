@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,13 @@ class Domain:
 
     def edges(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """The range, shape ``(C,)`` each, in the precision of ``context``."""
-        low, high = (torch.tensor(edge, dtype=torch.float64) for edge in (self.low, self.high))
+        low, high = self._edges
         return low.to(context), high.to(context)
+
+    @cached_property
+    def _edges(self) -> tuple[Tensor, Tensor]:
+        low, high = (torch.tensor(edge, dtype=torch.float64) for edge in (self.low, self.high))
+        return low, high
 
     def check(self, context: Tensor) -> None:
         """Refuse contexts outside.

@@ -163,3 +163,12 @@ def test_the_sampler_is_one_graph(method: str, options: dict[str, Any]) -> None:
         )
         noise, c = torch.randn(7, 2), torch.randn(7, 1)
         torch.testing.assert_close(graph.module()(noise, c), model.generate(noise, c))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LAYERS if kind != "umnn"])
+@pytest.mark.parametrize(("features", "context"), [(1, 0), (1, 2), (3, 0), (3, 2)])
+def test_a_flow_may_start_as_the_identity(kind: str, features: int, context: int) -> None:
+    model = Flow(features, context, kind=kind, layers=2, hidden=(8,), tail=1e3, identity=True)
+    u, c = torch.randn(20, features), torch.randn(20, context)
+    torch.testing.assert_close(model.generate(u, c), u, rtol=1e-4, atol=1e-4)
+    assert model.options["identity"]

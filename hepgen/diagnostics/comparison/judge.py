@@ -23,10 +23,15 @@ from hepgen.features import Feature
 from hepgen.judgement import Distance, SurrogateJudgement
 from hepgen.results import Check
 from hepgen.simulators.calorimeter.material import Geometry
+from hepgen.surrogates.conditional import Quality
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Surrogate
 
 DENSITY_EVENTS = 5000
 """Held-out events whose density is computed."""
+ALL_CELLS = "perceptron, all cells"
+"""The name of the classifier that sees images."""
+_SHOWERS = 1, 100, 1000
 _COLUMNS = 50
 """Columns up to which trees and correlations are worth their time."""
 
@@ -145,6 +150,46 @@ def compare(
     )  # fmt: skip
 
 
+def judge_images(
+    surrogate: ImageSurrogate,
+    images: Tensor,
+    particles: Tensor,
+    *,
+    times: bool = True,
+    known: SurrogateJudgement | None = None,
+    seed: int = 0,
+) -> SurrogateJudgement:
+    """Compare a surrogate of images with showers that it was not trained on, as :func:`judge` does.
+
+    Arguments:
+        surrogate: The surrogate.
+        images: Held out, GeV, shape ``(2N, voxels)``.
+        particles: Shape ``(2N, C)``, the incident energy first.
+        times: Whether to measure the time of an image at batch 1, 100 and 1000.
+        known: Of another surrogate with the same showers, see :func:`judge`.
+        seed: Of everything.
+    """
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    half = len(images) // 2
+    first, second = order[:half], order[half : 2 * half]
+    given = particles[second]
+    found = judge_showers(
+        (images[first], particles[first]), (surrogate.images(given, seed), given),
+        (images[second], given), Geometry(*surrogate.code.shape),
+        threshold=surrogate.code.threshold, known=known, seed=seed,
+    )  # fmt: skip
+    domain = surrogate.energies.domain
+    return replace(
+        found,
+        method=surrogate.cells.method,
+        quality=str(Quality("none", "cells are scaled to the energies of their layers")),
+        seconds_per_event=seconds_per_event(surrogate, particles, _SHOWERS) if times else {},
+        training_seconds=surrogate.cells.curve.seconds,
+        domain=dict(zip(domain.names, zip(domain.low, domain.high, strict=True), strict=True)),
+        manifest=surrogate.cells.manifest,
+    )
+
+
 def judge_showers(
     truth: tuple[Tensor, Tensor],
     surrogate: tuple[Tensor, Tensor],
@@ -152,25 +197,43 @@ def judge_showers(
     geometry: Geometry,
     *,
     threshold: float,
+    known: SurrogateJudgement | None = None,
     seed: int = 0,
 ) -> SurrogateJudgement:
-    """Compare images by the observables of their showers, and by the spectrum of their cells.
+    """Compare images by the observables of their showers, by all cells, and by their spectrum.
 
     Arguments:
-        truth, surrogate, null: Images in GeV, shape ``(N, voxels)``, and incident energies in
-            GeV, shape ``(N,)``; three independent samples, see :class:`Triple`.
+        truth, surrogate, null: Images in GeV, shape ``(N, voxels)``, and their particles, shape
+            ``(N,)`` or ``(N, C)``, the incident energy in GeV first; three independent samples,
+            see :class:`Triple`.
         geometry: The cells.
         threshold: Cells at or below it are empty, GeV.
+        known: Of another surrogate with the same truth and null, see :func:`judge`.
         seed: Of everything.
     """
-    tables = [shower_observables(*one, geometry, threshold) for one in (truth, surrogate, null)]
-    rows = [
-        _rows(torch.from_numpy(table.x), incident[:, None])
-        for table, (_, incident) in zip(tables, (truth, surrogate, null), strict=True)
+    samples = (truth, surrogate, null)
+    particles = [particle.reshape(len(particle), -1) for _, particle in samples]
+    tables = [
+        shower_observables(image, particle[:, 0], geometry, threshold)
+        for (image, _), particle in zip(samples, particles, strict=True)
     ]
-    found = compare(Triple(*rows), tables[0].features, seed=seed)
-    cells = cell_spectrum(truth[0], surrogate[0], null[0], threshold)
-    return replace(found, features=(*found.features, cells))
+    rows = [
+        _rows(torch.from_numpy(table.x), particle)
+        for table, particle in zip(tables, particles, strict=True)
+    ]
+    found = compare(Triple(*rows), tables[0].features, known=known, seed=seed)
+    cells = [
+        _rows(image.flatten(1), particle)
+        for (image, _), particle in zip(samples, particles, strict=True)
+    ]
+    before = known.classifiers if known else ()
+    whole = next((one for one in before if one.name == ALL_CELLS), None)
+    judged = judge_by_classifier(cells[0], cells[1], cells[2], known=whole, seed=seed)
+    return replace(
+        found,
+        classifiers=(*found.classifiers, replace(judged, name=ALL_CELLS)),
+        features=(*found.features, cell_spectrum(truth[0], surrogate[0], null[0], threshold)),
+    )
 
 
 def judgement_checks(judgement: SurrogateJudgement, *, c2st: float, p_value: float) -> list[Check]:

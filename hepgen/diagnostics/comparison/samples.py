@@ -71,7 +71,8 @@ def _steps(column: Array) -> tuple[Array, Array]:
     values, counts = np.unique(column, return_counts=True)
     middle = (np.cumsum(counts) - 0.5 * counts) / len(column)
     if len(values) > _QUANTILES:
-        kept = np.unique(np.searchsorted(middle, np.linspace(0, 1, _QUANTILES)[1:-1]))
+        inner = np.linspace(middle[0], middle[-1], _QUANTILES)[1:-1]
+        kept = np.searchsorted(middle, inner)
         kept = np.unique(np.concatenate([[0], kept, [len(values) - 1]]))
         values, middle = values[kept], middle[kept]
     return values, np.asarray(ndtri(middle), dtype=np.float64)

@@ -51,7 +51,7 @@ class Distilled(ConditionalDensity):
         features: d.
         context: C.
         steps: k.
-        network, hidden, blocks, architecture: As of the teacher.
+        network, hidden, blocks, architecture, whiten: As of the teacher.
         high: γ₁ of the teacher, where it starts.
 
     >>> student = Distilled(2, 0, steps=1, hidden=8, blocks=1)
@@ -69,16 +69,17 @@ class Distilled(ConditionalDensity):
         blocks: int = 3,
         high: float = 10.0,
         architecture: Mapping[str, Any] | None = None,
+        whiten: bool = True,
     ) -> None:
         super().__init__(features, context)
         if steps < 1:
             raise SurrogateError(f"steps = {steps}: expected one at least")
         self._options = {
             "steps": steps, "network": network, "hidden": hidden, "blocks": blocks, "high": high,
-            "architecture": dict(architecture or {}),
+            "architecture": dict(architecture or {}), "whiten": whiten,
         }  # fmt: skip
         self.angles = [math.atan(math.exp(high / 2)) * (1 - i / steps) for i in range(steps + 1)]
-        self.whitening = Whitening(features)
+        self.whitening = Whitening(features, on=whiten)
         self.network = build_network(
             network, features, context, features, hidden=hidden, blocks=blocks,
             **(architecture or {}),
@@ -181,7 +182,7 @@ def distil(
             f"a surrogate of {type(teacher).__name__} cannot be distilled; expected one of the "
             "family 'diffusion' over plain continuous variables"
         )
-    same = ("network", "hidden", "blocks", "architecture", "high")
+    same = ("network", "hidden", "blocks", "architecture", "high", "whiten")
     options = {name: teacher.options[name] for name in same}
     model = build("distilled", teacher.features, teacher.context, {"steps": steps, **options}, seed)
     assert isinstance(model, Distilled)

@@ -97,7 +97,7 @@ class Diffusion(ConditionalDensity):
         self.drop, self.guidance = drop, guidance
         self.schedule = LogSNR(schedule, low, high, learned_ends)
         self._solver, self._linear = LogSNR(solver, low, high), LogSNR("linear", low, high)
-        self.whitening = Whitening(features)
+        self.whitening = Whitening(features, on=whiten)
         self.network: nn.Module = build_network(
             network, features, context + bool(drop), features * (1 + (variance == "learned")),
             hidden=hidden, blocks=blocks, **(architecture or {}),
@@ -130,8 +130,7 @@ class Diffusion(ConditionalDensity):
 
     def prepare(self, u: Tensor, context: Tensor) -> None:  # noqa: ARG002
         """Measure the mean and covariance of the events."""
-        if self._options["whiten"]:
-            self.whitening.measure(u)
+        self.whitening.measure(u)
 
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """A weighted error of the velocity, or the bound, in nats; shape ``(B,)``."""

@@ -16,17 +16,23 @@ _SMALLEST = 1e-6
 class Whitening(nn.Module):
     """u ↔ x; the identity until :meth:`measure`.
 
+    Arguments:
+        features: d.
+        on: Whether it is ever to be anything else.
+
     >>> whitening = Whitening(1)
     >>> whitening.measure(torch.tensor([[0.0], [4.0]]))
     >>> whitening.forward(torch.tensor([[4.0]])).item()
     1.0
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, *, on: bool = True) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("root", torch.eye(features))
-        self.register_buffer("inverse_root", torch.eye(features))
+        self.on = on
+        size = features if on else 0
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("root", torch.eye(size))
+        self.register_buffer("inverse_root", torch.eye(size))
         self.register_buffer("log_volume", torch.zeros(()))
         self.mean: Tensor
         self.root: Tensor
@@ -35,6 +41,8 @@ class Whitening(nn.Module):
 
     def measure(self, u: Tensor) -> None:
         """Take mean and covariance from the events u, shape ``(N, d)``."""
+        if not self.on:
+            return
         u = u.double()
         centred = u - u.mean(0)
         values, vectors = torch.linalg.eigh(centred.T @ centred / len(u))
@@ -46,8 +54,8 @@ class Whitening(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """x, shape ``(B, d)``."""
-        return (u - self.mean) @ self.inverse_root
+        return (u - self.mean) @ self.inverse_root if self.on else u
 
     def inverse(self, x: Tensor) -> Tensor:
         """u, shape ``(B, d)``; ln |det ∂u/∂x| is ``log_volume``."""
-        return x @ self.root + self.mean
+        return x @ self.root + self.mean if self.on else x

@@ -1,32 +1,40 @@
-r"""What is known of the cells before a network is asked: their mean and covariance.
+r"""What is known of the cells before a network is asked: how often, how bright, how together.
 
-Given what an image depends on, z (the particle, and the energies of the layers), the numbers v of
-its cells are
+Each cell becomes w, a number that is positive where it is read, by a function of its own
+(:class:`~hepgen.surrogates.images.marginals.Marginals`). Given what an image depends on, z (the
+particle, and the energies of the layers),
 
-.. math:: v = B^\mathsf{T} f(z) + \Sigma^{1/2} u, \qquad f(z) = (1, z, z z^\mathsf{T}),
+.. math:: w = B^\mathsf{T} f(z) + e^{A^\mathsf{T} (1, z)} \, \Sigma^{1/2} u,
 
-with B by least squares. A family learns p(u | z): u has mean 0 and covariance 1, and a family
-that has learned nothing gives a normal law with the right mean and covariance.
+where f has all products of up to two of z, and of up to four of what describes the particle; B
+and A are by least squares. A family learns p(u | z): u has mean 0 and covariance 1, and a family
+that has learned nothing gives a normal law with the right means, widths and correlations.
 
-A cell that is not read is v ≤ 0 and no more, which is a censored normal variable (Tobin,
-Econometrica 26 (1958) 24). Its v is drawn from the part below zero of a normal law: first of
-the one that has the cell read as often, and as far above zero, as it is; then of the one around
-the mean given z. So v has no spike and no gap at zero, and how often it is positive is how often
-the cell is read.
+A cell that is not read is w ≤ 0 and no more, which is a censored normal variable (Tobin,
+Econometrica 26 (1958) 24). Its w is drawn from the part below zero of its law given all other
+cells of the image, in some sweeps of a Gibbs sampler (Geweke 1991) between which the law is
+fitted. So w has no spike and no gap at zero, and cells that are dark together are so in u, too.
 """
 
 from __future__ import annotations
 
-import math
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor, nn
+
+from hepgen.surrogates.images.marginals import Marginals
 
 _ROWS = 20_000
 """How many images give the law."""
 _FARTHEST = 5.0
 """z, in standard deviations, where the polynomial ends: beyond, it takes the value there."""
 _RIDGE = 1e-3
+_SWEEPS = 3
+_GAP = 1e-4
+"""How far from the threshold a cell is that is not read, in its width: more than rounding."""
+_COLOURS = 7
+"""Every seventh cell is drawn at once; no two of them are neighbours."""
 
 
 class CellLaw(nn.Module):
@@ -35,29 +43,33 @@ class CellLaw(nn.Module):
     Arguments:
         voxels: The length V of v and u.
         inputs: The length of z.
+        particle: How many of z, its first, describe the particle.
 
-    >>> law = CellLaw(1, 1)
+    >>> law = CellLaw(1, 1, 1)
     >>> z, v = torch.linspace(-1, 1, 50)[:, None], torch.zeros(50, 1)
-    >>> bool((law.fit(z, v, torch.Generator()) <= 0).all())
+    >>> bool((law.inverse(law.fit(z, v, torch.Generator()), z) <= 0).all())
     True
     """
 
-    def __init__(self, voxels: int, inputs: int) -> None:
+    def __init__(self, voxels: int, inputs: int, particle: int) -> None:
         super().__init__()
-        terms = 1 + inputs + inputs * (inputs + 1) // 2
+        self.products = _products(inputs, particle)
+        self.marginals = Marginals(voxels)
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
-        self.register_buffer("coefficients", torch.zeros(terms, voxels))
+        self.register_buffer("coefficients", torch.zeros(1 + len(self.products), voxels))
+        self.register_buffer("log_width", torch.zeros(1 + inputs, voxels))
         self.register_buffer("root", torch.eye(voxels))
         self.register_buffer("inverse_root", torch.eye(voxels))
         self.centre: Tensor
         self.scale: Tensor
         self.coefficients: Tensor
+        self.log_width: Tensor
         self.root: Tensor
         self.inverse_root: Tensor
 
     def fit(self, z: Tensor, v: Tensor, generator: torch.Generator) -> Tensor:
-        """Fit the law, and choose v ≤ 0 for the cells that are not read.
+        """Fit the law, and choose w ≤ 0 for the cells that are not read.
 
         Arguments:
             z: Shape ``(N, inputs)``.
@@ -65,65 +77,120 @@ class CellLaw(nn.Module):
             generator: Of the choice.
 
         Returns:
-            v, shape ``(N, V)``, float32.
+            u, shape ``(N, V)``, float32.
         """
-        some, v = slice(0, _ROWS), v.float()
-        self.centre.copy_(z[some].mean(0))
-        self.scale.copy_(z[some].std(0).clamp(min=1e-12))
-        terms = self._terms(z[some])
-        known = torch.linalg.inv(terms.mT @ terms + _RIDGE * torch.eye(terms.shape[1])) @ terms.mT
-        filled = _below_zero(v[some], *_moments(v[some]), generator)
-        self.coefficients.copy_(known @ filled)
-        mean = terms @ self.coefficients
-        width = (filled - mean).std(0)
-        filled = _below_zero(v[some], mean, width, generator)
-        self._set_covariance(filled - mean)
-        rest = torch.split(torch.arange(len(v))[_ROWS:], _ROWS)
-        parts = [_below_zero(v[i], self._terms(z[i]) @ self.coefficients, width, generator)
-                 for i in rest]  # fmt: skip
-        return torch.cat([filled, *parts])
-
-    def forward(self, v: Tensor, z: Tensor) -> Tensor:
-        """u, shape ``(N, V)``."""
-        return (v.float() - self._terms(z) @ self.coefficients) @ self.inverse_root
+        self.marginals.fit(v[:_ROWS])
+        self.centre.copy_(z[:_ROWS].mean(0))
+        self.scale.copy_(z[:_ROWS].std(0).clamp(min=1e-12))
+        precision = torch.eye(v.shape[-1])
+        w = self.marginals(v[:_ROWS])
+        edge = self.marginals.edge
+        filled = _drawn(w + edge, w > 0, edge.expand_as(w), precision, generator) - edge
+        for _ in range(_SWEEPS):
+            mean, width = self._fit_moments(z[:_ROWS], filled)
+            residual = _drawn((filled - mean) / width, w > 0, -mean / width, precision, generator)
+            filled = mean + width * residual
+            precision = _precision(residual)
+        mean, width = self._fit_moments(z[:_ROWS], filled)
+        self._set_covariance((filled - mean) / width)
+        parts = [(filled - mean) / width @ self.inverse_root]
+        for rows in torch.split(torch.arange(len(v))[_ROWS:], _ROWS):
+            parts.append(self._unfitted(z[rows], v[rows], precision, generator))
+        return torch.cat(parts)
 
     def inverse(self, u: Tensor, z: Tensor) -> Tensor:
         """v, shape ``(N, V)``."""
-        return u.float() @ self.root + self._terms(z) @ self.coefficients
+        mean, width = self._moments(z)
+        return self.marginals.inverse(mean + width * (u.float() @ self.root))
 
-    def _terms(self, z: Tensor) -> Tensor:
-        """f(z), shape ``(N, terms)``."""
-        far = _FARTHEST
-        z = ((z - self.centre) / self.scale).clamp(-far, far).float()
-        i, j = torch.triu_indices(z.shape[-1], z.shape[-1])
-        return torch.cat([torch.ones_like(z[:, :1]), z, z[:, i] * z[:, j]], -1)
+    def _unfitted(self, z: Tensor, v: Tensor, precision: Tensor, g: torch.Generator) -> Tensor:
+        """u of images that did not make the law."""
+        mean, width = self._moments(z)
+        w = self.marginals(v)
+        residual = torch.where(w > 0, (w - mean) / width, -1 - mean.relu() / width)
+        for _ in range(_SWEEPS):
+            residual = _drawn(residual, w > 0, -mean / width, precision, g)
+        return residual @ self.inverse_root
+
+    def _moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and width of w given z, shape ``(N, V)`` each."""
+        terms, linear = self._terms(z)
+        return terms @ self.coefficients, (linear @ self.log_width).exp()
+
+    def _fit_moments(self, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        terms, linear = self._terms(z)
+        self.coefficients.copy_(_least_squares(terms, w))
+        residual = w - terms @ self.coefficients
+        logarithm = 0.5 * (residual.square() + _RIDGE).log()
+        self.log_width.copy_(_least_squares(linear, logarithm))
+        scaled = residual * (-linear @ self.log_width).exp()
+        self.log_width[0] += scaled.std(0).clamp(min=1e-6).log()
+        return self._moments(z)
+
+    def _terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """f(z), shape ``(N, terms)``, and (1, z), shape ``(N, 1 + inputs)``."""
+        z = ((z - self.centre) / self.scale).clamp(-_FARTHEST, _FARTHEST).float()
+        linear = torch.cat([torch.ones_like(z[:, :1]), z], -1)
+        # A product of fewer than four takes the 1 of the first column for the rest.
+        terms = linear[:, self.products].prod(-1)
+        return torch.cat([linear[:, :1], terms], -1), linear
 
     def _set_covariance(self, residual: Tensor) -> None:
-        centred = (residual - residual.mean(0)).double()
-        values, vectors = torch.linalg.eigh(centred.mT @ centred / len(centred))
+        values, vectors = torch.linalg.eigh(_covariance(residual).double())
         scale = values.clamp(min=1e-6 * values.max().item() + 1e-12).sqrt()
         self.root.copy_(vectors * scale @ vectors.mT)
         self.inverse_root.copy_(vectors / scale @ vectors.mT)
 
 
-def _moments(v: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and width of the normal law of each cell, from how often and how far it is above 0.
+def _products(inputs: int, particle: int) -> Tensor:
+    """Which of (1, z) are multiplied, shape ``(terms, 4)``."""
+    pairs = [(*pair, 0, 0) for pair in combinations_with_replacement(range(inputs + 1), 2)]
+    more = combinations_with_replacement(range(particle + 1), 4)
+    rows = {tuple(sorted(row)) for row in (*pairs, *more)} - {(0, 0, 0, 0)}
+    return torch.tensor(sorted(rows))
 
-    With p = Φ(a) the frequency, a = mean / width and ⟨v | v > 0⟩ = width · (a + φ(a)/p).
+
+def _coloured(voxels: int) -> list[Tensor]:
+    return [torch.arange(voxels)[colour::_COLOURS] for colour in range(min(_COLOURS, voxels))]
+
+
+def _covariance(x: Tensor) -> Tensor:
+    centred = x - x.mean(0)
+    covariance: Tensor = centred.mT @ centred / (len(x) - 1)
+    return covariance
+
+
+def _precision(x: Tensor) -> Tensor:
+    inverse: Tensor = torch.linalg.inv(_covariance(x) + _RIDGE * torch.eye(x.shape[-1]))
+    return inverse
+
+
+def _least_squares(terms: Tensor, y: Tensor) -> Tensor:
+    """Coefficients, shape ``(terms, V)``."""
+    normal = terms.mT @ terms + _RIDGE * torch.eye(terms.shape[-1])
+    solution: Tensor = torch.linalg.solve(normal, terms.mT @ y)
+    return solution
+
+
+def _drawn(
+    residual: Tensor, read: Tensor, limit: Tensor, precision: Tensor, generator: torch.Generator
+) -> Tensor:
+    """A sweep over the cells that are not read: each from its law given all others, below a limit.
+
+    Arguments:
+        residual: Of mean 0 and unit width, shape ``(N, V)``.
+        read: Those that stay as they are.
+        limit: What others are below.
+        precision: The inverse of their covariance, shape ``(V, V)``.
+        generator: Of the draws.
     """
-    read = v > 0
-    p = read.float().mean(0).clamp(0.5 / len(v), 1 - 0.5 / len(v))
-    above = (v.sum(0) / read.sum(0).clamp(min=1)).clamp(min=1e-3)
-    a = torch.special.ndtri(p)
-    density = torch.exp(-0.5 * a.square()) / math.sqrt(2 * math.pi)
-    width = above / (a + density / p)
-    return (a * width).expand_as(v), width
-
-
-def _below_zero(v: Tensor, mean: Tensor, width: Tensor, generator: torch.Generator) -> Tensor:
-    """v where it is positive, elsewhere a draw from N(mean, width²) below zero."""
-    width = width.clamp(min=1e-6)
-    below = torch.special.ndtr(-mean / width)
-    u = torch.rand(v.shape, generator=generator) * below
-    drawn = mean + width * torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7))
-    return torch.where(v > 0, v, drawn.clamp(max=-1e-6))
+    residual = residual.clone()
+    for b in _coloured(residual.shape[-1]):
+        own = precision.diagonal()[b]
+        mean = residual[:, b] - residual @ precision[:, b] / own
+        below = torch.special.ndtr((limit[:, b] - mean) * own.sqrt())
+        u = torch.rand(mean.shape, generator=generator) * below
+        drawn = mean + torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)) / own.sqrt()
+        drawn = torch.minimum(drawn, limit[:, b] - _GAP)
+        residual[:, b] = torch.where(read[:, b], residual[:, b], drawn)
+    return residual

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hepgen.features import Feature
 from hepgen.nn.model_files import load_weights, read_model, write_model
 from hepgen.nn.train import Progress
 from hepgen.simulators.calorimeter.reconstruction import sparse
+from hepgen.surrogates.diffusion.distillation import distil
 from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
 from hepgen.surrogates.images.law import CellLaw
 from hepgen.surrogates.surrogate import Domain, Surrogate
@@ -30,6 +31,7 @@ from hepgen.surrogates.surrogate import Domain, Surrogate
 KIND = "image-surrogate"
 _ROWS = 2048
 """How many images are made at once."""
+_DISTILLATION = {"teacher_steps": 12, "batch_size": 64, "max_learning_rate": 5e-3}
 
 
 @dataclass
@@ -38,7 +40,7 @@ class ImageSurrogate:
 
     Arguments:
         code: What an image is.
-        law: Mean and covariance of its cells.
+        law: How often and how bright its cells are, before a network is asked.
         energies: p(fractions | particle), see :func:`hepgen.surrogates.images.cells.fractions`.
         cells: p(u | particle, roots of the layer energies); any surrogate of the same context.
     """
@@ -92,8 +94,8 @@ class ImageSurrogate:
         generator = torch.Generator().manual_seed(seed)
         layer, v = code.encode(images, generator)
         z = torch.cat([particle.double(), layer.sqrt()], -1)
-        law = CellLaw(code.voxels, z.shape[-1])
-        u = law(law.fit(z, v, generator), z)
+        law = CellLaw(code.voxels, z.shape[-1], particle.shape[-1])
+        u = law.fit(z, v, generator)
         if not isinstance(energies, Surrogate):
             energies = _fit_energies(layer, particle, inputs, seed, dict(energies or {}))
         cells = Surrogate.fit(
@@ -143,6 +145,41 @@ class ImageSurrogate:
         u = self.cells.sample(1, z, seed)[0]
         return self.code.decode(layer, self.law.inverse(u, z))
 
+    def distilled(
+        self,
+        steps: int = 1,
+        *,
+        particles: Tensor | None = None,
+        events: int = 4000,
+        seed: int = 0,
+        **settings: Any,
+    ) -> ImageSurrogate:
+        """The same with cells in a few evaluations of a network, if a diffusion makes them.
+
+        Arguments:
+            steps: Evaluations.
+            particles: Shape ``(M, C)``, some of which its examples are of; by default uniform over
+                the range of the training. The energies of their layers are drawn.
+            events: How many examples the diffusion makes.
+            seed: Of everything.
+            settings: Others of :func:`hepgen.surrogates.diffusion.distillation.distil`.
+
+        Raises:
+            SurrogateError: Its cells are not from a diffusion.
+        """
+        if particles is None:
+            domain = self.energies.domain
+            low, high = (torch.tensor(edge).double() for edge in (domain.low, domain.high))
+            generator = torch.Generator().manual_seed(seed)
+            uniform = torch.rand(events, len(low), generator=generator, dtype=torch.float64)
+            particles = torch.lerp(low, high, uniform)
+        energies = layer_energies(self.energies.sample(1, particles, seed)[0], particles[:, 0])
+        cells = distil(
+            self.cells, steps, events=events, seed=seed,
+            context=torch.cat([particles, energies.sqrt()], -1), **{**_DISTILLATION, **settings},
+        )  # fmt: skip
+        return replace(self, cells=cells)
+
     def events(self, particle: Tensor, images: Tensor) -> Events:
         """Images as events that the writers of HDF5 and ROOT take, with the cells that are read.
 
@@ -177,7 +214,8 @@ class ImageSurrogate:
         energies, cells = (Surrogate.load(folder / name) for name in ("energies", "cells"))
         try:
             code = CellCode(tuple(entry["shape"]), entry["least"], entry["step"])
-            law = CellLaw(code.voxels, len(energies.domain.names) + code.layers)
+            particle = len(energies.domain.names)
+            law = CellLaw(code.voxels, particle + code.layers, particle)
         except (KeyError, TypeError, ValueError, SurrogateError) as error:
             raise FileError(f"{folder}/model.json is not of images: {error!r}") from error
         load_weights(folder, law)

@@ -206,6 +206,14 @@ def test_scores_keep_ties_together() -> None:
     assert found.tolist() == pytest.approx([norm.ppf(0.375)] * 3 + [norm.ppf(0.875)])
 
 
+def test_many_values_of_which_the_largest_is_frequent_have_scores() -> None:
+    """5,000 values in 10,000 events, half of which have the largest one."""
+    x = np.minimum(np.arange(10_000.0), 5000.0)[:, None]
+    found = NormalScores.of(x)(x)[:, 0]
+    assert found[-1] == pytest.approx(norm.ppf(0.75), abs=1e-3)
+    assert found[2500] == pytest.approx(norm.ppf(0.25), abs=1e-3)
+
+
 def test_samples_are_checked() -> None:
     with pytest.raises(DataError, match="expected at least 2"):
         check_samples(np.zeros((1, 1)))

@@ -13,7 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hepgen.diagnostics.comparison.judge import judge, judge_showers, judgement_checks
+from hepgen.diagnostics.comparison.judge import (
+    ALL_CELLS,
+    judge,
+    judge_showers,
+    judgement_checks,
+)
 from hepgen.diagnostics.comparison.likelihood import negative_log_likelihood
 from hepgen.diagnostics.comparison.showers import cell_spectrum, shower_observables
 from hepgen.diagnostics.comparison.timing import seconds_per_event
@@ -200,6 +205,15 @@ def test_images_are_judged_by_their_observables() -> None:
     assert by_name["Calo_ratio"].p_value < 1e-4
     assert by_name["Cell_energy"].p_value < 1e-4
     assert found.classifiers[0].surrogate.auc.value > found.classifiers[0].null.auc.value + 0.1
+
+
+def test_images_are_judged_by_their_cells() -> None:
+    found = judge_showers(
+        images(600, 1), images(600, 2, 4.0), images(600, 3), GEOMETRY, threshold=0.005
+    )
+    cells = found.classifiers[-1]
+    assert cells.name == ALL_CELLS
+    assert cells.surrogate.auc.value > cells.null.auc.value + 0.1
 
 
 def test_the_errors_of_the_cell_spectrum_are_those_of_events() -> None:
