@@ -16,6 +16,9 @@ from hepgen.features import FeatureSpace
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
+_FAR = 1e300
+"""The reach of a column that has none."""
+
 
 class Bijection(nn.Module):
     """u = (b(x) − mean)/std of :class:`~hepgen.features.FeatureSpace`, for all columns at once.
@@ -33,6 +36,7 @@ class Bijection(nn.Module):
     high: Tensor
     below: Tensor
     above: Tensor
+    reach: Tensor
 
     def __init__(self, space: FeatureSpace) -> None:
         super().__init__()
@@ -44,6 +48,8 @@ class Bijection(nn.Module):
         self.register_buffer("high", torch.where(high.isfinite(), high, 0.0))
         self.register_buffer("below", low.isfinite())
         self.register_buffer("above", high.isfinite())
+        reach = torch.tensor([min(f.reach, _FAR) for f in space.features], dtype=torch.float64)
+        self.register_buffer("reach", reach)
         # Known before the graph is made: what no column needs is not in it.
         bounds = {(math.isfinite(f.low), math.isfinite(f.high)) for f in space.features}
         self._both, self._low, self._high = (
@@ -60,9 +66,9 @@ class Bijection(nn.Module):
             between = self.low + (self.high - self.low) * torch.sigmoid(v)
             x = torch.where(self.below & self.above, between, x)
         if self._low:
-            x = torch.where(self.below & ~self.above, self.low + torch.exp(v), x)
+            x = torch.where(self.below & ~self.above, self.low + self._exp(v), x)
         if self._high:
-            x = torch.where(~self.below & self.above, self.high - torch.exp(-v), x)
+            x = torch.where(~self.below & self.above, self.high - self._exp(-v), x)
         return x
 
     def standardised(self, x: Tensor) -> Tensor:
@@ -72,9 +78,9 @@ class Bijection(nn.Module):
             between = torch.log((x - self.low) / (self.high - x))
             v = torch.where(self.below & self.above, between, v)
         if self._low:
-            v = torch.where(self.below & ~self.above, torch.log(x - self.low), v)
+            v = torch.where(self.below & ~self.above, self._log(x - self.low), v)
         if self._high:
-            v = torch.where(~self.below & self.above, -torch.log(self.high - x), v)
+            v = torch.where(~self.below & self.above, -self._log(self.high - x), v)
         return (v - self.mean) / self.std
 
     def inside(self, x: Tensor) -> Tensor:
@@ -86,10 +92,21 @@ class Bijection(nn.Module):
         """log |du/dx|, shape ``(B,)``."""
         terms = torch.zeros_like(x)
         if self._both or self._low:
-            terms = torch.where(self.below, -torch.log(x - self.low), terms)
+            terms = torch.where(self.below, -self._near(x - self.low).log(), terms)
         if self._both or self._high:
-            terms = torch.where(self.above, terms - torch.log(self.high - x), terms)
+            terms = torch.where(self.above, terms - self._near(self.high - x).log(), terms)
         return terms.sum(-1) + self._volume
+
+    def _log(self, y: Tensor) -> Tensor:
+        """The logarithm up to the reach, and a straight line beyond."""
+        return torch.log(self._near(y)) + torch.relu(y / self.reach - 1)
+
+    def _exp(self, v: Tensor) -> Tensor:
+        edge = torch.log(self.reach)
+        return torch.exp(torch.minimum(v, edge)) + self.reach * torch.relu(v - edge)
+
+    def _near(self, y: Tensor) -> Tensor:
+        return torch.minimum(y, self.reach)
 
 
 class _Context(nn.Module):
