@@ -22,8 +22,6 @@ _NORMAL_IQR = 1.3489795003921634
 """The interquartile range of a standard Gaussian."""
 _QUARTILE_EVENTS = 500_000
 """How many events, evenly spaced in a sample, give the quartiles."""
-_REACH = 1.0
-"""The quantile of the distance from a bound up to which its logarithm is learned."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +142,15 @@ class Feature:
         """b(y), see the class."""
         if math.isinf(self.reach):
             return torch.log(y)
-        return torch.log(y.clamp(max=self.reach)) + (y / self.reach - 1).clamp(min=0)
+        near = y.clamp(max=self.reach)
+        return torch.log(near) + (y - near) / self.reach
 
     def _exp(self, v: Tensor) -> Tensor:
         """b⁻¹(v)."""
         if math.isinf(self.reach):
             return torch.exp(v)
-        edge = math.log(self.reach)
-        return torch.exp(v.clamp(max=edge)) + self.reach * (v - edge).clamp(min=0)
+        near = v.clamp(max=math.log(self.reach))
+        return torch.exp(near) + self.reach * (v - near)
 
     def _strictly_inside(self, x: Tensor) -> Tensor:
         """What rounding carried onto a bound, or beyond the largest number, just inside."""
@@ -379,7 +378,7 @@ def _with_reach(feature: Feature, column: Tensor) -> Feature:
     if not len(some):
         return feature
     distance = some.double() - feature.low if below else feature.high - some.double()
-    return replace(feature, reach=float(np.quantile(distance.numpy(), _REACH)))
+    return replace(feature, reach=distance.max().item())
 
 
 def _scale(feature: Feature, column: Tensor) -> tuple[float, float]:

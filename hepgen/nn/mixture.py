@@ -56,9 +56,7 @@ class LogisticMixture(nn.Module):
         for network in self.networks:
             _start_spread_out(network, components)
 
-    def forward(
-        self, context: Tensor, widest: Tensor | None = None
-    ) -> LogisticMixtureDistribution:
+    def forward(self, context: Tensor, widest: Tensor | None = None) -> LogisticMixtureDistribution:
         """p(· | c) with batch shape ``(*,)`` for contexts of shape ``(*, C)``.
 
         Arguments:

@@ -241,11 +241,14 @@ class _Loop:
     def _epoch(self) -> None:
         self.module.train()
         order = self._order()
-        while self.state.step < self.steps and not self._out_of_time():
+        while self.state.step < self.steps:
             start = self.state.step * self.settings.batch_size
+            last = self._out_of_time()
             self._step(order[start : start + self.settings.batch_size])
             self._report()
             self._save_now_and_then()
+            if last:
+                break
         self._finish_epoch()
 
     def _step(self, index: Tensor) -> None:

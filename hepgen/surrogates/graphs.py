@@ -49,7 +49,8 @@ class Bijection(nn.Module):
         self.register_buffer("below", low.isfinite())
         self.register_buffer("above", high.isfinite())
         reach = torch.tensor([min(f.reach, _FAR) for f in space.features], dtype=torch.float64)
-        self.register_buffer("reach", reach)
+        one_sided = low.isfinite() ^ high.isfinite()
+        self.register_buffer("reach", torch.where(one_sided, reach, _FAR))
         # Known before the graph is made: what no column needs is not in it.
         bounds = {(math.isfinite(f.low), math.isfinite(f.high)) for f in space.features}
         self._both, self._low, self._high = (
@@ -99,11 +100,12 @@ class Bijection(nn.Module):
 
     def _log(self, y: Tensor) -> Tensor:
         """The logarithm up to the reach, and a straight line beyond."""
-        return torch.log(self._near(y)) + torch.relu(y / self.reach - 1)
+        near = self._near(y)
+        return torch.log(near) + (y - near) / self.reach
 
     def _exp(self, v: Tensor) -> Tensor:
-        edge = torch.log(self.reach)
-        return torch.exp(torch.minimum(v, edge)) + self.reach * torch.relu(v - edge)
+        near = torch.minimum(v, torch.log(self.reach))
+        return torch.exp(near) + self.reach * (v - near)
 
     def _near(self, y: Tensor) -> Tensor:
         return torch.minimum(y, self.reach)

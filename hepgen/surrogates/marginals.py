@@ -13,7 +13,7 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
-_KNOTS, _ENDS, _LEAST, _STEEPEST = 32, 3.7, 5, 30.0
+_KNOTS, _ENDS, _LEAST, _STEEPEST = 32, 3.7, 5, 3e3
 
 
 class Marginals(nn.Module):
@@ -42,7 +42,7 @@ class Marginals(nn.Module):
         end = max(min(_ENDS, -float(ndtri(min(0.3, _LEAST / len(u))))), 0.5)
         v = np.linspace(-end, end, _KNOTS)
         at = np.quantile(u.double().numpy(), ndtr(v), axis=0).T
-        # Equal values are no spike: no slope is steeper than so many times that of the bulk.
+        # An edge is steep, φ(v) being small there, but equal values are not infinitely so.
         widths = np.maximum(np.diff(at, axis=1), np.diff(v) / _STEEPEST)
         at = at[:, :1] + np.concatenate([np.zeros((len(at), 1)), widths.cumsum(1)], axis=1)
         secant = np.diff(v) / widths
@@ -59,25 +59,27 @@ class Marginals(nn.Module):
         """v, and Σ ln dv/du over the variables, shape ``(*,)``."""
         left, right, bottom, top, first, last = self._bin(u, self.u)
         height, secant = top - bottom, (top - bottom) / (right - left)
-        t = ((u - left) / (right - left)).clamp(0, 1)
+        inside = torch.clamp(u, left, right)
+        t = (inside - left) / (right - left)
         product = t * (1 - t)
         below = secant + (first + last - 2 * secant) * product
         v = bottom + height * (secant * t.square() + first * product) / below
         slope = last * t.square() + 2 * secant * product + first * (1 - t).square()
         log_slope = 2 * secant.log() + slope.log() - 2 * below.log()
-        beyond = first * (u - left).clamp(max=0) + last * (u - right).clamp(min=0)
-        return v + beyond, log_slope.sum(-1)
+        line = torch.where(u < left, first, last)
+        return v + line * (u - inside), log_slope.sum(-1)
 
     def inverse(self, v: Tensor) -> Tensor:
         """u."""
         left, right, bottom, top, first, last = self._bin(v, self.v)
         height, secant = top - bottom, (top - bottom) / (right - left)
-        y = torch.minimum(torch.maximum(v, bottom), top) - bottom
+        inside = torch.clamp(v, bottom, top)
+        y = inside - bottom
         bend = y * (first + last - 2 * secant)
         a, b, c = height * (secant - first) + bend, height * first - bend, -secant * y
         t = 2 * c / (-b - (b.square() - 4 * a * c).clamp(min=0).sqrt())
-        beyond = (v - bottom).clamp(max=0) / first + (v - top).clamp(min=0) / last
-        return left + t * (right - left) + beyond
+        line = torch.where(v < bottom, first, last)
+        return left + t * (right - left) + (v - inside) / line
 
     def _bin(self, x: Tensor, knots: Tensor) -> tuple[Tensor, ...]:
         """Of the bin of each number: both ends in u and in v, and the slopes there."""

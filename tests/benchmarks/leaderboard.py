@@ -9,7 +9,8 @@ own settings, and judges it on as many events as the training did not have, 200,
 half is the simulation, the other the null. ``--seconds`` ends each training, with its cycle
 complete, after so many: with 75, all families take some 40 minutes of a core for one set of data.
 ``--quick`` has 30,000 events and short trainings, some minutes, and is no measure of what a family
-can do. A family that is distilled needs its teacher, which is trained first where it is missing.
+can do. A family that takes long to sample is judged on fewer events, its null too. One that is
+distilled needs its teacher, which is trained first where it is missing.
 ``--keep`` writes simulated events and trained surrogates to a folder, or reads them from it; of
 simulated events there may be more. A mean −log p is of 50,000 events where the density is exact,
 of 5,000 where it is a bound, and of 1,000 where it is an estimate, always the first ones; an error
@@ -66,6 +67,7 @@ HEADER = (
 )  # fmt: skip
 DENSITY_EVENTS = {"exact": 50_000, "bound": 5_000, "estimate": 1_000, "none": 0}
 LONGEST = 120
+SAMPLING_SECONDS, PROBED = 30.0, 1000
 
 
 @dataclass(frozen=True)
@@ -154,20 +156,32 @@ def entries(
     for method in families:
         try:
             surrogate = trained(data, method, training, keep, made)
+            x, context = few_enough(surrogate, *data.held_out)
+            whole = len(x) == len(data.held_out[0])
             judgement = judge(
-                surrogate, *data.held_out, known=known,
+                surrogate, x, context, known=known if whole else None,
                 density_events=DENSITY_EVENTS[surrogate.quality.kind],
             )  # fmt: skip
         except (HepgenError, RuntimeError) as error:
             failed = f"failed: {error}"[:LONGEST]
             yield [FAMILIES[method].title, failed, *[""] * (len(HEADER) - 2)]
             continue
-        known = judgement
+        known = judgement if whole else known
         if reports is not None:
             write_surrogate_report(
                 reports / f"{data.name}-{method}.html", judgement, curve=surrogate.curve
             )
-        yield row(judgement, surrogate)
+        yield row(judgement, surrogate, len(data.held_out[0]) // 2)
+
+
+def few_enough(surrogate: Surrogate, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """As many held-out events as can be sampled in half a minute."""
+    some = context[:PROBED]
+    start = time.perf_counter()
+    surrogate.sample(1, some)
+    seconds = (time.perf_counter() - start) / len(some)
+    most = 2 * max(2000, int(SAMPLING_SECONDS / seconds) // 1000 * 1000)
+    return x[:most], context[:most]
 
 
 def trained(
@@ -213,13 +227,15 @@ def exported(surrogate: Surrogate) -> str:
     return f"sampler; density: {manifest['density']['why_not']}"[:LONGEST]
 
 
-def row(found: SurrogateJudgement, surrogate: Surrogate) -> list[str]:
+def row(found: SurrogateJudgement, surrogate: Surrogate, whole: int) -> list[str]:
     first = found.classifiers[0]
     other = found.classifiers[-1]
     worst = max(found.features, key=lambda one: one.wasserstein / one.wasserstein_null.value)
     times = [found.seconds_per_event.get(batch) for batch in ("1", "100", "10000")]
+    title = FAMILIES[found.method].title
     return [
-        FAMILIES[found.method].title, found.quality, shown(found.nll),
+        f"{title} (of {found.events:,} events)" if found.events < whole else title,
+        found.quality, shown(found.nll),
         shown(first.surrogate.accuracy), shown(first.null.accuracy), shown(first.surrogate.auc),
         shown(first.null.auc),
         f"{other.surrogate.accuracy.value:.4f} ({other.null.accuracy.value:.4f})",

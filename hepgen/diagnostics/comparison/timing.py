@@ -11,7 +11,7 @@ from torch import Tensor
 from hepgen.surrogates.surrogate import Surrogate
 
 _REPEATS = 5
-_SECONDS = 20.0
+_SECONDS = 5.0
 
 
 def seconds_per_event(
@@ -20,8 +20,8 @@ def seconds_per_event(
     """The median wall time of :meth:`Surrogate.sample` for an event, by batch size.
 
     The first call, which allocates, does not count. A batch size of which one call would take
-    more than a minute, by the smaller ones, is left out. The number of threads is the caller's
-    choice.
+    more than a quarter of a minute, by the smaller ones, is left out. The number of threads is the
+    caller's choice.
 
     Arguments:
         surrogate: The surrogate.
