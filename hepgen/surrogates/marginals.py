@@ -3,7 +3,9 @@
 A family whose densities are made of normal distributions then begins with margins that are right,
 and has the dependence between the variables left to learn. Between quantiles of the training
 sample the map is a monotonic rational-quadratic spline (Gregory and Delbourgo, IMA J. Numer. Anal.
-2 (1982) 123), beyond the outermost a straight line; its slope is continuous, and so is a density.
+2 (1982) 123). At a distance δ beyond the outermost, at v₁, it is v₁ + asinh(sδ), with s its slope
+there: an event a little outside of a sharp edge, or far out in a tail, is no more than unlikely.
+The slope is continuous, and so is a density.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
-_KNOTS, _ENDS, _LEAST, _STEEPEST = 32, 3.7, 5, 3e3
+_KNOTS, _ENDS, _LEAST, _STEEPEST, _FARTHEST = 32, 3.7, 5, 3e3, 30.0
 
 
 class Marginals(nn.Module):
@@ -28,6 +30,7 @@ class Marginals(nn.Module):
     u: Tensor
     v: Tensor
     slope: Tensor
+    measured: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -35,6 +38,7 @@ class Marginals(nn.Module):
         self.register_buffer("u", line)
         self.register_buffer("v", line.clone())
         self.register_buffer("slope", torch.ones_like(line))
+        self.register_buffer("measured", torch.tensor(False))
 
     def measure(self, u: Tensor) -> None:
         """Take the quantiles of the sample u, shape ``(N, d)``."""
@@ -50,6 +54,7 @@ class Marginals(nn.Module):
         slope = np.concatenate([secant[:, :1], inner, secant[:, -1:]], axis=1)
         for buffer, values in ((self.u, at), (self.v, v), (self.slope, slope)):
             buffer.copy_(torch.as_tensor(values))
+        self.measured.fill_(True)
 
     def forward(self, u: Tensor) -> Tensor:
         """v."""
@@ -66,8 +71,9 @@ class Marginals(nn.Module):
         v = bottom + height * (secant * t.square() + first * product) / below
         slope = last * t.square() + 2 * secant * product + first * (1 - t).square()
         log_slope = 2 * secant.log() + slope.log() - 2 * below.log()
-        line = torch.where(u < left, first, last)
-        return v + line * (u - inside), log_slope.sum(-1)
+        beyond = torch.where(u < left, first, last) * (u - inside)
+        log_slope = log_slope - torch.where(self.measured, 0.5 * torch.log1p(beyond.square()), 0.0)
+        return v + torch.where(self.measured, beyond.asinh(), beyond), log_slope.sum(-1)
 
     def inverse(self, v: Tensor) -> Tensor:
         """u."""
@@ -78,8 +84,9 @@ class Marginals(nn.Module):
         bend = y * (first + last - 2 * secant)
         a, b, c = height * (secant - first) + bend, height * first - bend, -secant * y
         t = 2 * c / (-b - (b.square() - 4 * a * c).clamp(min=0).sqrt())
-        line = torch.where(v < bottom, first, last)
-        return left + t * (right - left) + (v - inside) / line
+        beyond = v - inside
+        beyond = torch.where(self.measured, beyond.clamp(-_FARTHEST, _FARTHEST).sinh(), beyond)
+        return left + t * (right - left) + beyond / torch.where(v < bottom, first, last)
 
     def _bin(self, x: Tensor, knots: Tensor) -> tuple[Tensor, ...]:
         """Of the bin of each number: both ends in u and in v, and the slopes there."""
