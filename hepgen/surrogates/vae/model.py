@@ -157,7 +157,7 @@ class VAE(ConditionalDensity):
     def decode(self, z: Tensor, context: Tensor, noise: Tensor | None = None) -> Tensor:
         """u of latents z₁, shape ``(B, Z)``; without noise, that of zero noise.
 
-        With a Gaussian decoder zero noise gives the mean.
+        With a Gaussian decoder zero noise gives the mean of the normal scores: a median.
         """
         if noise is None:
             noise = z.new_zeros((*z.shape[:-1], self.decoder.noise))
