@@ -189,7 +189,7 @@ class VAE(ConditionalDensity):
     def _scores(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """What the networks see of u, and the logarithm of its Jacobian, shape ``(B,)``."""
         if self.marginals is None:
-            return u, u.new_zeros(len(u))
+            return u, u.new_zeros(u.shape[0])
         return self.marginals.with_log_slope(u)
 
     def _given(self, context: Tensor) -> Tensor:
