@@ -26,7 +26,7 @@ def wasserstein(
     first_weight: Array | None = None,
     second_weight: Array | None = None,
 ) -> float:
-    r""":math:`W_1 = \int |F - G|\,dx` of two columns, in units of the first one's standard deviation.
+    r""":math:`W_1 = \int |F - G|\,dx` of two columns, in standard deviations of the first.
 
     Arguments:
         first, second: Shapes ``(N,)`` and ``(M,)``.
