@@ -29,8 +29,14 @@ class Feature:
     """One column of the events that a model is trained on.
 
     A bound is the edge of the feature's support (e.g. a mass window); values lie strictly
-    inside. Between two bounds the logit unbounds it, with one bound the logarithm of the
-    distance, with none the identity.
+    inside. Between two bounds the logit unbounds it, with none the identity, with one bound
+    the logarithm of the distance y from it, which goes on as a straight line beyond the reach R:
+
+        b(y) = ln y for y ≤ R,  ln R + (y − R)/R for y > R.
+
+    A density that is finite at the bound falls as eᵛ in v = ln y. A kernel with such a tail on
+    both sides would have the tail 1/y² far from the bound, and no mean; with a straight line
+    there every moment of y exists that exists of v.
 
     A ``circular`` feature has the period high − low, and no bounds: x and x + (high − low) are
     one value. A ``discrete`` one is a whole number from low to high, both included, of which
@@ -43,6 +49,7 @@ class Feature:
         label: How a plot writes it (LaTeX); the name where empty.
         low, high: The bounds.
         kind: ``continuous``, ``circular``, ``discrete`` or ``zero_inflated``.
+        reach: R, with one bound; a :class:`FeatureSpace` measures it on its sample.
 
     >>> mass = Feature("Dimuon_mass", "GeV", low=60.0, high=120.0)
     >>> mass.unbounded(torch.tensor([90.0], dtype=torch.float64)).item()
@@ -55,6 +62,7 @@ class Feature:
     low: float = -math.inf
     high: float = math.inf
     kind: Kind = "continuous"
+    reach: float = math.inf
 
     def __post_init__(self) -> None:
         one_value = self.kind == "discrete" and self.low == self.high
@@ -117,18 +125,32 @@ class Feature:
         if below and above:
             return torch.log((x - self.low) / (self.high - x))
         if below:
-            return torch.log(x - self.low)
-        return -torch.log(self.high - x) if above else x
+            return self._log(x - self.low)
+        return -self._log(self.high - x) if above else x
 
     def _real_to_bounded(self, v: Tensor) -> Tensor:
         below, above = math.isfinite(self.low), math.isfinite(self.high)
         if below and above:
             x = self.low + (self.high - self.low) * torch.sigmoid(v)
         elif below:
-            x = self.low + torch.exp(v)
+            x = self.low + self._exp(v)
         else:
-            x = self.high - torch.exp(-v) if above else v
+            x = self.high - self._exp(-v) if above else v
         return self._strictly_inside(x) if below or above else x
+
+    def _log(self, y: Tensor) -> Tensor:
+        """b(y), see the class."""
+        if math.isinf(self.reach):
+            return torch.log(y)
+        near = y.clamp(max=self.reach)
+        return torch.log(near) + (y - near) / self.reach
+
+    def _exp(self, v: Tensor) -> Tensor:
+        """b⁻¹(v)."""
+        if math.isinf(self.reach):
+            return torch.exp(v)
+        near = v.clamp(max=math.log(self.reach))
+        return torch.exp(near) + self.reach * (v - near)
 
     def _strictly_inside(self, x: Tensor) -> Tensor:
         """What rounding carried onto a bound, or beyond the largest number, just inside."""
@@ -141,9 +163,10 @@ class Feature:
         if below and above:
             width = math.log(self.high - self.low)
             return width - torch.log(x - self.low) - torch.log(self.high - x)
-        if below:
-            return -torch.log(x - self.low)
-        return -torch.log(self.high - x) if above else torch.zeros_like(x)
+        if below or above:
+            y = x - self.low if below else self.high - x
+            return -torch.log(y.clamp(max=self.reach))
+        return torch.zeros_like(x)
 
 
 @dataclass(frozen=True)
@@ -182,7 +205,7 @@ class FeatureSpace:
         """The space in which the sample ``x``, shape ``(N, d)``, has unit scale."""
         check_features(x, features)
         columns = x[:: max(1, len(x) // _QUARTILE_EVENTS)].double().unbind(-1)
-        features = [_with_values(f, c) for f, c in zip(features, x.unbind(-1), strict=True)]
+        features = [_measured(f, c) for f, c in zip(features, x.unbind(-1), strict=True)]
         scales = [_scale(f, column) for f, column in zip(features, columns, strict=True)]
         mean, std = zip(*scales, strict=True)
         return cls(tuple(features), mean, std)
@@ -340,14 +363,27 @@ def as_continuous(features: Sequence[Feature]) -> tuple[Feature, ...]:
     return tuple(replace(feature, kind="continuous") for feature in features)
 
 
-def _with_values(feature: Feature, column: Tensor) -> Feature:
-    """A discrete feature whose bounds are not given has those of the sample."""
+def _measured(feature: Feature, column: Tensor) -> Feature:
+    """With the reach of the sample; a discrete one without bounds with those of the sample."""
+    if feature.kind in ("continuous", "zero_inflated"):
+        return _with_reach(feature, column)
     if feature.kind != "discrete":
         return feature
     low, high = float(column.min()), float(column.max())
     low = math.ceil(feature.low) if math.isfinite(feature.low) else low
     high = math.floor(feature.high) if math.isfinite(feature.high) else high
     return replace(feature, low=low, high=high)
+
+
+def _with_reach(feature: Feature, column: Tensor) -> Feature:
+    below, above = math.isfinite(feature.low), math.isfinite(feature.high)
+    if below == above:
+        return feature
+    some = column[column != 0] if feature.kind == "zero_inflated" else column
+    if not len(some):
+        return feature
+    distance = some.double() - feature.low if below else feature.high - some.double()
+    return replace(feature, reach=distance.max().item())
 
 
 def _scale(feature: Feature, column: Tensor) -> tuple[float, float]:
@@ -391,6 +427,7 @@ def _to_dict(feature: Feature) -> dict[str, Any]:
         "low": feature.low if math.isfinite(feature.low) else None,
         "high": feature.high if math.isfinite(feature.high) else None,
         **({} if feature.kind == "continuous" else {"kind": feature.kind}),
+        **({} if math.isinf(feature.reach) else {"reach": feature.reach}),
     }
 
 

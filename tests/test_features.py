@@ -137,3 +137,34 @@ def test_what_a_model_draws_is_strictly_inside_the_bounds(
     feature = Feature("x", low=low, high=high)
     x = feature.physical(torch.tensor([[v]], dtype=torch.float64))
     check_features(x, [feature])
+
+
+@pytest.mark.parametrize("feature", FEATURES[1:3], ids=lambda feature: feature.name)
+def test_beyond_the_sample_a_one_sided_bijection_is_a_straight_line(feature: Feature) -> None:
+    """A logarithm up to the largest distance of the sample, then a line of the same slope."""
+    column = FEATURES.index(feature)
+    (found,) = FeatureSpace.from_sample([feature], sample()[:, [column]]).features
+    bound = found.low if math.isfinite(found.low) else found.high
+    distance = (sample()[:, column] - bound).abs()
+    assert found.reach == distance.max().item()
+    sign = 1 if math.isfinite(found.low) else -1
+    x = bound + sign * found.reach * torch.tensor([0.5, 1.0, 2.0, 3.0, 1e6], dtype=torch.float64)
+    v = sign * found.unbounded(x)
+    expected = math.log(found.reach) + torch.tensor([math.log(0.5), 0, 1, 2, 1e6 - 1]).double()
+    torch.testing.assert_close(v, expected)
+    torch.testing.assert_close(found.physical(sign * v), x)
+    slope = [jacrev(found.unbounded)(one).item() for one in x]
+    torch.testing.assert_close(found.log_jacobian(x), torch.tensor(slope).double().log())
+
+
+def test_a_tail_on_both_sides_of_a_logarithm_has_a_mean() -> None:
+    """v logistic of scale 2, which ln y would turn into a density without a mean.
+
+    E[y] = R(1 + 2 ln 2) in the part beyond the reach; five standard errors of a million draws.
+    """
+    feature = Feature("y", low=0.0, reach=3.0)
+    u = torch.rand(10**6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = feature.physical(math.log(3.0) + 2 * torch.logit(u))
+    beyond = torch.where(y > 3.0, y, 0.0)
+    error = float(beyond.std()) / 1000
+    assert abs(float(beyond.mean()) - 3 * (0.5 + 2 * math.log(2))) < 5 * error

@@ -56,9 +56,16 @@ class LogisticMixture(nn.Module):
         for network in self.networks:
             _start_spread_out(network, components)
 
-    def forward(self, context: Tensor) -> LogisticMixtureDistribution:
-        """p(· | c) with batch shape ``(*,)`` for contexts of shape ``(*, C)``."""
-        return LogisticMixtureDistribution(self.networks, context)
+    def forward(self, context: Tensor, widest: Tensor | None = None) -> LogisticMixtureDistribution:
+        """p(· | c) with batch shape ``(*,)`` for contexts of shape ``(*, C)``.
+
+        Arguments:
+            context: c.
+            widest: What no scale exceeds, shape ``(d,)``; by default nothing.
+        """
+        if widest is None:
+            widest = context.new_full((len(self.networks),), torch.inf)
+        return LogisticMixtureDistribution(self.networks, context, widest)
 
 
 class LogisticMixtureDistribution(Distribution):
@@ -68,10 +75,10 @@ class LogisticMixtureDistribution(Distribution):
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, networks: nn.ModuleList, context: Tensor) -> None:
-        self.networks, self.context = networks, context
+    def __init__(self, networks: nn.ModuleList, context: Tensor, widest: Tensor) -> None:
+        self.networks, self.context, self.widest = networks, context, widest
         # It knows the context only: once for all x that will be asked for.
-        self._first = _Kernels(networks[0](context))
+        self._first = _Kernels(networks[0](context), widest[0])
         shape = torch.Size([len(networks)])
         super().__init__(context.shape[:-1], shape, validate_args=False)
 
@@ -108,20 +115,20 @@ class LogisticMixtureDistribution(Distribution):
         """The mixture of the feature that follows those in ``before``, shape ``(*, i)``."""
         if before.shape[-1] == 0:
             return self._first
-        network = self.networks[before.shape[-1]]
+        i = before.shape[-1]
         # Compressed, so that an outlier in one feature leaves the others' networks in range.
-        return _Kernels(network(self.context, torch.asinh(before)))
+        return _Kernels(self.networks[i](self.context, torch.asinh(before)), self.widest[i])
 
 
 class _Kernels:
     """The mixture of one feature: weights, locations and scales, shape ``(*, K)``."""
 
-    def __init__(self, output: Tensor) -> None:
+    def __init__(self, output: Tensor, widest: Tensor) -> None:
         location, log_scale, rest = output[..., :1], output[..., 1:2], output[..., 2:]
         logits, locations, log_scales = rest.chunk(3, dim=-1)
         self.logits = logits
         self.location = location + log_scale.exp() * locations
-        self.scale = (log_scale + log_scales).exp() + _SMALLEST_SCALE
+        self.scale = 1 / ((-log_scale - log_scales).exp() + 1 / widest) + _SMALLEST_SCALE
 
     def log_prob(self, x: Tensor) -> Tensor:
         z = ((x[..., None] - self.location) / self.scale).abs()

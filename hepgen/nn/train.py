@@ -243,9 +243,12 @@ class _Loop:
         order = self._order()
         while self.state.step < self.steps:
             start = self.state.step * self.settings.batch_size
+            last = self._out_of_time()
             self._step(order[start : start + self.settings.batch_size])
             self._report()
             self._save_now_and_then()
+            if last:
+                break
         self._finish_epoch()
 
     def _step(self, index: Tensor) -> None:
@@ -313,7 +316,7 @@ class _Loop:
         state, patience = self.state, self.settings.patience
         if state.epoch >= self.settings.epochs:
             return "all epochs done"
-        if self._fraction() >= 1:
+        if self._out_of_time():
             return "time budget used"
         if patience is not None and state.epoch - 1 - state.best_epoch >= patience:
             return f"no better validation loss in {patience} epochs"
@@ -328,6 +331,12 @@ class _Loop:
             return done
         self._tick()
         return max(done, self.state.seconds / self.settings.time_budget)
+
+    def _out_of_time(self) -> bool:
+        if self.settings.time_budget is None:
+            return False
+        self._tick()
+        return self.state.seconds >= self.settings.time_budget
 
     def _order(self) -> Tensor:
         generator = _generator(self.settings.seed, _ORDER, self.state.epoch)

@@ -118,8 +118,8 @@ FAMILIES: dict[str, Family] = {
     "flow-matching": Family(
         _flow_matching, "continuous flow, flow matching", {**_GENTLE, "epochs": 40}
     ),
-    "vae": Family(_vae, "variational auto-encoder"),
-    "hvae": Family(_hvae, "hierarchical variational auto-encoder"),
+    "vae": Family(_vae, "variational auto-encoder", _TRAINING),
+    "hvae": Family(_hvae, "hierarchical variational auto-encoder", _TRAINING),
     "distilled": Family(
         _distilled, "diffusion in few steps, distilled", _DISTILLATION, teacher="diffusion"
     ),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hepgen.nn.dual import divergence
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.marginals import Marginals
 
 Field = Callable[[Tensor, Any, Tensor], Any]
 """v(t, u; c), shape ``(B, d)``, at t of shape ``(B, 1)``; u is a tensor or a dual number."""
@@ -29,10 +30,18 @@ class FixedSteps(ConditionalDensity):
         flow: The family, whose sampler has fixed steps already.
         velocity: Its field.
         steps: How many, each of four evaluations.
+        marginals: What is before the field; nothing by default.
     """
 
-    def __init__(self, flow: ConditionalDensity, velocity: Field, steps: int = 16) -> None:
+    def __init__(
+        self,
+        flow: ConditionalDensity,
+        velocity: Field,
+        steps: int = 16,
+        marginals: Marginals | None = None,
+    ) -> None:
         super().__init__(flow.features, flow.context)
+        self.marginals = marginals
         self.flow, self.velocity, self.steps = flow, velocity, steps
         self.noise = flow.noise
 
@@ -64,11 +73,14 @@ class FixedSteps(ConditionalDensity):
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
         """log p(u | c), shape ``(B,)``."""
         h, total = 1 / self.steps, torch.zeros_like(u[:, :1])
+        log_slope = torch.zeros_like(u[:, 0])
+        if self.marginals is not None:
+            u, log_slope = self.marginals.with_log_slope(u)
         for step in range(self.steps):
             u, change = self._step(1 - step * h, -h, u, context)
             total = total + change
         log_normal = -0.5 * (u.square().sum(-1) + self.features * math.log(2 * math.pi))
-        value = log_normal.double() + total[:, 0].double()
+        value = (log_normal + log_slope).double() + total[:, 0].double()
         return LogDensity(value, torch.zeros_like(value), self.quality)
 
     def _step(self, t: float, h: float, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,9 @@ from hepgen.features import FeatureSpace
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
+_FAR = 1e300
+"""The reach of a column that has none."""
+
 
 class Bijection(nn.Module):
     """u = (b(x) − mean)/std of :class:`~hepgen.features.FeatureSpace`, for all columns at once.
@@ -36,6 +39,7 @@ class Bijection(nn.Module):
     circular: Tensor
     discrete: Tensor
     zero: Tensor
+    reach: Tensor
 
     def __init__(self, space: FeatureSpace) -> None:
         super().__init__()
@@ -56,6 +60,8 @@ class Bijection(nn.Module):
         self.register_buffer("circular", circular)
         self.register_buffer("discrete", discrete)
         self.register_buffer("zero", zero)
+        reach = torch.tensor([min(f.reach, _FAR) for f in space.features], dtype=torch.float64)
+        self.register_buffer("reach", torch.where(below ^ above, reach, _FAR))
         # Known before the graph is made: what no column needs is not in it.
         self._both, self._low, self._high = (
             bool(columns.any()) for columns in (below & above, below & ~above, ~below & above)
@@ -74,9 +80,9 @@ class Bijection(nn.Module):
             between = self.low + (self.high - self.low) * torch.sigmoid(v)
             x = torch.where(self.below & self.above, between, x)
         if self._low:
-            x = torch.where(self.below & ~self.above, self.low + torch.exp(v), x)
+            x = torch.where(self.below & ~self.above, self.low + self._exp(v), x)
         if self._high:
-            x = torch.where(~self.below & self.above, self.high - torch.exp(-v), x)
+            x = torch.where(~self.below & self.above, self.high - self._exp(-v), x)
         if self._circular:
             x = torch.where(self.circular, self._wrapped(v), x)
         if self._discrete:
@@ -90,9 +96,9 @@ class Bijection(nn.Module):
             between = torch.log((x - self.low) / (self.high - x))
             v = torch.where(self.below & self.above, between, v)
         if self._low:
-            v = torch.where(self.below & ~self.above, torch.log(x - self.low), v)
+            v = torch.where(self.below & ~self.above, self._log(x - self.low), v)
         if self._high:
-            v = torch.where(~self.below & self.above, -torch.log(self.high - x), v)
+            v = torch.where(~self.below & self.above, -self._log(self.high - x), v)
         if self._circular:
             v = torch.where(self.circular, self._wrapped(x), v)
         if self._zero:
@@ -113,15 +119,27 @@ class Bijection(nn.Module):
         """log |du/dx|, shape ``(B,)``."""
         terms = torch.zeros_like(x)
         if self._both or self._low:
-            terms = torch.where(self.below, -torch.log(x - self.low), terms)
+            terms = torch.where(self.below, -self._near(x - self.low).log(), terms)
         if self._both or self._high:
-            terms = torch.where(self.above, terms - torch.log(self.high - x), terms)
+            terms = torch.where(self.above, terms - self._near(self.high - x).log(), terms)
         return terms.sum(-1) + self._volume
 
     def _wrapped(self, x: Tensor) -> Tensor:
         """The same angle, in [low, high)."""
         period = torch.where(self.circular, self.high - self.low, 1.0)
         return x - period * torch.floor((x - self.low) / period)
+
+    def _log(self, y: Tensor) -> Tensor:
+        """The logarithm up to the reach, and a straight line beyond."""
+        near = self._near(y)
+        return torch.log(near) + (y - near) / self.reach
+
+    def _exp(self, v: Tensor) -> Tensor:
+        near = torch.minimum(v, torch.log(self.reach))
+        return torch.exp(near) + self.reach * (v - near)
+
+    def _near(self, y: Tensor) -> Tensor:
+        return torch.minimum(y, self.reach)
 
 
 class _Context(nn.Module):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hepgen.nn.mixture import LogisticMixture, LogisticMixtureDistribution
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+
+_WIDEST = 0.1
 
 
 class Mixture(ConditionalDensity):
@@ -27,6 +30,8 @@ class Mixture(ConditionalDensity):
     torch.Size([3, 2])
     """
 
+    widest: Tensor
+
     def __init__(
         self,
         features: int,
@@ -38,12 +43,20 @@ class Mixture(ConditionalDensity):
         self.noise = 2 * features
         self._options = {"components": components, "hidden": list(hidden)}
         # A network needs an input: without a context, a constant.
+        self.register_buffer("widest", torch.full((features,), torch.inf))
         self.mixture = LogisticMixture(features, max(1, context), components, hidden)
 
     @property
     def options(self) -> dict[str, Any]:
         """What rebuilds it."""
         return self._options
+
+    def prepare(self, u: Tensor, context: Tensor) -> None:  # noqa: ARG002
+        """No component is wider than a tenth of the range of the sample.
+
+        One that hardly has a weight is hardly trained, and a wide one would reach far beyond.
+        """
+        self.widest.copy_(_WIDEST * (u.amax(0) - u.amin(0)))
 
     @property
     def quality(self) -> Quality:
@@ -64,5 +77,5 @@ class Mixture(ConditionalDensity):
 
     def _given(self, context: Tensor) -> LogisticMixtureDistribution:
         conditions = context if self.context else context.new_ones(len(context), 1)
-        distribution: LogisticMixtureDistribution = self.mixture(conditions)
+        distribution: LogisticMixtureDistribution = self.mixture(conditions, self.widest)
         return distribution

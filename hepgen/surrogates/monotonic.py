@@ -14,7 +14,7 @@ import zuko
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-_BOUND, _ITERATIONS = 10.0, 14
+_BOUND, _ITERATIONS, _CLOSE = 10.0, 14, 1e-6
 
 
 class Monotonic(nn.Module):
@@ -72,5 +72,9 @@ class _Integral(zuko.transforms.UnconstrainedMonotonicTransform):  # type: ignor
             newton = x - excess / self.g(x)
             inside = (newton > low) & (newton < high)
             step = torch.where(inside, newton, 0.5 * (low + high))
-            x = torch.where(below | above, x, step)
+            moved = torch.where(below | above, x, step)
+            close = bool(((moved - x).abs() <= _CLOSE * (1 + x.abs())).all())
+            x = moved
+            if close:
+                break
         return x

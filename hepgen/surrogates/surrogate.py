@@ -7,6 +7,7 @@ standardisation, says what kind of number that is, and refuses a context it was 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -33,6 +34,8 @@ _NUMBERS = 2**22
 """How many numbers of noise, or of events, are in memory at once."""
 _FEWEST = 200
 """Events that any family needs."""
+_LOOKED_AT, _FEWEST_EQUAL, _ATOM, _ZERO = 20_000, 20, 0.02, 1e-6
+"""Of how many events so many, and this share, may not have one value where there is a density."""
 _WEIGHTS_A_NUMBER = 20
 """More weights than this for each number in the sample only learn it by heart."""
 
@@ -159,7 +162,8 @@ class Surrogate:
             training: Settings of the training, see there too; by default the family's.
 
         Raises:
-            DataError: Events that cannot be used.
+            DataError: Events that cannot be used, or a column that is called continuous and has
+                one value in more than 2 % of the events.
             SurrogateError: A family or an option that does not exist, too few events for it, or
                 a family that learns from another surrogate.
             TrainingError: The loss became NaN or infinite; see ``rescue``.
@@ -178,6 +182,7 @@ class Surrogate:
         c = conditions.forward(context).float() if conditions else context.new_zeros(len(x), 0)
         _check_enough(method, model, u)
         model.prepare(u, c.float())
+        _check_atoms(space, u, model.counted(u))
 
         def made(curve: TrainingCurve) -> Surrogate:
             return cls(model, method, space, conditions, domain, curve, dict(manifest or {}))
@@ -331,6 +336,28 @@ def _check_enough(method: str, model: ConditionalDensity, u: Tensor) -> None:
         raise SurrogateError(
             f"{len(u)} events to train the family {method!r}, which has {weights} weights; "
             f"expected at least {least}: simulate more (surrogate.events), or take smaller options"
+        )
+
+
+def _check_atoms(space: FeatureSpace, u: Tensor, counted: Tensor | None) -> None:
+    """Refuse to learn the density of a number that is one value in many events."""
+    step = max(1, len(u) // _LOOKED_AT)
+    u = u[::step] if counted is None else u[::step].masked_fill(counted[::step], math.nan)
+    for i, feature in enumerate(space.features):
+        column = u[~u[:, i].isnan(), i]
+        if feature.kind == "discrete" or not len(column):
+            continue
+        values, counts = column.unique(return_counts=True)  # type: ignore[no-untyped-call]
+        share = counts.max().item() / len(u)
+        if share < _ATOM or counts.max() < _FEWEST_EQUAL:
+            continue
+        row = int((u[:, i] == values[counts.argmax()]).nonzero()[0])
+        at = space.inverse(u[row : row + 1])[0, i].item()
+        kind = "zero_inflated" if abs(at) < _ZERO else "discrete"
+        raise DataError(
+            f"feature {feature.name!r}, which is {feature.kind}, is {at:g} in {share:.1%} of the "
+            f"events: there it has no density. Set its kind to {kind!r}, leave those events out, "
+            "or, where the values are rounded, add uniform noise as wide as the rounding"
         )
 
 

@@ -6,11 +6,16 @@
 
 Simulates single events at θ from the priors of the workflow, trains each family on them with its
 own settings, and judges it on as many events as the training did not have, 200,000 at most: one
-half is the simulation, the other the null. With the default settings it takes an hour or more for
-all families on two processes; ``--seconds`` ends each training, with its cycle complete, after so
-many; ``--quick`` has 30,000 events and short trainings, some minutes, and is no measure of what a
-family can do. ``--keep`` writes simulated events and trained surrogates to a folder, or reads
-them from it. Times are of one thread of this machine, whatever else runs on it.
+half is the simulation, the other the null. ``--seconds`` ends each training, with its cycle
+complete, after so many: with 75, all families take some 40 minutes of a core for one set of data.
+``--quick`` has 30,000 events and short trainings, some minutes, and is no measure of what a family
+can do. A family that takes long to sample is judged on fewer events, its null too. One that is
+distilled needs its teacher, which is trained first where it is missing.
+``--keep`` writes simulated events and trained surrogates to a folder, or reads them from it; of
+simulated events there may be more. A mean −log p is of 50,000 events where the density is exact,
+of 5,000 where it is a bound, and of 1,000 where it is an estimate, always the first ones; an error
+is its standard error. The last column is what came of an export to ONNX that was tried. Times are
+of one thread of this machine, whatever else runs on it.
 """
 
 from __future__ import annotations
@@ -19,20 +24,22 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hepgen.diagnostics.comparison.judge import judge
-from hepgen.errors import HepgenError
+from hepgen.errors import HepgenError, SurrogateError
 from hepgen.features import Feature
 from hepgen.judgement import Measured, SurrogateJudgement
 from hepgen.pipeline.session import Session
 from hepgen.report.surrogate import write_surrogate_report
 from hepgen.simulators.campaign import Campaign
+from hepgen.surrogates.diffusion.distillation import distil
+from hepgen.surrogates.export import export
 from hepgen.surrogates.families import FAMILIES
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
@@ -55,8 +62,12 @@ KNOWN: dict[str, dict[str, Any]] = {
 QUICK = {"epochs": 4, "batch_size": 1000, "patience": None}
 HEADER = (
     "family", "log-density", "NLL [nats]", "C2ST", "C2ST null", "AUC", "AUC null",
-    "C2ST trees (null)", "W₁ worst (null)", "ms/event 1", "100", "10,000", "training [s]", "ONNX",
+    "C2ST trees (null)", "W₁ worst (null)", "ms/event 1", "100", "10,000",
+    "training [s] (epochs)", "ONNX",
 )  # fmt: skip
+DENSITY_EVENTS = {"exact": 50_000, "bound": 5_000, "estimate": 1_000, "none": 0}
+LONGEST = 120
+SAMPLING_SECONDS, PROBED = 30.0, 1000
 
 
 @dataclass(frozen=True)
@@ -78,18 +89,27 @@ def simulated(name: str, events: int, held_out: int, seed: int, keep: Path | Non
     free = session.parameters.free_names
     features = tuple(feature(session, column) for column in columns)
     wanted = events + held_out
-    path = keep / f"{name}-{wanted}-{seed}.pt" if keep else None
-    if path is not None and path.exists():
-        x, theta = torch.load(path)
-    else:
-        x, theta = single_events(session, features, wanted, seed)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save((x, theta), path)
+    found = kept(keep, name, wanted, seed) if keep else None
+    if found is None:
+        found = single_events(session, features, wanted, seed)
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            torch.save(found, keep / f"{name}-{wanted}-{seed}.pt")
+    x, theta = found
     return Data(
         name, features, tuple(Feature(one) for one in free),
         (x[:events], theta[:events]), (x[events:], theta[events:]), Domain.from_sample(free, theta),
     )  # fmt: skip
+
+
+def kept(keep: Path, name: str, wanted: int, seed: int) -> tuple[Tensor, Tensor] | None:
+    """The first ``wanted`` of events that were kept, if there are as many."""
+    sizes = [int(path.stem.split("-")[-2]) for path in keep.glob(f"{name}-[0-9]*-{seed}.pt")]
+    enough = [size for size in sizes if size >= wanted]
+    if not enough:
+        return None
+    x, theta = torch.load(keep / f"{name}-{min(enough)}-{seed}.pt")
+    return x[:wanted], theta[:wanted]
 
 
 def single_events(
@@ -132,50 +152,97 @@ def entries(
     reports: Path | None,
 ) -> Iterator[list[str]]:
     """A row for each family, also for one that fails."""
-    known = None
+    known, made = None, dict[str, Surrogate]()
     for method in families:
         try:
-            surrogate = trained(data, method, training, keep)
-            judgement = judge(surrogate, *data.held_out, known=known)
+            surrogate = trained(data, method, training, keep, made)
+            x, context = few_enough(surrogate, *data.held_out)
+            whole = len(x) == len(data.held_out[0])
+            judgement = judge(
+                surrogate, x, context, known=known if whole else None,
+                density_events=DENSITY_EVENTS[surrogate.quality.kind],
+            )  # fmt: skip
         except (HepgenError, RuntimeError) as error:
-            yield [method, f"failed: {error}"[:80], *[""] * (len(HEADER) - 2)]
+            failed = f"failed: {error}"[:LONGEST]
+            yield [FAMILIES[method].title, failed, *[""] * (len(HEADER) - 2)]
             continue
-        known = judgement
+        known = judgement if whole else known
         if reports is not None:
             write_surrogate_report(
                 reports / f"{data.name}-{method}.html", judgement, curve=surrogate.curve
             )
-        yield row(judgement)
+        yield row(judgement, surrogate, len(data.held_out[0]) // 2)
 
 
-def trained(data: Data, method: str, training: dict[str, Any], keep: Path | None) -> Surrogate:
-    """A surrogate of a family; one that was kept, if there is one."""
+def few_enough(surrogate: Surrogate, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """As many held-out events as can be sampled in half a minute."""
+    some = context[:PROBED]
+    start = time.perf_counter()
+    surrogate.sample(1, some)
+    seconds = (time.perf_counter() - start) / len(some)
+    most = 2 * max(2000, int(SAMPLING_SECONDS / seconds) // 1000 * 1000)
+    return x[:most], context[:most]
+
+
+def trained(
+    data: Data,
+    method: str,
+    training: dict[str, Any],
+    keep: Path | None,
+    made: dict[str, Surrogate],
+) -> Surrogate:
+    """A surrogate of a family; one that is there, or was kept, if there is one."""
     folder = keep / f"{data.name}-{method}" if keep else None
+    if method in made:
+        return made[method]
     if folder is not None and folder.exists():
-        return Surrogate.load(folder)
-    surrogate = Surrogate.fit(
-        *data.training, features=data.features, inputs=data.inputs, method=method,
-        domain=data.domain, device="cpu", manifest={"data": data.name}, **training,
-    )  # fmt: skip
+        made[method] = Surrogate.load(folder)
+        return made[method]
+    teacher = FAMILIES[method].teacher
+    if teacher:
+        surrogate = distil(
+            trained(data, teacher, training, keep, made), context=data.training[1], device="cpu",
+            **training,
+        )  # fmt: skip
+    else:
+        surrogate = Surrogate.fit(
+            *data.training, features=data.features, inputs=data.inputs, method=method,
+            domain=data.domain, device="cpu", manifest={"data": data.name}, **training,
+        )  # fmt: skip
     if folder is not None:
         surrogate.save(folder)
+    made[method] = surrogate
     return surrogate
 
 
-def row(found: SurrogateJudgement) -> list[str]:
+def exported(surrogate: Surrogate) -> str:
+    """What came of an export."""
+    try:
+        with TemporaryDirectory() as folder:
+            manifest = export(surrogate, folder)
+    except SurrogateError as error:
+        return f"no: {error}"[:LONGEST]
+    if manifest["density"]["file"]:
+        return "yes"
+    return f"sampler; density: {manifest['density']['why_not']}"[:LONGEST]
+
+
+def row(found: SurrogateJudgement, surrogate: Surrogate, whole: int) -> list[str]:
     first = found.classifiers[0]
     other = found.classifiers[-1]
     worst = max(found.features, key=lambda one: one.wasserstein / one.wasserstein_null.value)
     times = [found.seconds_per_event.get(batch) for batch in ("1", "100", "10000")]
+    title = FAMILIES[found.method].title
     return [
-        FAMILIES[found.method].title, found.quality, shown(found.nll),
+        f"{title} (of {found.events:,} events)" if found.events < whole else title,
+        found.quality, shown(found.nll),
         shown(first.surrogate.accuracy), shown(first.null.accuracy), shown(first.surrogate.auc),
         shown(first.null.auc),
         f"{other.surrogate.accuracy.value:.4f} ({other.null.accuracy.value:.4f})",
         f"{worst.wasserstein:.3f} ({worst.wasserstein_null.value:.3f}) {worst.name}",
         *(f"{1e3 * t:.3g}" if t is not None else "–" for t in times),
-        f"{found.training_seconds:.0f}",
-        "see its card" if find_spec("hepgen.surrogates.export") else "–",
+        f"{found.training_seconds:.0f} ({len(surrogate.curve.validation)})",
+        exported(surrogate),
     ]  # fmt: skip
 
 

@@ -41,7 +41,7 @@ CASES = (
     FamilyCase("mixture", {"components": 4, "hidden": [16, 16]}, FAST),
     FamilyCase(
         "cnf",
-        {"width": 16, "blocks": 1, "training_steps": 2, "tolerance": 1e-3},
+        {"width": 16, "blocks": 1, "training_steps": 2, "tolerance": 1e-4},
         {**FAST, "epochs": 10, "max_learning_rate": 2e-2},
     ),
     FamilyCase(

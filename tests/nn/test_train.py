@@ -232,6 +232,22 @@ def test_time_budget_completes_the_cycle() -> None:
     assert curve.learning_rate[-1] < 1e-3 * max(curve.learning_rate)
 
 
+def test_a_time_budget_ends_within_an_epoch() -> None:
+    """One that is over at once takes one step, with its rate at the end of the cycle."""
+    module, steps = network(), 0
+
+    def loss(batch: tuple[Tensor, ...]) -> Tensor:
+        nonlocal steps
+        steps += module.training
+        losses: Tensor = (module(batch[0]) - batch[1]).square().sum(-1)
+        return losses
+
+    curve = train(module, loss, rows(), batch_size=2, epochs=3, time_budget=1e-9)
+    assert curve.stopped == "time budget used"
+    assert len(curve.validation) == 1
+    assert steps == 1
+
+
 def test_non_finite_loss_names_the_step_and_keeps_good_weights() -> None:
     module = network()
     calls = 0

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -225,8 +226,10 @@ def test_a_graph_answers_nan_outside_the_range_and_no_density_outside_the_bounds
     assert np.isnan(log_prob(x, c)).tolist() == [False, False, True]
 
 
-def test_the_bijection_of_a_graph_is_that_of_the_features() -> None:
-    space = FeatureSpace(EVENT, (0.1, 0.2, 0.3, 0.4), (0.5, 1.0, 1.5, 2.0))
+@pytest.mark.parametrize("reach", [math.inf, 1.3])
+def test_the_bijection_of_a_graph_is_that_of_the_features(reach: float) -> None:
+    event = tuple(replace(one, reach=reach) for one in EVENT)
+    space = FeatureSpace(event, (0.1, 0.2, 0.3, 0.4), (0.5, 1.0, 1.5, 2.0))
     u = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     bijection, x = Bijection(space), space.inverse(u)
     torch.testing.assert_close(bijection.physical(u), x)

@@ -172,3 +172,19 @@ def test_a_flow_may_start_as_the_identity(kind: str, features: int, context: int
     u, c = torch.randn(20, features), torch.randn(20, context)
     torch.testing.assert_close(model.generate(u, c), u, rtol=1e-4, atol=1e-4)
     assert model.options["identity"]
+
+
+@torch.no_grad()
+def test_no_component_of_a_mixture_reaches_far_beyond_its_sample() -> None:
+    """Whatever the network says, no scale is above a tenth of the range of the sample."""
+    model = shaken(Mixture(1, 1, components=4, hidden=(8, 8)), scale=0.7)
+    c, noise = numbers(500, 1), torch.zeros(500, 2).double()
+    moved = torch.tensor([0.0, 4.0]).double()
+    logit = torch.special.log_ndtr(moved[1]) - torch.special.log_ndtr(-moved[1])
+    free = (model.generate(noise + moved, c) - model.generate(noise, c)) / logit
+    u = numbers(1000, 1, seed=1)
+    model.prepare(u, c)
+    held = (model.generate(noise + moved, c) - model.generate(noise, c)) / logit
+    widest = 0.1 * float(u.max() - u.min())
+    assert float(free.max()) > widest
+    assert float(held.max()) < widest + 1e-4

@@ -156,3 +156,15 @@ def test_the_most_extreme_value_is_a_number_where_zeros_are_counted() -> None:
     space = FeatureSpace(features, (0.0, 0.0), (1.0, 1.0))
     words = _most_extreme(space, torch.tensor([[math.nan, 1.0], [2.0, 50.0]]))
     assert "y = 50, 50 times" in words
+
+
+def test_a_continuous_column_with_many_equal_values_is_refused() -> None:
+    x, theta = sample(2000)
+    for at, kind in ((0.0, "zero_inflated"), (7.0, "discrete")):
+        y = torch.cat([x, x - 90], -1)
+        y[::20, 1] = at
+        with pytest.raises(DataError, match=rf"'energy', .* is {at:g} in 5.0% .* '{kind}'"):
+            Surrogate.fit(
+                y, theta, features=[MASS, Feature("energy")], inputs=[Feature("m_z")],
+                options={"layers": 1, "hidden": [4]}, epochs=1, device="cpu",
+            )  # fmt: skip

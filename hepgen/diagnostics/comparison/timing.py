@@ -13,7 +13,7 @@ from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Surrogate
 
 _REPEATS = 5
-_SECONDS = 20.0
+_SECONDS = 5.0
 
 
 def seconds_per_event(
@@ -24,8 +24,8 @@ def seconds_per_event(
     """The median wall time of an event that a surrogate makes, or an image, by batch size.
 
     The first call, which allocates, does not count. A batch size of which one call would take
-    more than a minute, by the smaller ones, is left out. The number of threads is the caller's
-    choice.
+    more than a quarter of a minute, by the smaller ones, is left out. The number of threads is the
+    caller's choice.
 
     Arguments:
         surrogate: The surrogate.

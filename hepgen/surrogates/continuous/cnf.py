@@ -72,6 +72,7 @@ class CNF(ContinuousFlow):
 
         By the midpoint rule, of which only the second of two evaluations needs its trace.
         """
+        u, log_slope = self.marginals.with_log_slope(u)
         probe = divergence.rademacher(1, u) if self.trace == "hutchinson" else None
         steps = int(torch.randint(self.training_steps, 2 * self.training_steps + 1, ()))
         h, total = 1 / steps, torch.zeros_like(u[:, 0])
@@ -82,4 +83,4 @@ class CNF(ContinuousFlow):
             u = u - h * velocity
             energy = 0.5 * velocity.square().sum(-1)
             total = total + h * (trace[:, 0] + self.kinetic * energy)
-        return total - log_normal(u)
+        return total - log_normal(u) - log_slope

@@ -5,6 +5,8 @@ arXiv:1806.07366, theorem 1), so that
 
     log p(u | c) = log N(u(0); 0, 1) − ∫₀¹ tr ∂v/∂u dt.
 
+Where it is trained it moves the normal scores of each variable, see
+:mod:`hepgen.surrogates.marginals`: no sharp peak or long tail is left for the field.
 Sampling takes fixed steps and has no branch on data. A density is an estimate: its error is what
 the solver finds, in quadrature with that of Hutchinson's probes.
 """
@@ -23,6 +25,7 @@ from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Qualit
 from hepgen.surrogates.continuous import divergence
 from hepgen.surrogates.continuous.ode import Field, adaptive, fixed, method
 from hepgen.surrogates.fixed_steps import FixedSteps
+from hepgen.surrogates.marginals import Marginals
 
 TRACES = ("exact", "hutchinson")
 
@@ -63,6 +66,7 @@ class ContinuousFlow(ConditionalDensity):
             raise SurrogateError(f"tolerance = {tolerance:g}: expected a positive number")
         self.solver, self.steps, self.tolerance = solver, steps, tolerance
         self.trace, self.probes = trace, probes
+        self.marginals = Marginals(features)
 
     @abstractmethod
     def velocity(self, t: Tensor, u: Tensor, context: Tensor) -> Tensor:
@@ -81,21 +85,26 @@ class ContinuousFlow(ConditionalDensity):
         """An estimate of :meth:`log_prob`."""
         return self._quality(f"Dormand–Prince 5(4), tolerance {self.tolerance:g}")
 
+    def prepare(self, u: Tensor, context: Tensor) -> None:  # noqa: ARG002
+        """Measure the margins."""
+        self.marginals.measure(u)
+
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
-        """u(1) from u(0) = noise, in fixed steps."""
-        return fixed(
-            lambda t, u: self.velocity(t, u, context), noise, 0.0, 1.0, self.steps, self.solver
-        )
+        """The path from its noise at 0 to 1, in fixed steps."""
+        return self.marginals.inverse(fixed(
+            lambda t, v: self.velocity(t, v, context), noise, 0.0, 1.0, self.steps, self.solver
+        ))  # fmt: skip
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
-        """log p(u | c): the path from u(1) = u back to its noise, within the tolerance."""
-        state = torch.cat([u, u.new_zeros(len(u), self._traces)], dim=-1)
-        solution = adaptive(self._field(u, context), state, 1.0, 0.0, self.tolerance)
+        """log p(u | c): the path from u back to its noise, within the tolerance."""
+        v, log_slope = self.marginals.with_log_slope(u)
+        state = torch.cat([v, v.new_zeros(len(v), self._traces)], dim=-1)
+        solution = adaptive(self._field(v, context), state, 1.0, 0.0, self.tolerance)
         noise, integrals = self._parts(solution.y)
         # The noise z is wrong by δz, and log N(z) by z·δz.
         wrong, wrong_integrals = self._parts(solution.error)
         error = (noise.abs() * wrong).sum(-1) + wrong_integrals.mean(-1)
-        return self._density(log_normal(noise), integrals, error, self.quality)
+        return self._density(log_normal(noise) + log_slope, integrals, error, self.quality)
 
     def generate_with_log_prob(self, noise: Tensor, context: Tensor) -> tuple[Tensor, LogDensity]:
         """Both in one solve with fixed steps.
@@ -104,18 +113,20 @@ class ContinuousFlow(ConditionalDensity):
         """
         state = torch.cat([noise, noise.new_zeros(len(noise), self._traces)], dim=-1)
         field = self._field(noise, context)
-        (u, integrals), (coarse_u, coarse) = (
+        (v, integrals), (coarse_v, coarse) = (
             self._parts(fixed(field, state, 0.0, 1.0, steps, self.solver))
             for steps in (self.steps, self.steps // 2)
         )
         # An event off by δu has noise off by about as much, and log N(z) by z·δz.
-        error = (noise * (u - coarse_u)).sum(-1).abs() + (integrals - coarse).mean(-1).abs()
+        error = (noise * (v - coarse_v)).sum(-1).abs() + (integrals - coarse).mean(-1).abs()
         quality = self._quality(f"{self.steps} steps of {self.solver}")
-        return u, self._density(log_normal(noise), -integrals, error, quality)
+        u = self.marginals.inverse(v)
+        start = log_normal(noise) + self.marginals.with_log_slope(u)[1]
+        return u, self._density(start, -integrals, error, quality)
 
     def exportable(self) -> tuple[ConditionalDensity, str]:
         """A twin whose density takes fixed steps; the sampler does already."""
-        twin = FixedSteps(self, self.velocity)
+        twin = FixedSteps(self, self.velocity, marginals=self.marginals)
         return twin, twin.words
 
     def velocity_and_trace(

@@ -75,6 +75,7 @@ class FlowMatching(ContinuousFlow):
 
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """|v(t, x_t; c) − (u − z)|² / d at one t and one z an event: not a bound on −log p."""
+        u = self.marginals.forward(u)
         z, t = torch.randn_like(u), self._times(u)
         velocity = self.velocity(t, torch.lerp(z, u, t), context)
         return (velocity - (u - z)).square().mean(-1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hepgen.errors import SurrogateError
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
+from hepgen.surrogates.marginals import Marginals
 from hepgen.surrogates.vae.bound import (
     Elbo,
     ImportanceBound,
@@ -27,6 +28,9 @@ _ROWS = 2**16
 
 class VAE(ConditionalDensity):
     """p(u | c) = ∫ p(u | z, c) p(z | c) dz, trained with an amortised posterior q(z | u, c).
+
+    A Gaussian decoder has the :class:`~hepgen.surrogates.marginals.Marginals` of the events, not
+    themselves.
 
     Arguments:
         features: d.
@@ -92,6 +96,7 @@ class VAE(ConditionalDensity):
         self.hierarchy = Hierarchy(features, condition, levels, size, hidden, posterior, prior)
         self.decoder = _decoder(decoder, features, size + condition, hidden, variance)
         self.noise = self.hierarchy.noise + self.decoder.noise
+        self.marginals = Marginals(features) if decoder == "gaussian" else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -105,7 +110,9 @@ class VAE(ConditionalDensity):
         return Quality("bound", f"importance-weighted, K = {self.samples}")
 
     def prepare(self, u: Tensor, context: Tensor) -> None:  # noqa: ARG002
-        """Let the decoder find its constants."""
+        """Measure the margins, or let the decoder find its constants."""
+        if self.marginals is not None:
+            self.marginals.measure(u)
         self.decoder.prepare(u)
 
     def counted(self, u: Tensor) -> Tensor | None:
@@ -150,30 +157,40 @@ class VAE(ConditionalDensity):
     def decode(self, z: Tensor, context: Tensor, noise: Tensor | None = None) -> Tensor:
         """u of latents z₁, shape ``(B, Z)``; without noise, that of zero noise.
 
-        With a Gaussian decoder zero noise gives the mean.
+        With a Gaussian decoder zero noise gives the mean of the normal scores: a median.
         """
         if noise is None:
             noise = z.new_zeros((*z.shape[:-1], self.decoder.noise))
-        return self.decoder.transport(noise, z, self._given(context))
+        v = self.decoder.transport(noise, z, self._given(context))
+        return v if self.marginals is None else self.marginals.inverse(v)
 
     def model(self, u: Tensor, context: Tensor) -> None:
-        """The generative model as a Pyro model: sites ``z_T`` … ``z_1`` and, observed, ``u``."""
+        """The generative model as a Pyro model: sites ``z_T`` … ``z_1`` and, observed, ``u``.
+
+        With a Gaussian decoder ``u`` is observed in its normal scores.
+        """
         pyro.module("vae", self)
         given = self._given(context)
         with pyro.plate("events", len(u), dim=-1):
             z = self.hierarchy.model(given)
-            pyro.sample("u", self.decoder(z, given), obs=u)
+            pyro.sample("u", self.decoder(z, given), obs=self._scores(u)[0])
 
     def guide(self, u: Tensor, context: Tensor) -> None:
         """The posterior as a Pyro guide: the same latent sites."""
         pyro.module("vae", self)
         with pyro.plate("events", len(u), dim=-1):
-            self.hierarchy.guide(u, self._given(context))
+            self.hierarchy.guide(self._scores(u)[0], self._given(context))
 
     def _draw(self, u: Tensor, context: Tensor, samples: int) -> tuple[list[Level], Tensor]:
-        given = self._given(context)
-        levels = self.hierarchy.draw(u, given, samples)
-        return levels, self.decoder(levels[-1].z, given).log_prob(u)
+        given, (v, log_slope) = self._given(context), self._scores(u)
+        levels = self.hierarchy.draw(v, given, samples)
+        return levels, self.decoder(levels[-1].z, given).log_prob(v) + log_slope
+
+    def _scores(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """What the networks see of u, and the logarithm of its Jacobian, shape ``(B,)``."""
+        if self.marginals is None:
+            return u, u.new_zeros(u.shape[0])
+        return self.marginals.with_log_slope(u)
 
     def _given(self, context: Tensor) -> Tensor:
         # A network needs an input: without a context, a constant one.
