@@ -345,6 +345,11 @@ class Padded(TorchDistribution):  # type: ignore[misc]
         self.mask = mask
         super().__init__(mask.shape[:-1], mask.shape[-1:], validate_args=False)
 
+    @property
+    def known_finite(self) -> bool:
+        """Whether nobody has to look at what it drew for values that are not finite."""
+        return False
+
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Padded:
         """Itself: the mask already has the whole batch."""
         if torch.Size(batch_shape) != self.batch_shape:

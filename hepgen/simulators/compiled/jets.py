@@ -6,17 +6,16 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import ROOM, Array, grown, kernel, normal, uniform
+from hepgen.simulators.compiled.kernel import PART, ROOM, Array, clear, kernel, normal, reduction, uniform
 
 SIGMA = 0.335 / math.sqrt(2)
 HEAVY = 1.5
-BINS = 64
+#: Of the guide to each list of choices.
+BINS = 128
 #: Of the guide to each table of f(z).
 PARTS = 256
 #: No draw from a list reaches into the next.
 LAST = 1 - 1e-9
-#: Columns of a hadron.
-KIND, E, X, Y, Z = range(5)
 
 
 @kernel
@@ -39,107 +38,116 @@ def guide(cumulative: Array) -> Array:
 
 
 @kernel
-def share(u: float, row: int, nodes: Array, values: Array, area: Array, start: Array) -> float:
-    """``LundSampler.draw`` from one table."""
+def choice(u: float, ends: Array, begin_at: Array) -> int:
+    """``Menus.draw``: the first of the ends above u, which is the number of a list and a share."""
+    i = np.int64(begin_at[int(u * BINS)])
+    # Mostly this or the next, which cannot be foreseen: no jump.
+    i += ends[i] <= u
+    while ends[i] <= u:
+        i += 1
+    return i
+
+
+@kernel
+def share(
+    u: float, row: int, nodes: Array, rests: Array, values: Array, area: Array, start: Array
+) -> float:
+    """``LundSampler.draw`` from one table; ``rests`` are 1/(z' - z) of its nodes z and the next."""
     target = u * area[row, -1]
-    i = int(start[row, int(u * PARTS)])
+    i = np.int64(start[row, int(u * PARTS)])
+    i += area[row, i + 1] <= target
     while i < len(nodes) - 2 and area[row, i + 1] <= target:
         i += 1
-    step = nodes[i + 1] - nodes[i]
-    rest = (target - area[row, i]) / step
+    i = min(i, len(nodes) - 2)
+    rest = max(target - area[row, i], 0.0)
     low, rise = values[row, i], values[row, i + 1] - values[row, i]
-    root = math.sqrt(max(low * low + 2 * rise * rest, 0.0))
-    within = 2 * rest / max(low + root, 1e-300)
-    return nodes[i] + step * min(max(within, 0.0), 1.0)
+    root = math.sqrt(max(low * low + 2 * rise * rest * rests[i], 0.0))
+    return min(nodes[i] + 2 * rest / max(low + root, 1e-300), nodes[i + 1])
 
 
 @kernel
 def fragment(
     state: Array,
+    begin: int,
     partons: tuple[Array, Array, Array, Array, Array],
     number: Array,
     point: Array,
     menu: tuple[Array, Array, Array, Array, Array],
     mass: Array,
-    lund: tuple[Array, Array, Array, Array],
+    lund: tuple[Array, Array, Array, Array, Array],
     rows: tuple[float, float, int],
     stop: float,
-    recorded: tuple[Array, Array, Array, Array],
-    counts: Array,
-    kept: Array,
     drawing: bool,
-    fragments: Array,
-    hadrons: Array,
-    final: int,
+    columns: tuple[Array, Array, Array, Array],
+    counts: Array,
+    hadrons: tuple[Array, Array, Array, Array, Array],
+    kept: Array,
+    log_mt2: Array,
     terms: Array,
-) -> tuple[Array, Array, int]:
+) -> tuple[int, float]:
     """Fragment N events, drawing the fragments or following those that are recorded.
 
     Arguments:
         state: Of the random numbers.
+        begin: The first event of these.
         partons: E, x, y, z and id, shape ``(N, K)`` each.
         number: Of the partons, shape ``(N,)``.
         point: The parameter point of each event.
         menu: Ends and guide of the choices at the ends of a jet; of each choice the hadron,
             the end that is left and the logarithm of its chance.
         mass: Of the hadrons by index.
-        lund: Nodes, values, areas and guide of f(z).
+        lund: Nodes, what :func:`share` has of them, values, areas and guide of f(z).
         rows: The lowest ln m_T² of its tables, their number for each unit of it, and how many
             there are at a parameter point.
         stop: GeV.
-        recorded: Kind, x, y and share, shape ``(N, K)`` each.
-        counts: The number of fragments of each event: read, or written where they are drawn.
-        kept: Written: the number of hadrons of each.
-        drawing: Whether they are.
-        fragments: Room for their rows.
-        hadrons: Rows (species, E, x, y, z), and room for more.
-        final: How many of them there are.
+        drawing: Whether the fragments are drawn.
+        columns: Kind, x, y and share, shape ``(N, K)`` each: written where they are drawn, and
+            else read, as are
+        counts: the number of fragments of each event.
+        hadrons: Written: species, E, x, y, z, at least as wide as the columns; of any values
+            beyond each event.
+        kept: Written: how many of them there are of each.
+        log_mt2: Written where they are not drawn: ln m_T² of each fragment, shape ``(N, K)``.
         terms: Written where they are not drawn: the logarithms of the densities of kinds, x and
             y, shape ``(3, N)``.
 
     Returns:
-        The fragments, what is recorded where they are drawn, and else (event, share, ln m_T²);
-        the hadrons, and how many there are now.
+        The first event for which there is no room, its count what it needs, or N; a number that
+        is finite where all that is drawn is.
     """
     energies, xs, ys, zs, ids = partons
     ends, begin_at, hadron_of, left_of, log_chance = menu
-    nodes, values, area, start = lund
     lowest, scale, tables = rows
-    kinds, first_x, first_y, shares = recorded
+    kinds, first_x, first_y, shares = columns
+    species, es, pxs, pys, pzs = hadrons
     width = energies.shape[1]
     cone, kick_x, kick_y = np.empty(width), np.empty(width), np.empty(width)
     end, jet = np.empty(width, np.int64), np.empty(width, np.int64)
-    axes = np.empty((width, 5))
-    at = 0
-    for event in range(len(counts)):
-        # Here, and not where they are written: an array that may change is counted each time.
-        while at + ROOM > len(fragments):
-            fragments = grown(fragments)
-        while final + ROOM > len(hadrons):
-            hadrons = grown(hadrons)
+    axes, before = np.empty((width, 5)), np.empty_like(state)
+    check = 0.0
+    for event in range(begin, len(counts)):
+        if drawing and (event == begin or event % PART == 0):
+            clear(columns, event)
+        before[:] = state
         on = 0
         for i in range(number[event]):
             energy = energies[event, i]
-            nz = zs[event, i] / energy
+            inverse = 1 / energy
+            nz = zs[event, i] * inverse
             sign = 1.0 if nz >= 0 else -1.0
-            axes[i, 0], axes[i, 1] = xs[event, i] / energy, ys[event, i] / energy
+            axes[i, 0], axes[i, 1] = xs[event, i] * inverse, ys[event, i] * inverse
             axes[i, 2], axes[i, 3], axes[i, 4] = nz, sign, -1 / (sign + nz)
             if 2 * energy > stop:
                 pdg = ids[event, i]
                 cone[on], kick_x[on], kick_y[on], jet[on] = 2 * energy, 0.0, 0.0, i
                 end[on] = (pdg if -6 <= pdg <= 6 else 0) + 6
                 on += 1
-        slot, first, begin = 0, True, final
-        while on > 0:
+        slot, made, first = 0, 0, True
+        while 0 < on <= kinds.shape[1] - slot:
             still = 0
-            if slot + on > ROOM:
-                raise RuntimeError("a jet without end")
             for j in range(on):
                 if drawing:
-                    u = end[j] + min(uniform(state), LAST)
-                    kind = begin_at[int(u * BINS)]
-                    while ends[kind] <= u:
-                        kind += 1
+                    kind = choice(end[j] + min(uniform(state), LAST), ends, begin_at)
                     x, y = SIGMA * normal(state), SIGMA * normal(state)
                 else:
                     kind = int(kinds[event, slot])
@@ -148,44 +156,48 @@ def fragment(
                 hadron = hadron_of[kind]
                 m = mass[hadron]
                 mt2 = m * m + tx * tx + ty * ty
-                log_mt2 = math.log(mt2)
+                log = math.log(mt2)
                 if drawing:
-                    place = min(max((log_mt2 - lowest) * scale, 0.0), tables - 1 - 1e-9)
+                    place = min(max((log - lowest) * scale, 0.0), tables - 1 - 1e-9)
                     row = int(place) + point[event] * tables
-                    row += int(uniform(state) < place - int(place))
-                    z = share(uniform(state), row, nodes, values, area, start)
-                    fragments[at, 0], fragments[at, 1] = kind, x
-                    fragments[at, 2], fragments[at, 3] = y, z
+                    row += uniform(state) < place - int(place)
+                    z = share(uniform(state), row, *lund)
+                    check += z
+                    kinds[event, slot], first_x[event, slot] = kind, x
+                    first_y[event, slot], shares[event, slot] = y, z
                 else:
                     z = shares[event, slot]
-                    fragments[at, 0], fragments[at, 1], fragments[at, 2] = event, z, log_mt2
+                    log_mt2[event, slot] = log
                     terms[0, event] += log_chance[kind]
                     terms[1, event] += _normal(x)
                     terms[2, event] += _normal(y)
-                at += 1
                 slot += 1
                 plus = z * cone[j]
-                along = 0.5 * (plus - mt2 / plus)
-                if along > 0 or (first and m > HEAVY):
-                    along = abs(along)
-                    i = jet[j]
+                minus = mt2 / plus
+                if plus > minus or (first and m > HEAVY):
+                    along, i = 0.5 * abs(plus - minus), jet[j]
                     nx, ny, sign = axes[i, 0], axes[i, 1], axes[i, 3]
                     sideways = sign * tx * nx + ty * ny
                     common = along + axes[i, 4] * sideways
-                    px, py = nx * common + tx, ny * common + sign * ty
-                    pz = axes[i, 2] * along - sideways
-                    hadrons[final, KIND] = hadron
-                    hadrons[final, E] = math.sqrt(m * m + px * px + py * py + pz * pz)
-                    hadrons[final, X], hadrons[final, Y], hadrons[final, Z] = px, py, pz
-                    final += 1
+                    species[event, made], es[event, made] = hadron, 0.5 * (plus + minus)
+                    pxs[event, made], pys[event, made] = nx * common + tx, ny * common + sign * ty
+                    pzs[event, made] = axes[i, 2] * along - sideways
+                    made += 1
                 left = cone[j] - plus
                 if left > stop:
                     cone[still], kick_x[still], kick_y[still] = left, -x, -y
                     end[still], jet[still] = left_of[kind], jet[j]
                     still += 1
             on, first = still, False
-        counts[event], kept[event] = slot, final - begin
-    return fragments[:at], hadrons, final
+        if drawing:
+            counts[event] = slot + on
+        kept[event] = made
+        if slot + on > ROOM:
+            raise RuntimeError("a jet without end")
+        if on > 0:
+            state[:] = before
+            return event, check
+    return len(counts), check
 
 
 @kernel
@@ -194,31 +206,30 @@ def _normal(value: float) -> float:
     return -0.5 * (value / SIGMA) ** 2 - math.log(SIGMA * math.sqrt(2 * math.pi))
 
 
-@kernel
-def restore(hadrons: Array, counts: Array, energy: Array, mass: Array) -> Array:
+@reduction
+def restore(
+    hadrons: tuple[Array, Array, Array, Array, Array], counts: Array, energy: Array, mass: Array
+) -> Array:
     """``fragmentation.restored``, in place; the excess of energy that is left in each event."""
     excess = np.zeros(len(counts))
-    p2 = np.empty(64)
-    m2 = np.empty(64)
-    at = 0
+    species, energies, pxs, pys, pzs = hadrons
+    p2, m2 = np.empty(species.shape[1]), np.empty(species.shape[1])
     for event in range(len(counts)):
         n = counts[event]
-        if n > len(p2):
-            p2, m2 = np.empty(2 * n), np.empty(2 * n)
-        own = hadrons[at : at + n]
-        at += n
+        kinds, es, xs, ys, zs = (
+            species[event, :n], energies[event, :n], pxs[event, :n], pys[event, :n], pzs[event, :n]
+        )  # fmt: skip
         e = x = y = z = 0.0
         for i in range(n):
-            e, x, y, z = e + own[i, E], x + own[i, X], y + own[i, Y], z + own[i, Z]
-        m = math.sqrt(max(e * e - x * x - y * y - z * z, 1e-12))
-        x, y, z = x / m, y / m, z / m
-        factor = 1 / (e / m + 1)
+            e, x, y, z = e + es[i], x + xs[i], y + ys[i], z + zs[i]
+        inverse = 1 / math.sqrt(max(e * e - x * x - y * y - z * z, 1e-12))
+        x, y, z = x * inverse, y * inverse, z * inverse
+        factor = 1 / (e * inverse + 1)
         for i in range(n):
-            h = own[i]
-            back = (h[X] * x + h[Y] * y + h[Z] * z) * factor - h[E]
-            h[X], h[Y], h[Z] = h[X] + back * x, h[Y] + back * y, h[Z] + back * z
-            p2[i] = h[X] * h[X] + h[Y] * h[Y] + h[Z] * h[Z]
-            m2[i] = mass[int(h[KIND])] ** 2
+            back = (xs[i] * x + ys[i] * y + zs[i] * z) * factor - es[i]
+            xs[i], ys[i], zs[i] = xs[i] + back * x, ys[i] + back * y, zs[i] + back * z
+            p2[i] = xs[i] * xs[i] + ys[i] * ys[i] + zs[i] * zs[i]
+            m2[i] = mass[int(kinds[i])] ** 2
         k = 1.0
         for _ in range(8):
             total = slope = 0.0
@@ -231,7 +242,6 @@ def restore(hadrons: Array, counts: Array, energy: Array, mass: Array) -> Array:
             if abs(excess[event]) < 1e-4:
                 break
         for i in range(n):
-            h = own[i]
-            h[E] = math.sqrt(k * k * p2[i] + m2[i])
-            h[X], h[Y], h[Z] = k * h[X], k * h[Y], k * h[Z]
+            es[i] = math.sqrt(k * k * p2[i] + m2[i])
+            xs[i], ys[i], zs[i] = k * xs[i], k * ys[i], k * zs[i]
     return excess

@@ -1,4 +1,4 @@
-"""What kernels share: how they are compiled, their random numbers, and rows of a table.
+"""What kernels share: how they are compiled, their random numbers, and where they write.
 
 numba compiles a kernel again when its own file changes, not when this one does: whoever changes a
 function here deletes what is kept (``*.nbi`` and ``*.nbc`` in ``__pycache__``).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,18 +24,29 @@ Function = Callable[..., Any]
 RIGHT = 1.5707963267341256
 REST = 6.077100506506192e-11
 
-#: More than the partons, trials or hadrons of any event.
+#: More than the partons, trials, hadrons or particles of any event.
 ROOM = 16384
+#: Events that are cleared at once: what they write then is still in the cache.
+PART = 64
 
 
 def kernel(function: Function) -> Function:
     """A function as machine code, kept on disk where there is a folder for it."""
+    return _compiled(function, {"contract"})
+
+
+def reduction(function: Function) -> Function:
+    """The same, with sums in any order: several terms at a time."""
+    return _compiled(function, {"contract", "reassoc"})
+
+
+def _compiled(function: Function, fastmath: set[str]) -> Function:
     # A checker of annotations may have wrapped it.
     plain = inspect.unwrap(function)
     try:
-        compiled: Function = njit(cache=True, error_model="numpy", fastmath={"contract"})(plain)
+        compiled: Function = njit(cache=True, error_model="numpy", fastmath=fastmath)(plain)
     except RuntimeError:  # no folder can be written
-        compiled = njit(error_model="numpy", fastmath={"contract"})(plain)
+        compiled = njit(error_model="numpy", fastmath=fastmath)(plain)
     return compiled
 
 
@@ -141,25 +152,11 @@ def circle(angle: float) -> tuple[float, float]:
 
 
 @kernel
-def grown(table: Array) -> Array:
-    """The same rows, with room for twice as many."""
-    out = np.empty((2 * table.shape[0], table.shape[1]), table.dtype)
-    out[: table.shape[0]] = table
-    return out
-
-
-@kernel
-def fill(rows: Array, counts: Array, out: Array, first: int) -> None:
-    """Rows of event after event, into columns of shape ``(C, N, K)`` from one event on."""
-    at = 0
-    for event in range(len(counts)):
-        n = counts[event]
-        for c in range(out.shape[0]):
-            for k in range(n):
-                out[c, first + event, k] = rows[at + k, c]
-            for k in range(n, out.shape[2]):
-                out[c, first + event, k] = 0.0
-        at += n
+def clear(columns: tuple[Array, ...], event: int) -> None:
+    """Zeros in the rows from an event to the end of its part, just before they are written."""
+    after = min(event - event % PART + PART, len(columns[0]))
+    for column in columns:
+        column[event:after].reshape(-1)[:] = 0.0
 
 
 class Memory:
@@ -188,7 +185,10 @@ MEMORY = Memory()
 
 
 class Columns:
-    """Columns of N events, padded with zeros, from the rows of parts of the events in turn.
+    """Columns of N events, of any values: a kernel writes them, and zeros beyond each event.
+
+    It does not know how much room the events need: where one has too little, the kernel says
+    which, and goes on with it when there is more.
 
     Arguments:
         name: Of what they are.
@@ -201,33 +201,40 @@ class Columns:
 
     def __init__(self, name: str, number: int, events: int) -> None:
         self.name = name
-        self.out = MEMORY.take(name, number, events, self.widths.get(name, 1))
-        self.first, self.width = 0, 1
+        self.out = MEMORY.take(name, number, events, self.widths.get(name, 8))
 
-    def add(self, rows: Array, counts: Array) -> None:
-        """The rows of the next events, ``counts`` of each."""
-        widest = int(counts.max(initial=1))
-        if widest > self.out.shape[2]:
-            self._widen(widest)
-        self.width = max(self.width, widest)
-        fill(rows, counts, self.out, self.first)
-        self.first += len(counts)
-
-    def _widen(self, widest: int) -> None:
-        # The widest of all events is wider than that of the first.
-        old, width = self.out, widest + 4
-        self.out = MEMORY.take(self.name, *old.shape[:2], width)
-        self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
-        self.out[:, : self.first, old.shape[2] :] = 0.0
-        self.widths[self.name] = width
+    def reserve(self, width: int, done: int = 0) -> None:
+        """Room for so many of each event, with the first events as they are."""
+        old = self.out
+        if width <= old.shape[2]:
+            return
+        self.widths[self.name] = width + 4
+        self.out = MEMORY.take(self.name, *old.shape[:2], width + 4)
+        self.out[:, :done, : old.shape[2]] = old[:, :done]
+        self.out[:, :done, old.shape[2] :] = 0.0
 
     @property
-    def tensor(self) -> Tensor:
-        """All of them, shape ``(C, N, K)``."""
-        return torch.from_numpy(self.out)[:, :, : self.width]
+    def width(self) -> int:
+        """How much room each event has."""
+        return self.arrays[0].shape[1]
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Each column, shape ``(N, K)``."""
+        return tuple(self.out)
+
+    def tensor(self, counts: Array) -> Tensor:
+        """All of them as wide as the longest event, shape ``(C, N, K)``."""
+        return torch.from_numpy(self.out)[:, :, : counts.max(initial=1)]
 
 
-def parts(events: int, whole: bool) -> Iterator[slice]:
-    """All events at once, or so many at a time that their rows stay in the cache."""
-    size = max(events, 1) if whole else 512
-    return (slice(i, i + size) for i in range(0, events, size))
+class Recorded(Columns):
+    """Columns that are there already, shape ``(N, K)`` each."""
+
+    def __init__(self, *columns: Array) -> None:
+        self._columns = columns
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Themselves."""
+        return self._columns
