@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import PART, ROOM, Array, clear, kernel, normal, reduction, uniform
+from hepgen.simulators.compiled.kernel import PART, ROOM, Array, clear, kernel, normal, part, reduction, uniform
 
 SIGMA = 0.335 / math.sqrt(2)
 HEAVY = 1.5
@@ -37,7 +37,7 @@ def guide(cumulative: Array) -> Array:
     return out
 
 
-@kernel
+@part
 def choice(u: float, ends: Array, begin_at: Array) -> int:
     """``Menus.draw``: the first of the ends above u, which is the number of a list and a share."""
     i = np.int64(begin_at[int(u * BINS)])
@@ -48,7 +48,7 @@ def choice(u: float, ends: Array, begin_at: Array) -> int:
     return i
 
 
-@kernel
+@part
 def share(
     u: float, row: int, nodes: Array, rests: Array, values: Array, area: Array, start: Array
 ) -> float:
@@ -117,19 +117,21 @@ def fragment(
     """
     energies, xs, ys, zs, ids = partons
     ends, begin_at, hadron_of, left_of, log_chance = menu
+    nodes, rests, values, area, start = lund
     lowest, scale, tables = rows
     kinds, first_x, first_y, shares = columns
     species, es, pxs, pys, pzs = hadrons
-    width = energies.shape[1]
-    cone, kick_x, kick_y = np.empty(width), np.empty(width), np.empty(width)
-    end, jet = np.empty(width, np.int64), np.empty(width, np.int64)
-    axes, before = np.empty((width, 5)), np.empty_like(state)
+    room = energies.shape[1] + kinds.shape[1] + 1
+    # The ends of jets, in the order in which fragments come off them.
+    cone, kick_x, kick_y = np.empty(room), np.empty(room), np.empty(room)
+    end, jet = np.empty(room, np.int64), np.empty(room, np.int64)
+    axes, before = np.empty((room, 5)), np.empty_like(state)
     check = 0.0
     for event in range(begin, len(counts)):
         if drawing and (event == begin or event % PART == 0):
             clear(columns, event)
         before[:] = state
-        on = 0
+        last = 0
         for i in range(number[event]):
             energy = energies[event, i]
             inverse = 1 / energy
@@ -137,70 +139,65 @@ def fragment(
             sign = 1.0 if nz >= 0 else -1.0
             axes[i, 0], axes[i, 1] = xs[event, i] * inverse, ys[event, i] * inverse
             axes[i, 2], axes[i, 3], axes[i, 4] = nz, sign, -1 / (sign + nz)
-            if 2 * energy > stop:
-                pdg = ids[event, i]
-                cone[on], kick_x[on], kick_y[on], jet[on] = 2 * energy, 0.0, 0.0, i
-                end[on] = (pdg if -6 <= pdg <= 6 else 0) + 6
-                on += 1
-        slot, made, first = 0, 0, True
-        while 0 < on <= kinds.shape[1] - slot:
-            still = 0
-            for j in range(on):
-                if drawing:
-                    kind = choice(end[j] + min(uniform(state), LAST), ends, begin_at)
-                    x, y = SIGMA * normal(state), SIGMA * normal(state)
-                else:
-                    kind = int(kinds[event, slot])
-                    x, y = first_x[event, slot], first_y[event, slot]
-                tx, ty = kick_x[j] + x, kick_y[j] + y
-                hadron = hadron_of[kind]
-                m = mass[hadron]
-                mt2 = m * m + tx * tx + ty * ty
-                log = math.log(mt2)
-                if drawing:
-                    place = min(max((log - lowest) * scale, 0.0), tables - 1 - 1e-9)
-                    row = int(place) + point[event] * tables
-                    row += uniform(state) < place - int(place)
-                    z = share(uniform(state), row, *lund)
-                    check += z
-                    kinds[event, slot], first_x[event, slot] = kind, x
-                    first_y[event, slot], shares[event, slot] = y, z
-                else:
-                    z = shares[event, slot]
-                    log_mt2[event, slot] = log
-                    terms[0, event] += log_chance[kind]
-                    terms[1, event] += _normal(x)
-                    terms[2, event] += _normal(y)
-                slot += 1
-                plus = z * cone[j]
-                minus = mt2 / plus
-                if plus > minus or (first and m > HEAVY):
-                    along, i = 0.5 * abs(plus - minus), jet[j]
-                    nx, ny, sign = axes[i, 0], axes[i, 1], axes[i, 3]
-                    sideways = sign * tx * nx + ty * ny
-                    common = along + axes[i, 4] * sideways
-                    species[event, made], es[event, made] = hadron, 0.5 * (plus + minus)
-                    pxs[event, made], pys[event, made] = nx * common + tx, ny * common + sign * ty
-                    pzs[event, made] = axes[i, 2] * along - sideways
-                    made += 1
-                left = cone[j] - plus
-                if left > stop:
-                    cone[still], kick_x[still], kick_y[still] = left, -x, -y
-                    end[still], jet[still] = left_of[kind], jet[j]
-                    still += 1
-            on, first = still, False
-        if drawing:
-            counts[event] = slot + on
+            pdg = ids[event, i]
+            cone[last], kick_x[last], kick_y[last], jet[last] = 2 * energy, 0.0, 0.0, i
+            end[last] = (pdg if -6 <= pdg <= 6 else 0) + 6
+            last += 2 * energy > stop
+        slot = made = 0
+        leading = last
+        # What cannot be foreseen is no jump: it is written, and counts or is written over.
+        while slot < last and slot < kinds.shape[1]:
+            if drawing:
+                kind = choice(end[slot] + min(uniform(state), LAST), ends, begin_at)
+                x, y = SIGMA * normal(state), SIGMA * normal(state)
+            else:
+                kind = int(kinds[event, slot])
+                x, y = first_x[event, slot], first_y[event, slot]
+            tx, ty = kick_x[slot] + x, kick_y[slot] + y
+            hadron = hadron_of[kind]
+            m = mass[hadron]
+            mt2 = m * m + tx * tx + ty * ty
+            log = math.log(mt2)
+            if drawing:
+                place = min(max((log - lowest) * scale, 0.0), tables - 1 - 1e-9)
+                row = int(place) + point[event] * tables
+                row += uniform(state) < place - int(place)
+                z = share(uniform(state), row, nodes, rests, values, area, start)
+                check += z
+                kinds[event, slot], first_x[event, slot] = kind, x
+                first_y[event, slot], shares[event, slot] = y, z
+            else:
+                z = shares[event, slot]
+                log_mt2[event, slot] = log
+                terms[0, event] += log_chance[kind]
+                terms[1, event] += _normal(x)
+                terms[2, event] += _normal(y)
+            plus, i = z * cone[slot], jet[slot]
+            minus, left = mt2 / plus, cone[slot] - plus
+            along = 0.5 * abs(plus - minus)
+            nx, ny, sign = axes[i, 0], axes[i, 1], axes[i, 3]
+            sideways = sign * tx * nx + ty * ny
+            common = along + axes[i, 4] * sideways
+            species[event, made], es[event, made] = hadron, 0.5 * (plus + minus)
+            pxs[event, made], pys[event, made] = nx * common + tx, ny * common + sign * ty
+            pzs[event, made] = axes[i, 2] * along - sideways
+            made += (plus > minus) | ((slot < leading) & (m > HEAVY))
+            cone[last], kick_x[last], kick_y[last], jet[last] = left, -x, -y, i
+            end[last] = left_of[kind]
+            last += left > stop
+            slot += 1
         kept[event] = made
-        if slot + on > ROOM:
+        if drawing:
+            counts[event] = last
+        if last > ROOM:
             raise RuntimeError("a jet without end")
-        if on > 0:
+        if slot < last:
             state[:] = before
             return event, check
     return len(counts), check
 
 
-@kernel
+@part
 def _normal(value: float) -> float:
     """Log-density of one component of a pair's transverse momentum."""
     return -0.5 * (value / SIGMA) ** 2 - math.log(SIGMA * math.sqrt(2 * math.pi))

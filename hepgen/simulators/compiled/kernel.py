@@ -32,21 +32,29 @@ PART = 64
 
 def kernel(function: Function) -> Function:
     """A function as machine code, kept on disk where there is a folder for it."""
-    return _compiled(function, {"contract"})
+    return _compiled(function, fastmath={"contract"})
 
 
 def reduction(function: Function) -> Function:
     """The same, with sums in any order: several terms at a time."""
-    return _compiled(function, {"contract", "reassoc"})
+    return _compiled(function, fastmath={"contract", "reassoc"})
 
 
-def _compiled(function: Function, fastmath: set[str]) -> Function:
+def part(function: Function) -> Function:
+    """What a kernel calls, if it makes no array: it counts no references to those it is given.
+
+    Each count is locked against other threads and takes longer than a random number.
+    """
+    return _compiled(function, fastmath={"contract"}, _nrt=False)
+
+
+def _compiled(function: Function, **options: Any) -> Function:
     # A checker of annotations may have wrapped it.
     plain = inspect.unwrap(function)
     try:
-        compiled: Function = njit(cache=True, error_model="numpy", fastmath=fastmath)(plain)
+        compiled: Function = njit(cache=True, error_model="numpy", **options)(plain)
     except RuntimeError:  # no folder can be written
-        compiled = njit(error_model="numpy", fastmath=fastmath)(plain)
+        compiled = njit(error_model="numpy", **options)(plain)
     return compiled
 
 
@@ -64,7 +72,7 @@ def seeded(seed: int) -> Array:
     return state
 
 
-@kernel
+@part
 def bits(state: Array) -> Any:
     """The next 64 bits."""
     a, b, c, d = state[0], state[1], state[2], state[3]
@@ -81,7 +89,7 @@ def bits(state: Array) -> Any:
     return result
 
 
-@kernel
+@part
 def uniform(state: Array) -> float:
     """A number in (0, 1), neither end."""
     return (np.float64(bits(state) >> np.uint64(12)) + 0.5) * 2.0**-52
@@ -105,28 +113,34 @@ def _layers() -> tuple[Array, Array]:
 EDGES, HEIGHTS = _layers()
 
 
-@kernel
+@part
 def normal(state: Array) -> float:
     """A standard normal number, from layers (Marsaglia and Tsang, J. Stat. Softw. 5 (2000) 8)."""
-    while True:
-        drawn = bits(state)
-        layer = np.int64(drawn & np.uint64(255))
-        u = (np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0
-        x = u * EDGES[layer]
-        if abs(x) < EDGES[layer + 1]:
-            return x
-        if layer > 0:
-            low, high = HEIGHTS[layer], HEIGHTS[layer + 1]
-            if low + uniform(state) * (high - low) < math.exp(-0.5 * x * x):
-                return x
-            continue
-        while True:
+    drawn = bits(state)
+    layer = np.int64(drawn & np.uint64(255))
+    x = ((np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0) * EDGES[layer]
+    return x if abs(x) < EDGES[layer + 1] else _outside(state, layer, x)
+
+
+@part
+def _outside(state: Array, layer: int, x: float) -> float:
+    """The same, where x may be above the curve: once in a hundred."""
+    while abs(x) >= EDGES[layer + 1]:
+        if layer == 0:
             beyond = -math.log(uniform(state)) / EDGES[1]
             if -2 * math.log(uniform(state)) > beyond * beyond:
                 return math.copysign(EDGES[1] + beyond, x)
+            continue
+        low, high = HEIGHTS[layer], HEIGHTS[layer + 1]
+        if low + uniform(state) * (high - low) < math.exp(-0.5 * x * x):
+            return x
+        drawn = bits(state)
+        layer = np.int64(drawn & np.uint64(255))
+        x = ((np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0) * EDGES[layer]
+    return x
 
 
-@kernel
+@part
 def circle(angle: float) -> tuple[float, float]:
     """Cosine and sine of an angle in [−π, π], by their series within π/4 of a right angle."""
     turns = math.floor(angle * (2 / math.pi) + 0.5)
@@ -134,13 +148,16 @@ def circle(angle: float) -> tuple[float, float]:
     s = x * x
     s2 = s * s
     s4 = s2 * s2
-    cos = ((1 - s / 2) + s2 * (1 / 24 - s / 720)) + s4 * (
-        (1 / 40320 - s / 3628800) + s2 * (1 / 479001600 - s / 87178291200) + s4 / 20922789888000
+    # Products with constants: a division takes as long as ten of them.
+    cos = ((1 - s * 0.5) + s2 * (1 / 24 - s * (1 / 720))) + s4 * (
+        (1 / 40320 - s * (1 / 3628800))
+        + s2 * (1 / 479001600 - s * (1 / 87178291200))
+        + s4 * (1 / 20922789888000)
     )
-    sin = ((1 - s / 6) + s2 * (1 / 120 - s / 5040)) + s4 * (
-        (1 / 362880 - s / 39916800)
-        + s2 * (1 / 6227020800 - s / 1307674368000)
-        + s4 / 355687428096000
+    sin = ((1 - s * (1 / 6)) + s2 * (1 / 120 - s * (1 / 5040))) + s4 * (
+        (1 / 362880 - s * (1 / 39916800))
+        + s2 * (1 / 6227020800 - s * (1 / 1307674368000))
+        + s4 * (1 / 355687428096000)
     )
     sin *= x
     quarter = int(turns) & 3
@@ -151,7 +168,7 @@ def circle(angle: float) -> tuple[float, float]:
     return cos, sin
 
 
-@kernel
+@part
 def clear(columns: tuple[Array, ...], event: int) -> None:
     """Zeros in the rows from an event to the end of its part, just before they are written."""
     after = min(event - event % PART + PART, len(columns[0]))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import PART, ROOM, Array, circle, clear, kernel, uniform
+from hepgen.simulators.compiled.kernel import PART, ROOM, Array, circle, clear, kernel, part, uniform
 
 GLUON = 21
 RATE = 3.0 / (2 * math.pi)
@@ -16,7 +16,7 @@ D, S, C, B = (4 * m**2 for m in (0.33, 0.5, 1.5, 4.8))
 E, X, Y, Z, ID, S, LOG_S, REACH = range(8)
 
 
-@kernel
+@part
 def _next(clock: Array, t: float, length: float, dipoles: float, area: float) -> float:
     """``Coupling.next_scale``; a slope of zero does not run."""
     slope, pole, alpha = clock
@@ -26,20 +26,20 @@ def _next(clock: Array, t: float, length: float, dipoles: float, area: float) ->
     u = t - pole
     curve, target = dipoles * u, area * slope
     # The root with e^{-y} - 1 + y = y²/2/(1 + y/3), and from there the inverse series.
-    linear, square = length - target / 3, length / 3 + 0.5 * curve
+    linear, square = length - target * (1 / 3), length * (1 / 3) + 0.5 * curve
     y = 2 * target / (linear + math.sqrt(linear * linear + 4 * square * target))
     while True:
         fall = math.exp(-y)
         rise = 1 / (length + curve * (1 - fall))
         h, a = rise * (length * y + curve * (fall - 1 + y) - target), 0.5 * rise * curve * fall
-        step = h * (1 + h * (a + h * (2 * a * a + a / 3)))
+        step = h * (1 + h * (a + h * (2 * a + 1 / 3) * a))
         if abs(step) < 0.01 * y:
             # Of the fourth order in the step what is left is below 1e-9.
-            return pole + u * fall * (1 + step * (1 + step * (0.5 + step / 6)))
+            return pole + u * fall * (1 + step * (1 + step * (0.5 + step * (1 / 6))))
         y -= step
 
 
-@kernel
+@part
 def _integral(clock: Array, t: float, lower: float, length: float, dipoles: float) -> float:
     """``Coupling.integral``."""
     slope, pole, alpha = clock
@@ -49,7 +49,7 @@ def _integral(clock: Array, t: float, lower: float, length: float, dipoles: floa
     return (length * y + dipoles * (t - pole) * (math.expm1(-y) + y)) / slope
 
 
-@kernel
+@part
 def _none(clock: Array, t: float, lower: float, length: float, dipoles: float) -> float:
     """The logarithm of the chance of no trial from a scale to a lower one."""
     if lower > t:
@@ -57,13 +57,13 @@ def _none(clock: Array, t: float, lower: float, length: float, dipoles: float) -
     return -RATE * _integral(clock, t, lower, length, dipoles)
 
 
-@kernel
+@part
 def _over(clock: Array, t: float) -> float:
     slope, pole, alpha = clock
     return alpha if slope == 0.0 else 1 / (slope * (t - pole))
 
 
-@kernel
+@part
 def _ratio(clock: Array, inverse: float, reference: float, t: float) -> float:
     """``Coupling.ratio``, of 1/α_s(m_Z)."""
     slope, pole, alpha = clock
@@ -72,7 +72,7 @@ def _ratio(clock: Array, inverse: float, reference: float, t: float) -> float:
     return slope * (t - pole) / (inverse + slope * (t - reference))
 
 
-@kernel
+@part
 def _flavours(mass2: float) -> float:
     """How many flavours a pair of this squared mass can have."""
     if mass2 <= D:
@@ -80,7 +80,7 @@ def _flavours(mass2: float) -> float:
     return 2.0 + (mass2 > S) + (mass2 > C) + (mass2 > B)
 
 
-@kernel
+@part
 def _spinor(energy: float, x: float, y: float, z: float) -> tuple[float, float, float]:
     """``dipole_kinematics._spinor``."""
     transverse2 = x * x + y * y
@@ -90,7 +90,7 @@ def _spinor(energy: float, x: float, y: float, z: float) -> tuple[float, float, 
     return root, first, y / root
 
 
-@kernel
+@part
 def _branch(
     p: Array, emitter: int, spectator: int, new: int, kept: float, share: float, azimuth: float
 ) -> None:
@@ -112,7 +112,7 @@ def _branch(
         p[spectator, c] *= kept
 
 
-@kernel
+@part
 def _apply(
     p: Array,
     n: int,
@@ -161,7 +161,7 @@ def _apply(
     return length
 
 
-@kernel
+@part
 def _place(p: Array, n: int, t: float, along: float) -> tuple[int, float]:
     """The dipole of n partons at a distance along all that is open, and the rapidity there."""
     d, own = 0, p[0, REACH] - t
@@ -172,7 +172,7 @@ def _place(p: Array, n: int, t: float, along: float) -> tuple[int, float]:
     return d, 0.5 * own - along
 
 
-@kernel
+@part
 def _emission(is_left: bool, is_right: bool, left: float, right: float) -> float:
     """The weight of a gluon between two partons, which may be gluons."""
     x_left, x_right = 1 - left, 1 - right
@@ -181,12 +181,12 @@ def _emission(is_left: bool, is_right: bool, left: float, right: float) -> float
     return shape * (0.5 if (is_left if left > right else is_right) else 4.0 / 9.0)
 
 
-@kernel
+@part
 def _pair(is_gluon: bool, taken: float, other: float, s: float) -> tuple[float, float]:
     """The weight of each flavour from the gluon at an end, and how many flavours are open."""
     if not is_gluon:
         return 0.0, 0.0
-    return taken * ((1 - taken - other) ** 2 + taken * taken) / 12, _flavours(other * s)
+    return taken * ((1 - taken - other) ** 2 + taken * taken) * (1 / 12), _flavours(other * s)
 
 
 @kernel
@@ -251,7 +251,7 @@ def run(
         while True:
             last = t
             if drawing:
-                t = _next(clock, t, length, dipoles, -math.log(uniform(state)) / RATE)
+                t = _next(clock, t, length, dipoles, -math.log(uniform(state)) * (1 / RATE))
                 if t <= cutoff or step == scales.shape[1]:
                     break
                 position, azimuth = uniform(state), (2 * uniform(state) - 1) * math.pi
