@@ -225,8 +225,9 @@ class Columns:
         old = self.out
         if width <= old.shape[2]:
             return
-        self.widths[self.name] = width + 4
-        self.out = MEMORY.take(self.name, *old.shape[:2], width + 4)
+        width += width // 16 + 2
+        self.widths[self.name] = width
+        self.out = MEMORY.take(self.name, *old.shape[:2], width)
         self.out[:, :done, : old.shape[2]] = old[:, :done]
         self.out[:, :done, old.shape[2] :] = 0.0
 
@@ -242,7 +243,7 @@ class Columns:
 
     def tensor(self, counts: Array) -> Tensor:
         """All of them as wide as the longest event, shape ``(C, N, K)``."""
-        return torch.from_numpy(self.out)[:, :, : counts.max(initial=1)]
+        return torch.from_numpy(self.out)[:, :, : int(counts.max(initial=1))]
 
 
 class Recorded(Columns):

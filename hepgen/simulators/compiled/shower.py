@@ -13,7 +13,7 @@ RATE = 3.0 / (2 * math.pi)
 CLOSED = -1e9
 D, S, C, B = (4 * m**2 for m in (0.33, 0.5, 1.5, 4.8))
 #: Columns of a parton, and of the dipole to its right: s, ln s and how far it reaches.
-E, X, Y, Z, ID, S, LOG_S, REACH = range(8)
+E, X, Y, Z, ID, MASS2, LOG_S, REACH = range(8)
 
 
 @part
@@ -33,7 +33,7 @@ def _next(clock: Array, t: float, length: float, dipoles: float, area: float) ->
         rise = 1 / (length + curve * (1 - fall))
         h, a = rise * (length * y + curve * (fall - 1 + y) - target), 0.5 * rise * curve * fall
         step = h * (1 + h * (a + h * (2 * a + 1 / 3) * a))
-        if abs(step) < 0.01 * y:
+        if abs(step) < 0.005 * y:
             # Of the fourth order in the step what is left is below 1e-9.
             return pole + u * fall * (1 + step * (1 + step * (0.5 + step * (1 / 6))))
         y -= step
@@ -133,8 +133,8 @@ def _apply(
             p[i, c] = p[i - 1, c]
     emitter, spectator = (d, d + 2) if from_left else (d + 2, d)
     _branch(p, emitter, spectator, d + 1, kept, (1 - left - right) / kept, azimuth)
-    p[d + 1, S], p[d + 1, LOG_S] = left * p[d, S], p[d, LOG_S] + logs[0]
-    p[d, S], p[d, LOG_S] = right * p[d, S], p[d, LOG_S] + logs[1]
+    p[d + 1, MASS2], p[d + 1, LOG_S] = left * p[d, MASS2], p[d, LOG_S] + logs[0]
+    p[d, MASS2], p[d, LOG_S] = right * p[d, MASS2], p[d, LOG_S] + logs[1]
     if emission:
         p[d + 1, ID] = GLUON
     else:
@@ -145,13 +145,13 @@ def _apply(
         if not 0 <= outer < n or p[outer, LOG_S] == CLOSED:
             continue
         if (outer > d) == from_left:
-            p[outer, S] *= kept
+            p[outer, MASS2] *= kept
         else:
             product = p[outer, E] * p[outer + 1, E]
             for c in range(X, Z + 1):
                 product -= p[outer, c] * p[outer + 1, c]
-            p[outer, S] = max(2 * product, 1e-30)
-        p[outer, LOG_S] = math.log(p[outer, S])
+            p[outer, MASS2] = max(2 * product, 1e-30)
+        p[outer, LOG_S] = math.log(p[outer, MASS2])
     length = 0.0
     for i in range(n):
         log_s = p[i, LOG_S]
@@ -246,7 +246,7 @@ def run(
             p[1, X + c] = -p[0, X + c]
         p[0, ID], p[1, ID] = pairs[event, 1], -pairs[event, 1]
         t, length, dipoles = 2 * math.log(energy), 0.0, 1.0
-        p[0, S], p[0, LOG_S], p[0, REACH] = energy * energy, t, t
+        p[0, MASS2], p[0, LOG_S], p[0, REACH] = energy * energy, t, t
         n, step, none, rates = 2, 0, 0.0, 0.0
         while True:
             last = t
@@ -273,7 +273,7 @@ def run(
             d, y = _place(p, n, t, position * length)
             scale = 0.5 * (t - p[d, LOG_S])
             left, right = math.exp(scale + y), math.exp(scale - y)
-            inside, s = left + right < 1, p[d, S]
+            inside, s = left + right < 1, p[d, MASS2]
             is_left, is_right = p[d, ID] == GLUON, p[d + 1, ID] == GLUON
             emission = _emission(is_left, is_right, left, right) if inside else 0.0
             if drawing and v < emission:

@@ -119,8 +119,8 @@ class CompiledCascade(DipoleCascade):
             )  # fmt: skip
             check += part
             if done < n:
-                columns.reserve(counts[done], done)
-                self._partons.reserve(self._made[done], done)
+                columns.reserve(int(counts[done]), done)
+                self._partons.reserve(int(self._made[done]), done)
         self.partons = torch.from_numpy(self._made)
         self.terms = {
             name: torch.from_numpy(one)
@@ -195,7 +195,7 @@ class CompiledFragmentation(Fragmentation):
             )  # fmt: skip
             check += part
             if done < n:
-                columns.reserve(counts[done], done)
+                columns.reserve(int(counts[done]), done)
         return columns, counts, log_mt2, terms, check
 
     def _tables(self) -> tuple[tuple[Array, ...], tuple[float, float, int]]:
@@ -256,8 +256,8 @@ class CompiledDecays(DecayChain):
                 columns.arrays, counts, self._particles.arrays, self._left, self._charged, terms,
             )  # fmt: skip
             if done < n:
-                columns.reserve(counts[done], done)
-                self._particles.reserve(self._left[done], done)
+                columns.reserve(int(counts[done]), done)
+                self._particles.reserve(int(self._left[done]), done)
         return columns, counts, terms
 
     def padded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
