@@ -225,7 +225,7 @@ class Columns:
         old = self.out
         if width <= old.shape[2]:
             return
-        width += width // 16 + 2
+        width += width // 8 + 2
         self.widths[self.name] = width
         self.out = MEMORY.take(self.name, *old.shape[:2], width)
         self.out[:, :done, : old.shape[2]] = old[:, :done]
