@@ -65,12 +65,59 @@ def share(
     return min(nodes[i] + 2 * rest / max(low + root, 1e-300), nodes[i + 1])
 
 
+@reduction
+def restore(
+    hadrons: tuple[Array, Array, Array, Array, Array],
+    event: int,
+    n: int,
+    energy: float,
+    mass: Array,
+    p2: Array,
+    m2: Array,
+) -> float:
+    """``fragmentation.restored`` for the n hadrons of an event, in place; what energy is left.
+
+    p² and m² are room for as many numbers.
+    """
+    kinds, es, xs, ys, zs = hadrons
+    e = x = y = z = 0.0
+    for i in range(n):
+        e, x, y, z = e + es[event, i], x + xs[event, i], y + ys[event, i], z + zs[event, i]
+    inverse = 1 / math.sqrt(max(e * e - x * x - y * y - z * z, 1e-12))
+    x, y, z = x * inverse, y * inverse, z * inverse
+    factor = 1 / (e * inverse + 1)
+    for i in range(n):
+        px, py, pz = xs[event, i], ys[event, i], zs[event, i]
+        back = (px * x + py * y + pz * z) * factor - es[event, i]
+        px, py, pz = px + back * x, py + back * y, pz + back * z
+        p2[i], m2[i] = px * px + py * py + pz * pz, mass[int(kinds[event, i])] ** 2
+        xs[event, i], ys[event, i], zs[event, i] = px, py, pz
+    k, excess = 1.0, 0.0
+    for _ in range(8):
+        total = slope = 0.0
+        for i in range(n):
+            each = math.sqrt(k * k * p2[i] + m2[i])
+            total += each
+            slope += p2[i] / each
+        excess = total - energy
+        k = min(max(k - excess / max(k * slope, 1e-12), 1e-3), 1e3)
+        if abs(excess) < 1e-4:
+            break
+    for i in range(n):
+        es[event, i] = math.sqrt(k * k * p2[i] + m2[i])
+        xs[event, i], ys[event, i], zs[event, i] = (
+            k * xs[event, i], k * ys[event, i], k * zs[event, i]
+        )  # fmt: skip
+    return excess
+
+
 @kernel
 def fragment(
     state: Array,
     begin: int,
     partons: tuple[Array, Array, Array, Array, Array],
     number: Array,
+    energy: Array,
     point: Array,
     menu: tuple[Array, Array, Array, Array, Array],
     mass: Array,
@@ -82,16 +129,20 @@ def fragment(
     counts: Array,
     hadrons: tuple[Array, Array, Array, Array, Array],
     kept: Array,
+    excess: Array,
     log_mt2: Array,
     terms: Array,
 ) -> tuple[int, float]:
     """Fragment N events, drawing the fragments or following those that are recorded.
+
+    The hadrons get the energy of their events.
 
     Arguments:
         state: Of the random numbers.
         begin: The first event of these.
         partons: E, x, y, z and id, shape ``(N, K)`` each.
         number: Of the partons, shape ``(N,)``.
+        energy: √s of each event, GeV.
         point: The parameter point of each event.
         menu: Ends and guide of the choices at the ends of a jet; of each choice the hadron,
             the end that is left and the logarithm of its chance.
@@ -107,6 +158,7 @@ def fragment(
         hadrons: Written: species, E, x, y, z, at least as wide as the columns; of any values
             beyond each event.
         kept: Written: how many of them there are of each.
+        excess: Written: by how much their energy is not that of the event, GeV.
         log_mt2: Written where they are not drawn: ln m_T² of each fragment, shape ``(N, K)``.
         terms: Written where they are not drawn: the logarithms of the densities of kinds, x and
             y, shape ``(3, N)``.
@@ -126,6 +178,7 @@ def fragment(
     cone, kick_x, kick_y = np.empty(room), np.empty(room), np.empty(room)
     end, jet = np.empty(room, np.int64), np.empty(room, np.int64)
     axes, before = np.empty((room, 5)), np.empty_like(state)
+    p2, m2 = np.empty(room), np.empty(room)
     check = 0.0
     for event in range(begin, len(counts)):
         if drawing and (event == begin or event % PART == 0):
@@ -133,16 +186,16 @@ def fragment(
         before[:] = state
         last = 0
         for i in range(number[event]):
-            energy = energies[event, i]
-            inverse = 1 / energy
+            light_cone = 2 * energies[event, i]
+            inverse = 2 / light_cone
             nz = zs[event, i] * inverse
             sign = 1.0 if nz >= 0 else -1.0
             axes[i, 0], axes[i, 1] = xs[event, i] * inverse, ys[event, i] * inverse
             axes[i, 2], axes[i, 3], axes[i, 4] = nz, sign, -1 / (sign + nz)
             pdg = ids[event, i]
-            cone[last], kick_x[last], kick_y[last], jet[last] = 2 * energy, 0.0, 0.0, i
+            cone[last], kick_x[last], kick_y[last], jet[last] = light_cone, 0.0, 0.0, i
             end[last] = (pdg if -6 <= pdg <= 6 else 0) + 6
-            last += 2 * energy > stop
+            last += light_cone > stop
         slot = made = 0
         leading = last
         # What cannot be foreseen is no jump: it is written, and counts or is written over.
@@ -194,6 +247,7 @@ def fragment(
         if slot < last:
             state[:] = before
             return event, check
+        excess[event] = restore(hadrons, event, made, energy[event], mass, p2, m2)
     return len(counts), check
 
 
@@ -201,44 +255,3 @@ def fragment(
 def _normal(value: float) -> float:
     """Log-density of one component of a pair's transverse momentum."""
     return -0.5 * (value / SIGMA) ** 2 - math.log(SIGMA * math.sqrt(2 * math.pi))
-
-
-@reduction
-def restore(
-    hadrons: tuple[Array, Array, Array, Array, Array], counts: Array, energy: Array, mass: Array
-) -> Array:
-    """``fragmentation.restored``, in place; the excess of energy that is left in each event."""
-    excess = np.zeros(len(counts))
-    species, energies, pxs, pys, pzs = hadrons
-    p2, m2 = np.empty(species.shape[1]), np.empty(species.shape[1])
-    for event in range(len(counts)):
-        n = counts[event]
-        kinds, es, xs, ys, zs = (
-            species[event, :n], energies[event, :n], pxs[event, :n], pys[event, :n], pzs[event, :n]
-        )  # fmt: skip
-        e = x = y = z = 0.0
-        for i in range(n):
-            e, x, y, z = e + es[i], x + xs[i], y + ys[i], z + zs[i]
-        inverse = 1 / math.sqrt(max(e * e - x * x - y * y - z * z, 1e-12))
-        x, y, z = x * inverse, y * inverse, z * inverse
-        factor = 1 / (e * inverse + 1)
-        for i in range(n):
-            back = (xs[i] * x + ys[i] * y + zs[i] * z) * factor - es[i]
-            xs[i], ys[i], zs[i] = xs[i] + back * x, ys[i] + back * y, zs[i] + back * z
-            p2[i] = xs[i] * xs[i] + ys[i] * ys[i] + zs[i] * zs[i]
-            m2[i] = mass[int(kinds[i])] ** 2
-        k = 1.0
-        for _ in range(8):
-            total = slope = 0.0
-            for i in range(n):
-                each = math.sqrt(k * k * p2[i] + m2[i])
-                total += each
-                slope += p2[i] / each
-            excess[event] = total - energy[event]
-            k = min(max(k - excess[event] / max(k * slope, 1e-12), 1e-3), 1e3)
-            if abs(excess[event]) < 1e-4:
-                break
-        for i in range(n):
-            es[i] = math.sqrt(k * k * p2[i] + m2[i])
-            xs[i], ys[i], zs[i] = k * xs[i], k * ys[i], k * zs[i]
-    return excess

@@ -35,17 +35,17 @@ def kernel(function: Function) -> Function:
     return _compiled(function, fastmath={"contract"})
 
 
-def reduction(function: Function) -> Function:
-    """The same, with sums in any order: several terms at a time."""
-    return _compiled(function, fastmath={"contract", "reassoc"})
-
-
 def part(function: Function) -> Function:
     """What a kernel calls, if it makes no array: it counts no references to those it is given.
 
     Each count is locked against other threads and takes longer than a random number.
     """
     return _compiled(function, fastmath={"contract"}, _nrt=False)
+
+
+def reduction(function: Function) -> Function:
+    """The same, with sums in any order: several terms at a time."""
+    return _compiled(function, fastmath={"contract", "reassoc"}, _nrt=False)
 
 
 def _compiled(function: Function, **options: Any) -> Function:

@@ -145,6 +145,7 @@ class CompiledFragmentation(Fragmentation):
     Arguments:
         partons: E, x, y, z and id, shape ``(N, K)`` each.
         number: How many there are of them, shape ``(N,)``.
+        energy: √s of each event, GeV, shape ``(N,)``.
         point: The parameter point of each event, shape ``(N,)``.
         function, ends, masses, stop: As for :class:`Fragmentation`.
     """
@@ -153,6 +154,7 @@ class CompiledFragmentation(Fragmentation):
         self,
         partons: Sequence[Tensor],
         number: Tensor,
+        energy: Tensor,
         point: Tensor,
         function: LundFunction,
         ends: JetEnds,
@@ -160,7 +162,7 @@ class CompiledFragmentation(Fragmentation):
         stop: float,
     ) -> None:
         self._partons, self._number = tuple(_whole_rows(x) for x in partons), _array(number)
-        self.point, self.function = point, function
+        self.energy, self.point, self.function = energy, point, function
         self.ends, self.masses, self.stop = ends, masses, stop
         self.events = len(point)
 
@@ -185,13 +187,15 @@ class CompiledFragmentation(Fragmentation):
         tables, point = self._tables(), _array(self.point)
         counts, self._kept = _counts(steps, n), np.zeros(n, np.int64)
         terms, log_mt2 = np.zeros((3, 0 if drawing else n)), _noted(steps)
-        self._hadrons = Columns("hadrons", 5, n)
+        self._hadrons, self._excess = Columns("hadrons", 5, n), np.zeros(n)
+        energy = _array(self.energy)
         done, check = 0, 0.0
         while done < n:
             self._hadrons.reserve(columns.width, done)
             done, part = jets.fragment(
-                state, done, self._partons, self._number, point, menu, mass, *tables, self.stop,
-                drawing, columns.arrays, counts, self._hadrons.arrays, self._kept, log_mt2, terms,
+                state, done, self._partons, self._number, energy, point, menu, mass, *tables,
+                self.stop, drawing, columns.arrays, counts, self._hadrons.arrays, self._kept,
+                self._excess, log_mt2, terms,
             )  # fmt: skip
             check += part
             if done < n:
@@ -205,11 +209,9 @@ class CompiledFragmentation(Fragmentation):
         nodes, guide = _array(f.nodes), jets.guide(area)
         return (nodes, 1 / np.diff(nodes), values, area, guide), (f.lowest, scale, f.rows)
 
-    def restore(self, energy: Tensor) -> Tensor:
-        """Give the hadrons the energy of their events; the events where that fails."""
-        hadrons, masses = self._hadrons.arrays, _array(self.masses)
-        excess = jets.restore(hadrons, self._kept, _array(energy), masses)
-        return torch.from_numpy(np.flatnonzero(np.abs(excess) > 1e-3))
+    def restore(self) -> Tensor:
+        """The events whose hadrons could not get their energy."""
+        return torch.from_numpy(np.flatnonzero(np.abs(self._excess) > 1e-3))
 
     def decays(self, species: Species) -> DecayChain:
         """The decays of the hadrons."""
