@@ -191,7 +191,8 @@ class Few(Categorical):  # type: ignore[misc]
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Indices, shape ``(*sample_shape, *batch)``."""
         u = torch.rand(*sample_shape, *self.batch_shape, 1, dtype=self.probs.dtype)
-        return (u >= self.probs.cumsum(-1)[..., :-1]).sum(-1)
+        drawn: Tensor = (u >= self.probs.cumsum(-1)[..., :-1]).sum(-1)
+        return drawn
 
 
 class Exponential(StageDistribution):

@@ -7,10 +7,19 @@ import math
 import numpy as np
 
 from hepgen.simulators.compiled.jets import LAST, choice
-from hepgen.simulators.compiled.kernel import PART, ROOM, Array, circle, clear, kernel, part, uniform
+from hepgen.simulators.compiled.kernel import (
+    PART,
+    ROOM,
+    Array,
+    circle,
+    clear,
+    kernel,
+    inner,
+    uniform,
+)
 
 
-@part
+@inner
 def _put(
     particles: tuple[Array, Array, Array, Array, Array],
     ids: Array,
@@ -25,7 +34,7 @@ def _put(
     e[event, at], x[event, at], y[event, at], z[event, at] = momentum
 
 
-@part
+@inner
 def _wait(
     queue: Array, waits: Array, at: int, kind: int, momentum: tuple[float, float, float, float]
 ) -> None:

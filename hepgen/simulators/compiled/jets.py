@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import PART, ROOM, Array, clear, kernel, normal, part, reduction, uniform
+from hepgen.simulators.compiled.kernel import (
+    PART,
+    ROOM,
+    Array,
+    clear,
+    kernel,
+    normal,
+    inner,
+    reduction,
+    uniform,
+)
 
 SIGMA = 0.335 / math.sqrt(2)
 HEAVY = 1.5
@@ -37,7 +48,7 @@ def guide(cumulative: Array) -> Array:
     return out
 
 
-@part
+@inner
 def choice(u: float, ends: Array, begin_at: Array) -> int:
     """``Menus.draw``: the first of the ends above u, which is the number of a list and a share."""
     i = np.int64(begin_at[int(u * BINS)])
@@ -48,13 +59,13 @@ def choice(u: float, ends: Array, begin_at: Array) -> int:
     return i
 
 
-@part
+@inner
 def share(
     u: float, row: int, nodes: Array, rests: Array, values: Array, area: Array, start: Array
 ) -> float:
     """``LundSampler.draw`` from one table; ``rests`` are 1/(z' - z) of its nodes z and the next."""
     target = u * area[row, -1]
-    i = np.int64(start[row, int(u * PARTS)])
+    i: Any = np.int64(start[row, int(u * PARTS)])
     i += area[row, i + 1] <= target
     while i < len(nodes) - 2 and area[row, i + 1] <= target:
         i += 1
@@ -251,7 +262,7 @@ def fragment(
     return len(counts), check
 
 
-@part
+@inner
 def _normal(value: float) -> float:
     """Log-density of one component of a pair's transverse momentum."""
     return -0.5 * (value / SIGMA) ** 2 - math.log(SIGMA * math.sqrt(2 * math.pi))

@@ -35,7 +35,7 @@ def kernel(function: Function) -> Function:
     return _compiled(function, fastmath={"contract"})
 
 
-def part(function: Function) -> Function:
+def inner(function: Function) -> Function:
     """What a kernel calls, if it makes no array: it counts no references to those it is given.
 
     Each count is locked against other threads and takes longer than a random number.
@@ -72,7 +72,7 @@ def seeded(seed: int) -> Array:
     return state
 
 
-@part
+@inner
 def bits(state: Array) -> Any:
     """The next 64 bits."""
     a, b, c, d = state[0], state[1], state[2], state[3]
@@ -89,7 +89,7 @@ def bits(state: Array) -> Any:
     return result
 
 
-@part
+@inner
 def uniform(state: Array) -> float:
     """A number in (0, 1), neither end."""
     return (np.float64(bits(state) >> np.uint64(12)) + 0.5) * 2.0**-52
@@ -113,16 +113,21 @@ def _layers() -> tuple[Array, Array]:
 EDGES, HEIGHTS = _layers()
 
 
-@part
+@inner
 def normal(state: Array) -> float:
     """A standard normal number, from layers (Marsaglia and Tsang, J. Stat. Softw. 5 (2000) 8)."""
-    drawn = bits(state)
-    layer = np.int64(drawn & np.uint64(255))
-    x = ((np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0) * EDGES[layer]
+    layer, x = _in_a_layer(state)
     return x if abs(x) < EDGES[layer + 1] else _outside(state, layer, x)
 
 
-@part
+@inner
+def _in_a_layer(state: Array) -> tuple[Any, float]:
+    drawn = bits(state)
+    layer = np.int64(drawn & np.uint64(255))
+    return layer, ((np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0) * EDGES[layer]
+
+
+@inner
 def _outside(state: Array, layer: int, x: float) -> float:
     """The same, where x may be above the curve: once in a hundred."""
     while abs(x) >= EDGES[layer + 1]:
@@ -134,13 +139,11 @@ def _outside(state: Array, layer: int, x: float) -> float:
         low, high = HEIGHTS[layer], HEIGHTS[layer + 1]
         if low + uniform(state) * (high - low) < math.exp(-0.5 * x * x):
             return x
-        drawn = bits(state)
-        layer = np.int64(drawn & np.uint64(255))
-        x = ((np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0) * EDGES[layer]
+        layer, x = _in_a_layer(state)
     return x
 
 
-@part
+@inner
 def circle(angle: float) -> tuple[float, float]:
     """Cosine and sine of an angle in [−π, π], by their series within π/4 of a right angle."""
     turns = math.floor(angle * (2 / math.pi) + 0.5)
@@ -168,7 +171,7 @@ def circle(angle: float) -> tuple[float, float]:
     return cos, sin
 
 
-@part
+@inner
 def clear(columns: tuple[Array, ...], event: int) -> None:
     """Zeros in the rows from an event to the end of its part, just before they are written."""
     after = min(event - event % PART + PART, len(columns[0]))
@@ -222,9 +225,9 @@ class Columns:
 
     def reserve(self, width: int, done: int = 0) -> None:
         """Room for so many of each event, with the first events as they are."""
-        old = self.out
-        if width <= old.shape[2]:
+        if width <= self.width:
             return
+        old = self.out
         width += width // 8 + 2
         self.widths[self.name] = width
         self.out = MEMORY.take(self.name, *old.shape[:2], width)

@@ -6,7 +6,16 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.kernel import PART, ROOM, Array, circle, clear, kernel, part, uniform
+from hepgen.simulators.compiled.kernel import (
+    PART,
+    ROOM,
+    Array,
+    circle,
+    clear,
+    kernel,
+    inner,
+    uniform,
+)
 
 GLUON = 21
 RATE = 3.0 / (2 * math.pi)
@@ -16,7 +25,7 @@ D, S, C, B = (4 * m**2 for m in (0.33, 0.5, 1.5, 4.8))
 E, X, Y, Z, ID, MASS2, LOG_S, REACH = range(8)
 
 
-@part
+@inner
 def _next(clock: Array, t: float, length: float, dipoles: float, area: float) -> float:
     """``Coupling.next_scale``; a slope of zero does not run."""
     slope, pole, alpha = clock
@@ -39,7 +48,7 @@ def _next(clock: Array, t: float, length: float, dipoles: float, area: float) ->
         y -= step
 
 
-@part
+@inner
 def _integral(clock: Array, t: float, lower: float, length: float, dipoles: float) -> float:
     """``Coupling.integral``."""
     slope, pole, alpha = clock
@@ -49,7 +58,7 @@ def _integral(clock: Array, t: float, lower: float, length: float, dipoles: floa
     return (length * y + dipoles * (t - pole) * (math.expm1(-y) + y)) / slope
 
 
-@part
+@inner
 def _none(clock: Array, t: float, lower: float, length: float, dipoles: float) -> float:
     """The logarithm of the chance of no trial from a scale to a lower one."""
     if lower > t:
@@ -57,13 +66,13 @@ def _none(clock: Array, t: float, lower: float, length: float, dipoles: float) -
     return -RATE * _integral(clock, t, lower, length, dipoles)
 
 
-@part
+@inner
 def _over(clock: Array, t: float) -> float:
     slope, pole, alpha = clock
     return alpha if slope == 0.0 else 1 / (slope * (t - pole))
 
 
-@part
+@inner
 def _ratio(clock: Array, inverse: float, reference: float, t: float) -> float:
     """``Coupling.ratio``, of 1/α_s(m_Z)."""
     slope, pole, alpha = clock
@@ -72,7 +81,7 @@ def _ratio(clock: Array, inverse: float, reference: float, t: float) -> float:
     return slope * (t - pole) / (inverse + slope * (t - reference))
 
 
-@part
+@inner
 def _flavours(mass2: float) -> float:
     """How many flavours a pair of this squared mass can have."""
     if mass2 <= D:
@@ -80,7 +89,7 @@ def _flavours(mass2: float) -> float:
     return 2.0 + (mass2 > S) + (mass2 > C) + (mass2 > B)
 
 
-@part
+@inner
 def _spinor(energy: float, x: float, y: float, z: float) -> tuple[float, float, float]:
     """``dipole_kinematics._spinor``."""
     transverse2 = x * x + y * y
@@ -90,7 +99,7 @@ def _spinor(energy: float, x: float, y: float, z: float) -> tuple[float, float, 
     return root, first, y / root
 
 
-@part
+@inner
 def _branch(
     p: Array, emitter: int, spectator: int, new: int, kept: float, share: float, azimuth: float
 ) -> None:
@@ -112,7 +121,7 @@ def _branch(
         p[spectator, c] *= kept
 
 
-@part
+@inner
 def _apply(
     p: Array,
     n: int,
@@ -161,7 +170,7 @@ def _apply(
     return length
 
 
-@part
+@inner
 def _place(p: Array, n: int, t: float, along: float) -> tuple[int, float]:
     """The dipole of n partons at a distance along all that is open, and the rapidity there."""
     d, own = 0, p[0, REACH] - t
@@ -172,7 +181,7 @@ def _place(p: Array, n: int, t: float, along: float) -> tuple[int, float]:
     return d, 0.5 * own - along
 
 
-@part
+@inner
 def _emission(is_left: bool, is_right: bool, left: float, right: float) -> float:
     """The weight of a gluon between two partons, which may be gluons."""
     x_left, x_right = 1 - left, 1 - right
@@ -181,7 +190,7 @@ def _emission(is_left: bool, is_right: bool, left: float, right: float) -> float
     return shape * (0.5 if (is_left if left > right else is_right) else 4.0 / 9.0)
 
 
-@part
+@inner
 def _pair(is_gluon: bool, taken: float, other: float, s: float) -> tuple[float, float]:
     """The weight of each flavour from the gluon at an end, and how many flavours are open."""
     if not is_gluon:

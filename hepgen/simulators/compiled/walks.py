@@ -174,7 +174,9 @@ class CompiledFragmentation(Fragmentation):
     def follow(self, steps: Steps) -> None:
         """Fragment as recorded."""
         *_, log_mt2, terms, _ = self._walk(steps)
-        self.shares = [_entries(steps, steps.columns["fragment_share"], torch.from_numpy(log_mt2))]
+        recorded = steps.columns["fragment_share"], torch.from_numpy(log_mt2)
+        events, share, log = _entries(steps, *recorded)
+        self.shares = [(events, share, log)]
         self.terms = {self.count: torch.zeros(self.events, dtype=torch.float64)}
         for name, term in zip(self.columns, terms, strict=False):
             self.terms[name] = torch.from_numpy(term)
