@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import multiprocessing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from hepgen.errors import SimulationError
 from hepgen.simulators import compiled
 from hepgen.simulators.augment import joint_score
 from hepgen.simulators.chain import Chain, Trace
@@ -21,6 +23,7 @@ from hepgen.simulators.processes.registry import process
 
 pytest.importorskip("numba")
 
+from hepgen.simulators.compiled import shower
 from hepgen.simulators.compiled.jets import PARTS, guide, share
 from hepgen.simulators.compiled.kernel import (
     EDGES,
@@ -155,6 +158,19 @@ def test_a_history_followed_gives_exactly_its_columns() -> None:
         _, state = one.replay(stage, state, trace, theta)
     for name, column in trace.state.items():
         assert torch.equal(state[name], column), name
+
+
+def test_what_a_kernel_does_not_vouch_for_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = shower.run
+
+    def wrong(*arguments: Any) -> tuple[int, float]:
+        done, _ = run(*arguments)
+        arguments[6][1][0, 0] = math.nan
+        return done, math.nan
+
+    monkeypatch.setattr(shower, "run", wrong)
+    with pytest.raises(SimulationError, match="'shower' drew 'shower_position' = nan"):
+        simulate(n=300)
 
 
 def sums(block: int) -> float:

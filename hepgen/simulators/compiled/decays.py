@@ -13,8 +13,8 @@ from hepgen.simulators.compiled.kernel import (
     Array,
     circle,
     clear,
-    kernel,
     inner,
+    kernel,
     uniform,
 )
 

@@ -12,9 +12,9 @@ from hepgen.simulators.compiled.kernel import (
     ROOM,
     Array,
     clear,
+    inner,
     kernel,
     normal,
-    inner,
     reduction,
     uniform,
 )
