@@ -64,7 +64,7 @@ def decay(
     Arguments:
         state: Of the random numbers.
         begin: The first event of these.
-        hadrons: Species, E, x, y, z, shape ``(N, K)`` each.
+        hadrons: Species, E, x, y, z, of one event after the other.
         numbers: How many of them each event has, shape ``(N,)``.
         menu: Ends and guide of the channels; of each channel the two daughters, their momentum,
             the energy of the first, and the logarithm of its chance.
@@ -90,6 +90,7 @@ def decay(
     ids = particles[0].view(np.int64)
     queue, waits = np.empty((ROOM, 4)), np.empty(ROOM, np.int64)
     before, room = np.empty_like(state), ids.shape[1]
+    at = numbers[:begin].sum()
     for event in range(begin, len(counts)):
         if event == begin or event % PART == 0:
             clear(particles, event)
@@ -99,8 +100,9 @@ def decay(
         out = visible = waiting = slot = 0
         chances = 0.0
         for i in range(min(numbers[event], room)):
-            kind = int(species[event, i])
-            own = es[event, i], xs[event, i], ys[event, i], zs[event, i]
+            h = at + i
+            kind = int(species[h])
+            own = es[h], xs[h], ys[h], zs[h]
             _put(particles, ids, event, out, pdg[kind], own)
             _wait(queue, waits, waiting, kind, own)
             out += is_stable[kind]
@@ -148,4 +150,5 @@ def decay(
         if lacking:
             state[:] = before
             return event
+        at += numbers[event]
     return len(counts)

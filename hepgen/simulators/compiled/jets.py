@@ -79,30 +79,34 @@ def share(
 @reduction
 def restore(
     hadrons: tuple[Array, Array, Array, Array, Array],
-    event: int,
+    first: int,
     n: int,
     energy: float,
     mass: Array,
     p2: Array,
     m2: Array,
 ) -> float:
-    """``fragmentation.restored`` for the n hadrons of an event, in place; what energy is left.
+    """``fragmentation.restored`` for the n hadrons of an event, in place.
 
-    p² and m² are room for as many numbers.
+    Returns:
+        The energy that is left over. p² and m² are room for as many numbers as hadrons.
     """
-    kinds, es, xs, ys, zs = hadrons
+    kinds, es, xs, ys, zs = (
+        hadrons[0][first:], hadrons[1][first:], hadrons[2][first:], hadrons[3][first:],
+        hadrons[4][first:],
+    )  # fmt: skip
     e = x = y = z = 0.0
     for i in range(n):
-        e, x, y, z = e + es[event, i], x + xs[event, i], y + ys[event, i], z + zs[event, i]
+        e, x, y, z = e + es[i], x + xs[i], y + ys[i], z + zs[i]
     inverse = 1 / math.sqrt(max(e * e - x * x - y * y - z * z, 1e-12))
     x, y, z = x * inverse, y * inverse, z * inverse
     factor = 1 / (e * inverse + 1)
     for i in range(n):
-        px, py, pz = xs[event, i], ys[event, i], zs[event, i]
-        back = (px * x + py * y + pz * z) * factor - es[event, i]
+        px, py, pz = xs[i], ys[i], zs[i]
+        back = (px * x + py * y + pz * z) * factor - es[i]
         px, py, pz = px + back * x, py + back * y, pz + back * z
-        p2[i], m2[i] = px * px + py * py + pz * pz, mass[int(kinds[event, i])] ** 2
-        xs[event, i], ys[event, i], zs[event, i] = px, py, pz
+        p2[i], m2[i] = px * px + py * py + pz * pz, mass[int(kinds[i])] ** 2
+        xs[i], ys[i], zs[i] = px, py, pz
     k, excess = 1.0, 0.0
     for _ in range(8):
         total = slope = 0.0
@@ -115,10 +119,8 @@ def restore(
         if abs(excess) < 1e-4:
             break
     for i in range(n):
-        es[event, i] = math.sqrt(k * k * p2[i] + m2[i])
-        xs[event, i], ys[event, i], zs[event, i] = (
-            k * xs[event, i], k * ys[event, i], k * zs[event, i]
-        )  # fmt: skip
+        es[i] = math.sqrt(k * k * p2[i] + m2[i])
+        xs[i], ys[i], zs[i] = k * xs[i], k * ys[i], k * zs[i]
     return excess
 
 
@@ -166,8 +168,8 @@ def fragment(
         columns: Kind, x, y and share, shape ``(N, K)`` each: written where they are drawn, and
             else read, as are
         counts: the number of fragments of each event.
-        hadrons: Written: species, E, x, y, z, at least as wide as the columns; of any values
-            beyond each event.
+        hadrons: Written: species, E, x, y, z of one event after the other, and room for one of
+            each fragment.
         kept: Written: how many of them there are of each.
         excess: Written: by how much their energy is not that of the event, GeV.
         log_mt2: Written where they are not drawn: ln m_T² of each fragment, shape ``(N, K)``.
@@ -190,7 +192,7 @@ def fragment(
     end, jet = np.empty(room, np.int64), np.empty(room, np.int64)
     axes, before = np.empty((room, 5)), np.empty_like(state)
     p2, m2 = np.empty(room), np.empty(room)
-    check = 0.0
+    at, check = kept[:begin].sum(), 0.0
     for event in range(begin, len(counts)):
         if drawing and (event == begin or event % PART == 0):
             clear(columns, event)
@@ -242,9 +244,9 @@ def fragment(
             nx, ny, sign = axes[i, 0], axes[i, 1], axes[i, 3]
             sideways = sign * tx * nx + ty * ny
             common = along + axes[i, 4] * sideways
-            species[event, made], es[event, made] = hadron, 0.5 * (plus + minus)
-            pxs[event, made], pys[event, made] = nx * common + tx, ny * common + sign * ty
-            pzs[event, made] = axes[i, 2] * along - sideways
+            species[at + made], es[at + made] = hadron, 0.5 * (plus + minus)
+            pxs[at + made], pys[at + made] = nx * common + tx, ny * common + sign * ty
+            pzs[at + made] = axes[i, 2] * along - sideways
             made += (plus > minus) | ((slot < leading) & (m > HEAVY))
             cone[last], kick_x[last], kick_y[last], jet[last] = left, -x, -y, i
             end[last] = left_of[kind]
@@ -258,7 +260,8 @@ def fragment(
         if slot < last:
             state[:] = before
             return event, check
-        excess[event] = restore(hadrons, event, made, energy[event], mass, p2, m2)
+        excess[event] = restore(hadrons, at, made, energy[event], mass, p2, m2)
+        at += made
     return len(counts), check
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hepgen.simulators.compiled import decays, jets, shower
-from hepgen.simulators.compiled.kernel import Array, Columns, Recorded, seeded
+from hepgen.simulators.compiled.kernel import MEMORY, Array, Columns, Recorded, seeded
 from hepgen.simulators.coupling import REFERENCE, RunningCoupling
 from hepgen.simulators.decays import DecayChain
 from hepgen.simulators.dipole_cascade import VETO, DipoleCascade
@@ -189,20 +189,25 @@ class CompiledFragmentation(Fragmentation):
         tables, point = self._tables(), _array(self.point)
         counts, self._kept = _counts(steps, n), np.zeros(n, np.int64)
         terms, log_mt2 = np.zeros((3, 0 if drawing else n)), _noted(steps)
-        self._hadrons, self._excess = Columns("hadrons", 5, n), np.zeros(n)
+        self._excess, self._hadrons = np.zeros(n), np.empty((5, 0))
         energy = _array(self.energy)
         done, check = 0, 0.0
         while done < n:
-            self._hadrons.reserve(columns.width, done)
+            self._reserve_hadrons(n * columns.width, int(self._kept[:done].sum()))
             done, part = jets.fragment(
                 state, done, self._partons, self._number, energy, point, menu, mass, *tables,
-                self.stop, drawing, columns.arrays, counts, self._hadrons.arrays, self._kept,
+                self.stop, drawing, columns.arrays, counts, tuple(self._hadrons), self._kept,
                 self._excess, log_mt2, terms,
             )  # fmt: skip
             check += part
             if done < n:
                 columns.reserve(int(counts[done]), done)
         return columns, counts, log_mt2, terms, check
+
+    def _reserve_hadrons(self, room: int, made: int) -> None:
+        """Room for them in one list: the next stage reads them once, one after the other."""
+        old, self._hadrons = self._hadrons, MEMORY.take("hadrons", 5, room)
+        self._hadrons[:, :made] = old[:, :made]
 
     def _tables(self) -> tuple[tuple[Array, ...], tuple[float, float, int]]:
         f = self.function
@@ -224,12 +229,12 @@ class CompiledDecays(DecayChain):
     """The decays of the hadrons of N events.
 
     Arguments:
-        hadrons: Species, E, x, y, z.
+        hadrons: Species, E, x, y, z of one event after the other, shape ``(5, T)``.
         made: How many of them each event has.
         species: The table.
     """
 
-    def __init__(self, hadrons: Columns, made: Array, species: Species) -> None:
+    def __init__(self, hadrons: Array, made: Array, species: Species) -> None:
         self._hadrons, self._made, self.species = hadrons, made, species
         self.events = len(made)
 
@@ -256,7 +261,7 @@ class CompiledDecays(DecayChain):
         done = 0
         while done < n:
             done = decays.decay(
-                state, done, self._hadrons.arrays, self._made, menu, kinds, drawing,
+                state, done, tuple(self._hadrons), self._made, menu, kinds, drawing,
                 columns.arrays, counts, self._particles.arrays, self._left, self._charged, terms,
             )  # fmt: skip
             if done < n:
