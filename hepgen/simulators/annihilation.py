@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from pyro.distributions import Categorical
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
-from hepgen.simulators.distributions import HelicityAngle
+from hepgen.simulators.distributions import Few, HelicityAngle
 from hepgen.simulators.electroweak import HelicitySum, cross_section, helicity_sum
 from hepgen.simulators.parton import GAMMA_Z, M_Z, SIN2_THETA_W, azimuth
 from hepgen.simulators.stage import Stage, State
@@ -55,7 +54,7 @@ class QuarkPairs(Stage):
         shape = state["event"].shape
         like, total = self._amplitudes(parameters)
         weights = total.expand(*shape, len(QUARKS))
-        flavour = pyro.sample("flavour", Categorical(weights, validate_args=False))
+        flavour = pyro.sample("flavour", Few(weights, validate_args=False))
         share = (like / total).expand(weights.shape).gather(-1, flavour[..., None]).squeeze(-1)
         return state | {
             "hard_flavour": flavour + 1,

@@ -150,7 +150,8 @@ class Chain:
             raise SimulationError(f"no site {name!r} to observe; {nearest(name, nodes)}")
         for name, node in nodes.items():
             _refuse_shape(name, node, next(iter(state.values())).shape[:2])
-            _refuse_non_finite(node["value"], f"drew {name!r} =", node)
+            if not (isinstance(node["fn"], Padded) and node["fn"].known_finite):
+                _refuse_non_finite(node["value"], f"drew {name!r} =", node)
         return Trace(
             sites={name: node["value"] for name, node in nodes.items()},
             state=state,

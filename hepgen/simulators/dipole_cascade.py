@@ -242,7 +242,8 @@ class DipoleCascade(Walk):
         inside = left + right < 1
         x_left, x_right = 1 - left, 1 - right
         near = torch.where(left > right, is_left, is_right)
-        colour = torch.where(near, 0.5, C_F / C_A)
+        # Two numbers alone would be float32.
+        colour = C_F / C_A + (0.5 - C_F / C_A) * near.double()
         shape = x_left * x_left * torch.where(is_left, x_left, 1.0)
         shape = shape + x_right * x_right * torch.where(is_right, x_right, 1.0)
         other = (1 - left - right).square()

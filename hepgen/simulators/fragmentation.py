@@ -34,6 +34,7 @@ class Fragmentation(Walk):
 
     Arguments:
         partons: Of all events; ``species`` are rows of the lists of ``ends``.
+        energy: √s of each event, GeV, shape ``(N,)``.
         point: The parameter point of each event, shape ``(N,)``.
         function: f(z).
         ends: What can come off.
@@ -47,13 +48,14 @@ class Fragmentation(Walk):
     def __init__(
         self,
         partons: Particles,
+        energy: Tensor,
         point: Tensor,
         function: LundFunction,
         ends: JetEnds,
         masses: Tensor,
         stop: float,
     ) -> None:
-        self.partons, self.point, self.function = partons, point, function
+        self.partons, self.energy, self.point, self.function = partons, energy, point, function
         self.ends, self.masses, self.stop = ends, masses, stop
         self.events = len(point)
 
@@ -108,9 +110,9 @@ class Fragmentation(Walk):
         term = self.function.log_prob(share, self.point[rows], log_mt2)
         return torch.zeros(self.events, dtype=torch.float64).index_add(0, rows, term)
 
-    def restore(self, energy: Tensor) -> Tensor:
+    def restore(self) -> Tensor:
         """Give the hadrons the energy of their events; the events where that fails."""
-        self.hadrons.momenta, failed = restored(self.hadrons, energy, self.masses)
+        self.hadrons.momenta, failed = restored(self.hadrons, self.energy, self.masses)
         return failed
 
     def decays(self, species: Species) -> DecayChain:
@@ -270,10 +272,9 @@ class Hadronisation(Stage):
     def __call__(self, state: State, parameters: Mapping[str, Tensor]) -> State:
         """Hadronise every event."""
         shape = state["event"].shape
-        energy = state["sqrt_s"].flatten()
         fragmentation = self.fragmentation(state, parameters)
         Recorder(fragmentation, shape).run()
-        failed = fragmentation.restore(energy)
+        failed = fragmentation.restore()
         self._failures += [
             Failure(
                 self.name, event % shape[1], "hadrons are heavier than the event", retried=False
@@ -300,7 +301,8 @@ class Hadronisation(Stage):
         points = torch.arange(groups) if len(a) == groups else torch.zeros(groups, dtype=torch.long)
         columns = [state[f"Parton_{c}"].flatten(0, 1) for c in ("e", "px", "py", "pz", "id")]
         settings = (
-            points.repeat_interleave(n), LundFunction(a, b), self.ends, self.species.mass, self.stop
+            state["sqrt_s"].flatten(), points.repeat_interleave(n), LundFunction(a, b), self.ends,
+            self.species.mass, self.stop,
         )  # fmt: skip
         if compilable(*columns):
             from hepgen.simulators.compiled.walks import CompiledFragmentation

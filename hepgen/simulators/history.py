@@ -32,10 +32,12 @@ class Steps:
     Arguments:
         count: How many steps each event has, int64, shape ``(N,)``.
         columns: What was drawn, by site, shape ``(N, K)``, zero beyond the count.
+        finite: Whether all of it is known to be finite.
     """
 
     count: Tensor
     columns: dict[str, Tensor] = field(default_factory=dict)
+    finite: bool = False
 
 
 class Walk(ABC):
@@ -93,7 +95,8 @@ class Recorder:
     def _record(self, steps: Steps) -> None:
         self.steps = steps
         width = max(int(steps.count.max()), 1)
-        mask = torch.arange(width) < steps.count[:, None]
+        # Small integers: many are compared at once.
+        mask = torch.arange(width, dtype=torch.int32) < steps.count[:, None].int()
         self.mask = self.unflattened(mask)
 
     def _follow(self) -> None:
@@ -141,6 +144,11 @@ class HistoryColumn(Padded):
         """Which steps exist, shape ``(G, E, K)``."""
         assert self.recorder.mask is not None
         return self.recorder.mask
+
+    @property
+    def known_finite(self) -> bool:
+        """Where the walk says so of what it drew."""
+        return self.recorder.steps is not None and self.recorder.steps.finite
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008, ARG002
         """The column; zero beyond the count."""

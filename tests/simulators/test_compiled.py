@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import multiprocessing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from hepgen.errors import SimulationError
 from hepgen.simulators import compiled
 from hepgen.simulators.augment import joint_score
 from hepgen.simulators.chain import Chain, Trace
@@ -21,13 +23,16 @@ from hepgen.simulators.processes.registry import process
 
 pytest.importorskip("numba")
 
+from hepgen.simulators.compiled import shower
 from hepgen.simulators.compiled.jets import PARTS, guide, share
 from hepgen.simulators.compiled.kernel import (
     EDGES,
     HEIGHTS,
+    PART,
     Columns,
     Memory,
     circle,
+    clear,
     kernel,
     normal,
     seeded,
@@ -155,6 +160,19 @@ def test_a_history_followed_gives_exactly_its_columns() -> None:
         assert torch.equal(state[name], column), name
 
 
+def test_what_a_kernel_does_not_vouch_for_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = shower.run
+
+    def wrong(*arguments: Any) -> tuple[int, float]:
+        done, _ = run(*arguments)
+        arguments[6][1][0, 0] = math.nan
+        return done, math.nan
+
+    monkeypatch.setattr(shower, "run", wrong)
+    with pytest.raises(SimulationError, match="'shower' drew 'shower_position' = nan"):
+        simulate(n=300)
+
+
 def sums(block: int) -> float:
     return float(simulate(seed=9, n=300, block=block).state["Particle_px"].square().sum())
 
@@ -262,9 +280,9 @@ def test_draws_of_a_share_follow_the_density_of_their_table() -> None:
     f = LundFunction(torch.tensor([0.3]).double(), torch.tensor([0.8]).double())
     nodes, values = f.nodes.numpy(), f.values.numpy()
     area, state = f.area.numpy(), seeded(5)
-    tables = values, area, guide(area)
+    tables = nodes, 1 / np.diff(nodes), values, area, guide(area)
     for row in (0, 8, 20):
-        drawn = np.array([share(uniform(state), row, nodes, *tables) for _ in range(20_000)])
+        drawn = np.array([share(uniform(state), row, *tables) for _ in range(20_000)])
         grid = np.linspace(0, 1, 40_001)
         density = np.interp(grid, nodes, values[row])
         cumulative = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
@@ -273,18 +291,28 @@ def test_draws_of_a_share_follow_the_density_of_their_table() -> None:
 
 
 def test_columns_widen_where_a_later_event_is_longer() -> None:
-    columns, lengths = Columns("test", 2, 6), [[1, 2], [0, 9], [30, 1]]
-    number = 0.0
+    """By a writer that stops at the first event for which there is no room."""
+    columns, lengths = Columns("test", 2, 6), [1, 2, 0, 9, 30, 1]
     expected = np.zeros((2, 6, 30))
-    for part, counts in enumerate(lengths):
-        rows = number + np.arange(2.0 * sum(counts)).reshape(-1, 2) + 1
-        at = 0
-        for i, count in enumerate(counts):
-            expected[:, 2 * part + i, :count] = rows[at : at + count].T
-            at += count
-        number += rows.size
-        columns.add(rows, np.array(counts))
-    assert (columns.tensor.numpy() == expected).all()
+    for event, length in enumerate(lengths):
+        expected[:, event, :length] = event + 1
+    done = 0
+    while done < len(lengths):
+        clear(columns.arrays, done)
+        while done < len(lengths) and lengths[done] <= columns.width:
+            columns.out[:, done, : lengths[done]] = done + 1
+            done += 1
+        columns.reserve(max(lengths[: done + 1]), done)
+    assert (columns.tensor(np.array(lengths)).numpy() == expected).all()
+
+
+def test_a_part_of_the_events_is_cleared_at_once() -> None:
+    columns = tuple(np.ones((2, 2 * PART + 5, 3)))
+    clear(columns, PART + 3)
+    for column in columns:
+        assert (column[: PART + 3] == 1).all()
+        assert (column[PART + 3 : 2 * PART] == 0).all()
+        assert (column[2 * PART :] == 1).all()
 
 
 def test_memory_is_used_again_only_when_no_tensor_has_it() -> None:

@@ -1,7 +1,7 @@
 """Each distribution: normalised by quadrature, sampled as its density says, differentiable.
 
 The tests of samples are Kolmogorov–Smirnov tests at fixed seeds, each refused at p < 10⁻⁴:
-another choice of seeds would fail one of the 21 with a probability of 0.2 %.
+another choice of seeds would fail one of the 23 with a probability of 0.2 %.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from hepgen.simulators.dijet_distributions import BreitWigner, DecayAngle, Excha
 from hepgen.simulators.distributions import (
     DeadCone,
     Exponential,
+    Few,
     HelicityAngle,
     Interpolated,
     Padded,
@@ -373,3 +374,16 @@ def test_an_exponential_is_that_of_scipy() -> None:
         torch.manual_seed(4)
         drawn = Exponential(torch.full((DRAWS,), 0.7, dtype=torch.float64)).sample()
     assert stats.kstest(drawn.numpy(), stats.expon(scale=1 / 0.7).cdf).pvalue > FALSE_ALARM
+
+
+def test_one_of_a_few_is_drawn_with_its_weight() -> None:
+    """χ² of 20,000 draws from each of two rows of weights, one of them with a zero."""
+    torch.manual_seed(4)
+    weights = torch.tensor([[1.0, 3.0, 0.0, 2.0], [5.0, 1.0, 1.0, 1.0]], dtype=torch.float64)
+    drawn = Few(weights[:, None].expand(2, DRAWS, 4), validate_args=False).sample()
+    for row, weight in zip(drawn, weights, strict=True):
+        found, exists = torch.bincount(row, minlength=4), weight > 0
+        expected = DRAWS * weight / weight.sum()
+        assert (found[~exists] == 0).all()
+        chi2 = stats.chisquare(found[exists].numpy(), expected[exists].numpy())
+        assert chi2.pvalue > FALSE_ALARM

@@ -6,128 +6,149 @@ import math
 
 import numpy as np
 
-from hepgen.simulators.compiled.jets import BINS, KIND, LAST, E, X, Y, Z
-from hepgen.simulators.compiled.kernel import Array, circle, grown, kernel, uniform
+from hepgen.simulators.compiled.jets import LAST, choice
+from hepgen.simulators.compiled.kernel import (
+    PART,
+    ROOM,
+    Array,
+    circle,
+    clear,
+    inner,
+    kernel,
+    uniform,
+)
 
-#: More than the particles in the tree of any decay, the parent with all that come of it.
-TREE = 128
-#: Events for which there is room at once.
-SOME = 16
 
-
-@kernel
+@inner
 def _put(
-    rows: Array, ids: Array, at: int, kind: int, e: float, x: float, y: float, z: float
+    particles: tuple[Array, Array, Array, Array, Array],
+    ids: Array,
+    event: int,
+    at: int,
+    pdg: int,
+    momentum: tuple[float, float, float, float],
 ) -> None:
-    """A particle into a row, its kind as the bits of an integer."""
-    ids[at, KIND] = kind
-    rows[at, E], rows[at, X], rows[at, Y], rows[at, Z] = e, x, y, z
+    """A particle of an event, at a place that counts if it is stable."""
+    _, e, x, y, z = particles
+    ids[event, at] = pdg
+    e[event, at], x[event, at], y[event, at], z[event, at] = momentum
+
+
+@inner
+def _wait(
+    queue: Array, waits: Array, at: int, kind: int, momentum: tuple[float, float, float, float]
+) -> None:
+    """The same particle among those that wait for their decay, where it counts if it is not."""
+    waits[at] = kind
+    queue[at, 0], queue[at, 1], queue[at, 2], queue[at, 3] = momentum
 
 
 @kernel
 def decay(
     state: Array,
-    hadrons: Array,
+    begin: int,
+    hadrons: tuple[Array, Array, Array, Array, Array],
     numbers: Array,
     menu: tuple[Array, Array, Array, Array, Array, Array],
     kinds: tuple[Array, Array, Array, Array],
-    recorded: tuple[Array, Array, Array],
+    drawing: bool,
+    columns: tuple[Array, Array, Array],
     counts: Array,
+    particles: tuple[Array, Array, Array, Array, Array],
     left: Array,
     charged: Array,
-    drawing: bool,
-    decays: Array,
-    final: Array,
     terms: Array,
-) -> tuple[Array, Array]:
+) -> int:
     """Let the hadrons of N events decay, generation after generation.
 
     Arguments:
         state: Of the random numbers.
-        hadrons: Rows (species, E, x, y, z).
+        begin: The first event of these.
+        hadrons: Species, E, x, y, z, of one event after the other.
         numbers: How many of them each event has, shape ``(N,)``.
         menu: Ends and guide of the channels; of each channel the two daughters, their momentum,
             the energy of the first, and the logarithm of its chance.
         kinds: By species the mass, whether it is stable, the PDG id, and whether it is charged.
-        recorded: Channel, cosine and azimuth, shape ``(N, K)`` each.
-        counts: The number of decays of each event: read, or written where they are drawn.
+        drawing: Whether the decays are drawn.
+        columns: Channel, cosine and azimuth, shape ``(N, K)`` each: written where they are drawn,
+            and else read, as are
+        counts: the number of decays of each event.
+        particles: Written: what is left, shape ``(N, K)`` each: the PDG id, its bits those of an
+            integer, E, x, y and z.
         left: Written: the number of particles that are left of each.
         charged: Written: how many of these are charged.
-        drawing: Whether they are.
-        decays: Room for rows (channel, cosine, azimuth).
-        final: Room for the rows of what is left, with the bits of the id for the species.
-        terms: Written: the logarithms of the chances of the channels, shape ``(N,)``.
+        terms: Written where they are not drawn: the logarithms of the chances of the channels,
+            shape ``(N,)``.
 
     Returns:
-        The decays, where they are drawn; what is left.
+        The first event for which there is no room, its counts what it needs, or N.
     """
     ends, begin_at, daughters, momenta, energies, log_chance = menu
     mass, is_stable, pdg, charge = kinds
-    channels, cosines, azimuths = recorded
-    queue = np.empty((1024 * TREE, 5))
-    at = out = start = 0
-    events = len(counts)
-    for some in range(0, events, SOME):
-        after = min(some + SOME, events)
-        rows = numbers[some:after].sum() * TREE
-        # Here, and not where they are written: an array that may change is counted each time.
-        while rows > len(queue):
-            queue = grown(queue)
-        while out + rows > len(final):
-            final = grown(final)
-        while at + rows > len(decays):
-            decays = grown(decays)
-        queue_ids, ids = queue.view(np.int64), final.view(np.int64)
-        for event in range(some, after):
-            slot = waiting = visible = 0
-            begin = out
-            for i in range(start, start + numbers[event]):
-                h = hadrons[i]
-                species = int(h[KIND])
-                if is_stable[species]:
-                    _put(final, ids, out, pdg[species], h[E], h[X], h[Y], h[Z])
-                    visible += charge[species]
-                    out += 1
-                else:
-                    _put(queue, queue_ids, waiting, species, h[E], h[X], h[Y], h[Z])
-                    waiting += 1
-            start += numbers[event]
-            while slot < waiting:
-                parent = queue[slot]
-                species, e = queue_ids[slot, KIND], parent[E]
-                px, py, pz = parent[X], parent[Y], parent[Z]
-                if drawing:
-                    u = species + min(uniform(state), LAST)
-                    channel = begin_at[int(u * BINS)]
-                    while ends[channel] <= u:
-                        channel += 1
-                    cosine = 2 * uniform(state) - 1
-                    azimuth = (2 * uniform(state) - 1) * math.pi
-                    decays[at, 0], decays[at, 1], decays[at, 2] = channel, cosine, azimuth
-                else:
-                    channel = int(channels[event, slot])
-                    cosine, azimuth = cosines[event, slot], azimuths[event, slot]
-                    terms[event] += log_chance[channel]
-                at += 1
-                slot += 1
-                momentum, energy, m = momenta[channel], energies[channel], mass[species]
-                across = momentum * math.sqrt(max(1 - cosine * cosine, 0.0))
-                cos, sin = circle(azimuth)
-                x, y, z = across * cos, across * sin, momentum * cosine
-                projection = x * px + y * py + z * pz
-                factor = (projection / (e + m) + energy) / m
-                e1 = (e * energy + projection) / m
-                x1, y1, z1 = x + factor * px, y + factor * py, z + factor * pz
-                for i in range(2):
-                    if i == 1:
-                        e1, x1, y1, z1 = e - e1, px - x1, py - y1, pz - z1
-                    species = daughters[channel, i]
-                    if is_stable[species]:
-                        _put(final, ids, out, pdg[species], e1, x1, y1, z1)
-                        visible += charge[species]
-                        out += 1
-                    else:
-                        _put(queue, queue_ids, waiting, species, e1, x1, y1, z1)
-                        waiting += 1
-            counts[event], left[event], charged[event] = slot, out - begin, visible
-    return decays[: at if drawing else 0], final[:out]
+    channels, cosines, azimuths = columns
+    species, es, xs, ys, zs = hadrons
+    ids = particles[0].view(np.int64)
+    queue, waits = np.empty((ROOM, 4)), np.empty(ROOM, np.int64)
+    before, room = np.empty_like(state), ids.shape[1]
+    at = numbers[:begin].sum()
+    for event in range(begin, len(counts)):
+        if event == begin or event % PART == 0:
+            clear(particles, event)
+            if drawing:
+                clear(columns, event)
+        before[:] = state
+        out = visible = waiting = slot = 0
+        chances = 0.0
+        for i in range(min(numbers[event], room)):
+            h = at + i
+            kind = int(species[h])
+            own = es[h], xs[h], ys[h], zs[h]
+            _put(particles, ids, event, out, pdg[kind], own)
+            _wait(queue, waits, waiting, kind, own)
+            out += is_stable[kind]
+            waiting += not is_stable[kind]
+            visible += charge[kind] * is_stable[kind]
+        while slot < waiting and out + 2 <= room and slot < channels.shape[1]:
+            kind, e = waits[slot], queue[slot, 0]
+            px, py, pz = queue[slot, 1], queue[slot, 2], queue[slot, 3]
+            if drawing:
+                channel = choice(kind + min(uniform(state), LAST), ends, begin_at)
+                cosine = 2 * uniform(state) - 1
+                azimuth = (2 * uniform(state) - 1) * math.pi
+                channels[event, slot] = channel
+                cosines[event, slot], azimuths[event, slot] = cosine, azimuth
+            else:
+                channel = int(channels[event, slot])
+                cosine, azimuth = cosines[event, slot], azimuths[event, slot]
+                chances += log_chance[channel]
+            slot += 1
+            momentum, energy, m = momenta[channel], energies[channel], mass[kind]
+            across = momentum * math.sqrt(max(1 - cosine * cosine, 0.0))
+            cos, sin = circle(azimuth)
+            x, y, z = across * cos, across * sin, momentum * cosine
+            projection = x * px + y * py + z * pz
+            inverse = 1 / (m * (e + m))
+            factor = (projection + energy * (e + m)) * inverse
+            e1 = (e * energy + projection) * (e + m) * inverse
+            x1, y1, z1 = x + factor * px, y + factor * py, z + factor * pz
+            for i in range(2):
+                own = (e - e1, px - x1, py - y1, pz - z1) if i else (e1, x1, y1, z1)
+                kind = daughters[channel, i]
+                _put(particles, ids, event, out, pdg[kind], own)
+                _wait(queue, waits, waiting, kind, own)
+                out += is_stable[kind]
+                waiting += not is_stable[kind]
+                visible += charge[kind] * is_stable[kind]
+            if waiting + 2 > ROOM:
+                raise RuntimeError("decays without end")
+        lacking = slot < waiting or numbers[event] > room
+        left[event], charged[event] = max(out, numbers[event]) + 2 * lacking, visible
+        if drawing:
+            counts[event] = slot + lacking
+        else:
+            terms[event] = chances
+        if lacking:
+            state[:] = before
+            return event
+        at += numbers[event]
+    return len(counts)

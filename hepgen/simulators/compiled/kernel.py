@@ -1,4 +1,4 @@
-"""What kernels share: how they are compiled, their random numbers, and rows of a table.
+"""What kernels share: how they are compiled, their random numbers, and where they write.
 
 numba compiles a kernel again when its own file changes, not when this one does: whoever changes a
 function here deletes what is kept (``*.nbi`` and ``*.nbc`` in ``__pycache__``).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,18 +24,37 @@ Function = Callable[..., Any]
 RIGHT = 1.5707963267341256
 REST = 6.077100506506192e-11
 
-#: More than the partons, trials or hadrons of any event.
+#: More than the partons, trials, hadrons or particles of any event.
 ROOM = 16384
+#: Events that are cleared at once: what they write then is still in the cache.
+PART = 64
 
 
 def kernel(function: Function) -> Function:
     """A function as machine code, kept on disk where there is a folder for it."""
+    return _compiled(function, fastmath={"contract"})
+
+
+def inner(function: Function) -> Function:
+    """What a kernel calls, if it makes no array: it counts no references to those it is given.
+
+    Each count is locked against other threads and takes longer than a random number.
+    """
+    return _compiled(function, fastmath={"contract"}, _nrt=False)
+
+
+def reduction(function: Function) -> Function:
+    """The same, with sums in any order: several terms at a time."""
+    return _compiled(function, fastmath={"contract", "reassoc"}, _nrt=False)
+
+
+def _compiled(function: Function, **options: Any) -> Function:
     # A checker of annotations may have wrapped it.
     plain = inspect.unwrap(function)
     try:
-        compiled: Function = njit(cache=True, error_model="numpy", fastmath={"contract"})(plain)
+        compiled: Function = njit(cache=True, error_model="numpy", **options)(plain)
     except RuntimeError:  # no folder can be written
-        compiled = njit(error_model="numpy", fastmath={"contract"})(plain)
+        compiled = njit(error_model="numpy", **options)(plain)
     return compiled
 
 
@@ -53,7 +72,7 @@ def seeded(seed: int) -> Array:
     return state
 
 
-@kernel
+@inner
 def bits(state: Array) -> Any:
     """The next 64 bits."""
     a, b, c, d = state[0], state[1], state[2], state[3]
@@ -70,7 +89,7 @@ def bits(state: Array) -> Any:
     return result
 
 
-@kernel
+@inner
 def uniform(state: Array) -> float:
     """A number in (0, 1), neither end."""
     return (np.float64(bits(state) >> np.uint64(12)) + 0.5) * 2.0**-52
@@ -94,28 +113,37 @@ def _layers() -> tuple[Array, Array]:
 EDGES, HEIGHTS = _layers()
 
 
-@kernel
+@inner
 def normal(state: Array) -> float:
     """A standard normal number, from layers (Marsaglia and Tsang, J. Stat. Softw. 5 (2000) 8)."""
-    while True:
-        drawn = bits(state)
-        layer = np.int64(drawn & np.uint64(255))
-        u = (np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0
-        x = u * EDGES[layer]
-        if abs(x) < EDGES[layer + 1]:
-            return x
-        if layer > 0:
-            low, high = HEIGHTS[layer], HEIGHTS[layer + 1]
-            if low + uniform(state) * (high - low) < math.exp(-0.5 * x * x):
-                return x
-            continue
-        while True:
+    layer, x = _in_a_layer(state)
+    return x if abs(x) < EDGES[layer + 1] else _outside(state, layer, x)
+
+
+@inner
+def _in_a_layer(state: Array) -> tuple[Any, float]:
+    drawn = bits(state)
+    layer = np.int64(drawn & np.uint64(255))
+    return layer, ((np.float64(drawn >> np.uint64(12)) + 0.5) * 2.0**-51 - 1.0) * EDGES[layer]
+
+
+@inner
+def _outside(state: Array, layer: int, x: float) -> float:
+    """The same, where x may be above the curve: once in a hundred."""
+    while abs(x) >= EDGES[layer + 1]:
+        if layer == 0:
             beyond = -math.log(uniform(state)) / EDGES[1]
             if -2 * math.log(uniform(state)) > beyond * beyond:
                 return math.copysign(EDGES[1] + beyond, x)
+            continue
+        low, high = HEIGHTS[layer], HEIGHTS[layer + 1]
+        if low + uniform(state) * (high - low) < math.exp(-0.5 * x * x):
+            return x
+        layer, x = _in_a_layer(state)
+    return x
 
 
-@kernel
+@inner
 def circle(angle: float) -> tuple[float, float]:
     """Cosine and sine of an angle in [−π, π], by their series within π/4 of a right angle."""
     turns = math.floor(angle * (2 / math.pi) + 0.5)
@@ -123,13 +151,16 @@ def circle(angle: float) -> tuple[float, float]:
     s = x * x
     s2 = s * s
     s4 = s2 * s2
-    cos = ((1 - s / 2) + s2 * (1 / 24 - s / 720)) + s4 * (
-        (1 / 40320 - s / 3628800) + s2 * (1 / 479001600 - s / 87178291200) + s4 / 20922789888000
+    # Products with constants: a division takes as long as ten of them.
+    cos = ((1 - s * 0.5) + s2 * (1 / 24 - s * (1 / 720))) + s4 * (
+        (1 / 40320 - s * (1 / 3628800))
+        + s2 * (1 / 479001600 - s * (1 / 87178291200))
+        + s4 * (1 / 20922789888000)
     )
-    sin = ((1 - s / 6) + s2 * (1 / 120 - s / 5040)) + s4 * (
-        (1 / 362880 - s / 39916800)
-        + s2 * (1 / 6227020800 - s / 1307674368000)
-        + s4 / 355687428096000
+    sin = ((1 - s * (1 / 6)) + s2 * (1 / 120 - s * (1 / 5040))) + s4 * (
+        (1 / 362880 - s * (1 / 39916800))
+        + s2 * (1 / 6227020800 - s * (1 / 1307674368000))
+        + s4 * (1 / 355687428096000)
     )
     sin *= x
     quarter = int(turns) & 3
@@ -140,26 +171,12 @@ def circle(angle: float) -> tuple[float, float]:
     return cos, sin
 
 
-@kernel
-def grown(table: Array) -> Array:
-    """The same rows, with room for twice as many."""
-    out = np.empty((2 * table.shape[0], table.shape[1]), table.dtype)
-    out[: table.shape[0]] = table
-    return out
-
-
-@kernel
-def fill(rows: Array, counts: Array, out: Array, first: int) -> None:
-    """Rows of event after event, into columns of shape ``(C, N, K)`` from one event on."""
-    at = 0
-    for event in range(len(counts)):
-        n = counts[event]
-        for c in range(out.shape[0]):
-            for k in range(n):
-                out[c, first + event, k] = rows[at + k, c]
-            for k in range(n, out.shape[2]):
-                out[c, first + event, k] = 0.0
-        at += n
+@inner
+def clear(columns: tuple[Array, ...], event: int) -> None:
+    """Zeros in the rows from an event to the end of its part, just before they are written."""
+    after = min(event - event % PART + PART, len(columns[0]))
+    for column in columns:
+        column[event:after].reshape(-1)[:] = 0.0
 
 
 class Memory:
@@ -188,7 +205,10 @@ MEMORY = Memory()
 
 
 class Columns:
-    """Columns of N events, padded with zeros, from the rows of parts of the events in turn.
+    """Columns of N events, of any values: a kernel writes them, and zeros beyond each event.
+
+    It does not know how much room the events need: where one has too little, the kernel says
+    which, and goes on with it when there is more.
 
     Arguments:
         name: Of what they are.
@@ -201,33 +221,41 @@ class Columns:
 
     def __init__(self, name: str, number: int, events: int) -> None:
         self.name = name
-        self.out = MEMORY.take(name, number, events, self.widths.get(name, 1))
-        self.first, self.width = 0, 1
+        self.out = MEMORY.take(name, number, events, self.widths.get(name, 8))
 
-    def add(self, rows: Array, counts: Array) -> None:
-        """The rows of the next events, ``counts`` of each."""
-        widest = int(counts.max(initial=1))
-        if widest > self.out.shape[2]:
-            self._widen(widest)
-        self.width = max(self.width, widest)
-        fill(rows, counts, self.out, self.first)
-        self.first += len(counts)
-
-    def _widen(self, widest: int) -> None:
-        # The widest of all events is wider than that of the first.
-        old, width = self.out, widest + 4
-        self.out = MEMORY.take(self.name, *old.shape[:2], width)
-        self.out[:, : self.first, : old.shape[2]] = old[:, : self.first]
-        self.out[:, : self.first, old.shape[2] :] = 0.0
+    def reserve(self, width: int, done: int = 0) -> None:
+        """Room for so many of each event, with the first events as they are."""
+        if width <= self.width:
+            return
+        old = self.out
+        width += width // 8 + 2
         self.widths[self.name] = width
+        self.out = MEMORY.take(self.name, *old.shape[:2], width)
+        self.out[:, :done, : old.shape[2]] = old[:, :done]
+        self.out[:, :done, old.shape[2] :] = 0.0
 
     @property
-    def tensor(self) -> Tensor:
-        """All of them, shape ``(C, N, K)``."""
-        return torch.from_numpy(self.out)[:, :, : self.width]
+    def width(self) -> int:
+        """How much room each event has."""
+        return self.arrays[0].shape[1]
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Each column, shape ``(N, K)``."""
+        return tuple(self.out)
+
+    def tensor(self, counts: Array) -> Tensor:
+        """All of them as wide as the longest event, shape ``(C, N, K)``."""
+        return torch.from_numpy(self.out)[:, :, : int(counts.max(initial=1))]
 
 
-def parts(events: int, whole: bool) -> Iterator[slice]:
-    """All events at once, or so many at a time that their rows stay in the cache."""
-    size = max(events, 1) if whole else 512
-    return (slice(i, i + size) for i in range(0, events, size))
+class Recorded(Columns):
+    """Columns that are there already, shape ``(N, K)`` each."""
+
+    def __init__(self, *columns: Array) -> None:
+        self._columns = columns
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Themselves."""
+        return self._columns
