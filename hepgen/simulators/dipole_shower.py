@@ -17,7 +17,7 @@ from hepgen.simulators.dipole_cascade import DipoleCascade
 from hepgen.simulators.history import Recorder
 from hepgen.simulators.stage import Stage, State
 
-ALPHA_S = Parameter("alpha_s", 0.125, label=r"$\alpha_s(m_Z)$", low=0.05, high=0.15)
+ALPHA_S = Parameter("alpha_s", 0.125, label=r"$\alpha_s(m_Z)$", low=0.05, high=0.145)
 CUTOFF = Parameter(
     "shower_cutoff", 1.0, "GeV", label=r"$k_{T,\mathrm{min}}$", low=0.5, high=10.0,
     moves_support=True,
@@ -63,7 +63,7 @@ class DipoleShower(Stage):
     requires = ("sqrt_s", "hard_flavour", "cos_theta", "phi")
     provides = ("Parton_px", "Parton_py", "Parton_pz", "Parton_e", "Parton_id", "nParton")
 
-    def __init__(self, alpha_s_max: float = 0.15, running: bool = True) -> None:
+    def __init__(self, alpha_s_max: float = 0.145, running: bool = True) -> None:
         if not 0.05 < alpha_s_max <= 0.2:
             raise WorkflowError(f"alpha_s_max = {alpha_s_max}: expected a number from 0.05 to 0.2")
         self.coupling: Coupling = FixedCoupling(alpha_s_max)

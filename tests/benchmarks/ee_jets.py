@@ -26,7 +26,7 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def chain_rate(blocks: int = 6) -> float:
+def chain_rate(blocks: int = 24) -> float:
     """Events per processor second of the chain, all stages, at one parameter point."""
     import torch
 

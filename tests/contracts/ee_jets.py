@@ -29,7 +29,7 @@ MOVED = detector.MOVED | {
     n: 1.02 * v for n, v in GENERATOR.items() if n != "shower_cutoff"
 } | {"m_z": 91.2}  # fmt: skip
 VARIED = {
-    "alpha_s": (0.07, 0.12, 0.148), "lund_a": (0.3, 0.7, 1.6), "shower_cutoff": (3.0, 1.5, 0.8),
+    "alpha_s": (0.07, 0.12, 0.144), "lund_a": (0.3, 0.7, 1.6), "shower_cutoff": (3.0, 1.5, 0.8),
 }  # fmt: skip
 
 

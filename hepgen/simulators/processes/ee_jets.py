@@ -49,7 +49,7 @@ def ee_jets(
     sqrt_s: float = 91.1876,
     running_width: bool = True,
     running_coupling: bool = True,
-    alpha_s_max: float = 0.15,
+    alpha_s_max: float = 0.145,
     jet_stop: float = 1.0,
     decay_kaons: bool = True,
     detector: bool = True,
