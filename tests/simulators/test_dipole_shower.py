@@ -242,7 +242,7 @@ def test_events_reweighted_to_another_coupling_are_its_events() -> None:
 
 def test_the_density_of_a_history_without_any_trial_is_the_sudakov_alone() -> None:
     """Above k_T = √s/2 there is no phase space; the term of the count is −∫ of the clock."""
-    chain = Chain([QuarkPairs(), DipoleShower(running=False)])
+    chain = Chain([QuarkPairs(), DipoleShower(0.15, running=False)])
     theta = chain.parameters.values(None, shower_cutoff=10.0)
     trace = chain.simulate(theta, 500, seed=1)
     term = chain.log_prob_terms(trace, theta)["shower_trials"]
