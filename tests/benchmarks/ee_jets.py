@@ -2,7 +2,7 @@
 
 Then the full chain, to jets and event shapes: its rate, and one sample at another coupling.
 
-    python tests/benchmarks/ee_jets.py
+    python tests/benchmarks/ee_jets.py [--seed 7]
 
 One process and one thread at a time, processor time of each. Pythia is timed in its own event
 loop, ``next()`` and nothing else; the chain makes all columns, and the latents of its density.
@@ -10,10 +10,12 @@ loop, ``next()`` and nothing else; the chain makes all columns, and the latents 
 
 from __future__ import annotations
 
+import argparse
 import math
 import multiprocessing
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 ASKED = 20.0
@@ -115,7 +117,7 @@ def detector_rate(events: int = 8_192, blocks: int = 2) -> tuple[float, float]:
     return rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def reweighted(blocks: int = 5, low: float = 0.118, high: float = 0.130) -> dict[str, str]:
+def reweighted(seed: int, blocks: int = 15) -> dict[str, str]:
     """Selected events of the full chain at one coupling, weighted to another, beside its own."""
     import numpy as np
     import torch
@@ -126,7 +128,7 @@ def reweighted(blocks: int = 5, low: float = 0.118, high: float = 0.130) -> dict
 
     torch.set_num_threads(1)
     chain = process("ee_jets")
-    here, there = (chain.parameters.values(None, alpha_s=a) for a in (low, high))
+    here, there = (chain.parameters.values(None, alpha_s=a) for a in (0.118, 0.130))
     binning = {
         "Thrust": np.array([0.5, 0.7, 0.75, 0.8, 0.84, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0]),
         "nTrack": np.array([4.5, *np.arange(7.5, 25, 1), 28.5, 60.5]),
@@ -134,8 +136,8 @@ def reweighted(blocks: int = 5, low: float = 0.118, high: float = 0.130) -> dict
     }
     sums = {name: np.zeros((4, len(edges) - 1)) for name, edges in binning.items()}
     for block in range(blocks):
-        own = chain.simulate(here, BLOCK // 2, seed=7, block=block)
-        other = chain.simulate(there, BLOCK // 2, seed=8, block=block).state
+        own = chain.simulate(here, BLOCK // 2, seed=seed, block=block)
+        other = chain.simulate(there, BLOCK // 2, seed=seed + 1, block=block).state
         chosen, kept = own.state["selected"], other["selected"]
         weight = joint_log_ratio(chain, own, there, here).exp()[chosen].numpy()
         for name, edges in binning.items():
@@ -176,6 +178,9 @@ def alone(function: Callable[[], Any]) -> Any:
 
 def main() -> None:
     """Alternate the two, print the rates of each round and the median ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=7, help="of the samples that are reweighted")
+    seed = parser.parse_args().seed
     ratios = []
     for number in range(ROUNDS):
         chain, shower, pythia = (alone(f) for f in (chain_rate, shower_rate, pythia_rate))
@@ -196,7 +201,7 @@ def main() -> None:
     print(f"largest |Δp|/√s: asked 1e-5, measured {numbers['worst']:.1e}")
     rate, memory = alone(detector_rate)
     print(f"full chain: {rate:.0f}/s; memory with blocks of 8192: asked 1000 MB, {memory:.0f} MB")
-    for name, what in alone(reweighted).items():
+    for name, what in alone(partial(reweighted, seed)).items():
         print(f"{name}, α_s 0.118 → 0.130, selected: asked p > 0.01, measured {what}")
 
 
