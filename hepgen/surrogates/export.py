@@ -298,13 +298,27 @@ def _checked(
         found = _run(proto, [tensor.numpy() for tensor in inputs])
     except Exception as error:  # onnxruntime's have no common class
         raise SurrogateError(f"onnxruntime cannot run the {what}: {error}") from error
-    deviation = float(np.max(np.abs(found - expected) / scale, initial=0.0))
+    deviation = _deviation(found, expected, scale)
     if not deviation <= tolerance:  # also where it is not a number
         raise SurrogateError(
             f"onnxruntime does not reproduce the {what}: the largest deviation is "
             f"{deviation:.3g}, expected at most {tolerance:g}; nothing was written"
         )
     return _Exported(proto, deviation)
+
+
+def _deviation(
+    found: NDArray[np.float64], expected: NDArray[np.float64], scale: NDArray[np.float64]
+) -> float:
+    """The largest, in units of the scale.
+
+    >>> _deviation(np.array([-np.inf, 1.5]), np.array([-np.inf, 1.0]), np.array([np.inf, 1.0]))
+    0.5
+    """
+    # log p = −∞ on both sides is agreement.
+    apart = found != expected
+    difference = np.abs(found[apart] - expected[apart]) / np.broadcast_to(scale, apart.shape)[apart]
+    return float(np.max(difference, initial=0.0))
 
 
 def _run(proto: Any, arrays: list[NDArray[Any]]) -> NDArray[np.float64]:
