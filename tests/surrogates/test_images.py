@@ -20,7 +20,7 @@ from hepgen.images import dense_images
 from hepgen.io.hdf5 import ImageReader, ImageWriter
 from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
 from hepgen.surrogates.images.law import CellLaw
-from hepgen.surrogates.images.marginals import Marginals
+from hepgen.surrogates.images.marginals import CellScores
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 
 SHAPE = (3, 4, 4)
@@ -141,7 +141,7 @@ def test_what_a_cell_reads_is_a_normal_variable_beyond_a_threshold() -> None:
     often = torch.tensor([0.03, 0.4, 0.97, 1.0])
     read = torch.rand(20_000, 4, generator=g) < often
     v = torch.where(read, -torch.rand(20_000, 4, generator=g).clamp(min=1e-6).log(), 0.0)
-    marginals = Marginals(4)
+    marginals = CellScores(4)
     marginals.fit(v)
     w = marginals(v)
     torch.testing.assert_close(torch.special.ndtr(-marginals.edge), often, rtol=0, atol=0.018)
@@ -153,7 +153,7 @@ def test_what_a_cell_reads_is_a_normal_variable_beyond_a_threshold() -> None:
 
 
 def test_a_cell_that_is_never_read_is_a_function_too() -> None:
-    marginals = Marginals(2)
+    marginals = CellScores(2)
     marginals.fit(torch.tensor([[0.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
     w = torch.linspace(-2, 9, 50)[:, None].expand(50, 2)
     v = marginals.inverse(w)

@@ -1,7 +1,7 @@
 r"""What is known of the cells before a network is asked: how often, how bright, how together.
 
 Each cell becomes w, a number that is positive where it is read, by a function of its own
-(:class:`~hepgen.surrogates.images.marginals.Marginals`). Given what an image depends on, z (the
+(:class:`~hepgen.surrogates.images.marginals.CellScores`). Given what an image depends on, z (the
 particle, and the energies of the layers),
 
 .. math:: w = B^\mathsf{T} f(z) + e^{A^\mathsf{T} (1, z)} \, \Sigma^{1/2} u,
@@ -23,7 +23,7 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor, nn
 
-from hepgen.surrogates.images.marginals import Marginals
+from hepgen.surrogates.images.marginals import CellScores
 
 _ROWS = 20_000
 """How many images give the law."""
@@ -54,7 +54,7 @@ class CellLaw(nn.Module):
     def __init__(self, voxels: int, inputs: int, particle: int) -> None:
         super().__init__()
         self.products = _products(inputs, particle)
-        self.marginals = Marginals(voxels)
+        self.marginals = CellScores(voxels)
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         self.register_buffer("coefficients", torch.zeros(1 + len(self.products), voxels))

@@ -15,13 +15,13 @@ _STEEPEST = 1e-5
 """The least that v rises from a knot to the next, so that there is a way back."""
 
 
-class Marginals(nn.Module):
+class CellScores(nn.Module):
     """v ↔ w, piecewise linear, straight on beyond the last knot; what is not positive stays.
 
     Arguments:
         voxels: The number V of cells.
 
-    >>> marginals = Marginals(1)
+    >>> marginals = CellScores(1)
     >>> marginals.fit(torch.linspace(-1, 1, 101).clamp(min=0)[:, None])
     >>> w = marginals(torch.tensor([[0.3], [0.0]]))
     >>> marginals.inverse(w).round(decimals=5).tolist()
