@@ -29,6 +29,7 @@ _LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3, 0.0)
 _LONGEST_STEP = 2.0
 _SMALLEST_CURVATURE = 1e-8
 _DIFFERENCE = 1e-4
+_STICKY = 1e-10
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class Box:
     held: Tensor
 
     def clamp(self, point: Tensor, origin: Tensor) -> Tensor:
-        """The nearest point in the box; held coordinates as in ``origin``."""
+        """The nearest point in the box, walls being sticky; held coordinates as in ``origin``."""
         held = self.held.reshape(*self.held.shape[:2], *[1] * (point.dim() - 3), -1)
-        return torch.where(held, origin, torch.minimum(torch.maximum(point, self.low), self.high))
+        inside = torch.where(point < self.low + _STICKY * self.scale, self.low, point)
+        inside = torch.where(inside > self.high - _STICKY * self.scale, self.high, inside)
+        return torch.where(held, origin, inside)
 
     def fixed(self, point: Tensor, gradient: Tensor) -> Tensor:
         """Which coordinates are held, or pressed against a bound by an ascent direction."""
