@@ -240,16 +240,17 @@ def _direction(
 ) -> tuple[Tensor, Tensor]:
     """A step in θ, shape ``(R, K, D)``, and how much it is expected to gain, ``(R, K)``."""
     fixed = box.fixed(point, gradient)
-    step, gain = _newton(curvature, gradient, fixed)
+    step, gain = newton_step(curvature, gradient, fixed)
     outward = box.fixed(point, step) & ~fixed
     if bool(outward.any()):
         # A coordinate at its bound that only its neighbours would push out stays there.
-        step, _ = _newton(curvature, gradient, fixed | outward)
+        step, _ = newton_step(curvature, gradient, fixed | outward)
     longest = step.norm(dim=-1, keepdim=True).clamp(min=1e-300)
     return step * (_LONGEST_STEP / longest).clamp(max=1.0) * box.scale, gain
 
 
-def _newton(curvature: Tensor, gradient: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+def newton_step(curvature: Tensor, gradient: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+    """|A|⁻¹g over what is not fixed, shape ``(*, D)``, and ½ gᵀ|A|⁻¹g, for A ``(*, D, D)``."""
     values, vectors = torch.linalg.eigh(reduced(curvature, fixed))
     values = values.abs()
     floor = (1e-12 * values.amax(-1, keepdim=True)).clamp(min=_SMALLEST_CURVATURE)
