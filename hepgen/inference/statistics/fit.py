@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hepgen.errors import ParameterError, nearest
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.statistics.newton import Box, Maximum, maximise, newton_step, reduced
+from hepgen.inference.statistics.newton import STEPS, Box, Maximum, maximise, newton_step, reduced
 from hepgen.parameters import Normal, ParameterSet
 
 _FLAT = 30.0
@@ -225,10 +225,12 @@ def fit_points(
     held: Tensor,
     *,
     bounds: Bounds = {},  # noqa: B006
+    steps: int = STEPS,
 ) -> Fit:
     """The maximum of log L from each start, shape ``(S, K, D)``.
 
-    What is ``held``, shape ``(S, K, D)``, stays at its start.
+    What is ``held``, shape ``(S, K, D)``, stays at its start. No steps at all give the gradient
+    and the curvature there.
     """
     low, high = box(likelihood.parameters, bounds)
     scale = prior_scale(likelihood.parameters)
@@ -240,7 +242,7 @@ def fit_points(
 
     limits = Box(low, high, scale, held)
     start = limits.clamp(start, start)
-    found = maximise(function, start, limits)
+    found = maximise(function, start, limits, steps=steps)
     return _to_fit(likelihood.parameters, found, limits, start)
 
 
