@@ -183,7 +183,7 @@ def fit(
     >>> model = uncorrelated_background([12, 11], [50, 52], [3, 7], low=-5.0)
     >>> found = fit(model, model.observed([51, 48]))
     >>> round(found.column("mu").item(), 4), found.status
-    (-0.0668, ('converged',))
+    (-0.0669, ('converged',))
     """
     s, d = len(sets), len(likelihood.parameters.free)
     if start is None:
@@ -244,6 +244,26 @@ def fit_points(
     start = limits.clamp(start, start)
     found = maximise(function, start, limits, steps=steps)
     return _to_fit(likelihood.parameters, found, limits, start)
+
+
+def curvature_error(best: Fit, parameter: str, held: Sequence[str] = ()) -> Tensor:
+    """The standard error of a parameter as if it had no bound, shape ``(S,)``.
+
+    Arguments:
+        best: S fits.
+        parameter: Where the curvature says nothing of it, its error is its prior's width.
+        held: Parameters that are taken as known.
+    """
+    i = index(best.parameters, parameter)
+    scale = prior_scale(best.parameters)
+    others = best.fixed | best.at_bound | best.flat
+    for name in held:
+        others[..., index(best.parameters, name)] = True
+    others[..., i] = False
+    unit = torch.zeros_like(best.theta)
+    unit[..., i] = 1.0
+    step, _ = newton_step(-best.hessian * scale[:, None] * scale, unit, others)
+    return step[..., i].clamp(1e-24, 1.0).sqrt() * scale[i]
 
 
 def joined(first: Fit, second: Fit) -> Fit:

@@ -75,7 +75,7 @@ def upper_limit(
     if method == "toys":
         return _toy_scan(curves, limit, grid, toys, seed, progress)
     observed, asimov = curves.both(grid)
-    return LimitScan(limit, grid, cls(observed, asimov), expected_cls(asimov, SIGMAS))
+    return LimitScan(limit, grid, cls(observed, asimov), expected_cls(asimov))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _Curves:
 
 def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
     alpha = 1 - level
-    targets = expected_root(alpha, SIGMAS)
+    targets = expected_root(alpha)
     grid = _halvings(curves)
     observed, asimov = curves.both(grid)
     roots = [np.sqrt(asimov) - target for target in targets]

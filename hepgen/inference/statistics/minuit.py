@@ -142,7 +142,7 @@ def _minimised(
     minimiser.limits = list(zip(*(b.tolist() for b in box(parameters, bounds)), strict=True))
     for name in fixed:
         minimiser.fixed[name] = True
-    minimiser.strategy = 1
+    minimiser.tol = 1e-3
     minimiser.migrad()
     minimiser.hesse()
     return minimiser, begin
