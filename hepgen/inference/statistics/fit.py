@@ -10,8 +10,8 @@ is valid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hepgen.errors import ParameterError, nearest
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.statistics.newton import Box, Maximum, maximise, reduced
+from hepgen.inference.statistics.newton import STEPS, Box, Maximum, maximise, newton_step, reduced
 from hepgen.parameters import Normal, ParameterSet
 
 _FLAT = 30.0
@@ -37,6 +37,7 @@ class Fit:
         theta: The best fits, shape ``(*, D)``.
         log_likelihood: There, shape ``(*,)``.
         gradient: There, shape ``(*, D)``.
+        hessian: Of log L there, shape ``(*, D, D)``; zero for what was held in all fits.
         covariance: Shape ``(*, D, D)``; rows and columns of zero for what is fixed or at its
             bound, infinite variance where nothing fixes a parameter; ``None`` where no Hessian
             was asked for.
@@ -52,6 +53,7 @@ class Fit:
     theta: Tensor
     log_likelihood: Tensor
     gradient: Tensor
+    hessian: Tensor
     covariance: Tensor | None
     converged: Tensor
     at_bound: Tensor
@@ -67,6 +69,18 @@ class Fit:
     def names(self) -> tuple[str, ...]:
         """The columns of θ."""
         return self.parameters.free_names
+
+    def at(self, k: int) -> Fit:
+        """The k-th of K points of each of S fits."""
+        return self._map(lambda t: t[:, k])
+
+    def at_rows(self, rows: Tensor) -> Fit:
+        """Some of the S fits, repeats too, shape ``(M,)``."""
+        return self._map(lambda t: t[rows])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Fit:
+        changed = {n: change(t) for n, t in vars(self).items() if isinstance(t, Tensor)}
+        return replace(self, **changed)
 
     def column(self, name: str) -> Tensor:
         """The best-fit values of one parameter, shape ``(*,)``."""
@@ -109,6 +123,28 @@ class Fit:
             )
         return tuple(words)
 
+    def shifted(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Where the conditional best fits are to be expected, by the curvature.
+
+        Arguments:
+            values: Of some parameters, by name, each of shape ``(S, K)``.
+
+        Returns:
+            θ of shape ``(S, K, D)``, for S fits.
+        """
+        scale = prior_scale(self.parameters)
+        moved = torch.stack([v.double() for v in values.values()])
+        theta = self.theta[:, None].expand(*moved.shape[1:], -1).clone()
+        fixed = (self.fixed | self.at_bound | self.flat)[:, None].expand_as(theta).clone()
+        change = torch.zeros_like(theta)
+        for name, value in zip(values, moved, strict=True):
+            i = index(self.parameters, name)
+            change[..., i] = (value - theta[..., i]) / scale[i]
+            fixed[..., i] = True
+        hessian = (self.hessian * scale[:, None] * scale)[:, None].expand(*theta.shape, -1)
+        step, _ = newton_step(-hessian, (hessian @ change[..., None])[..., 0], fixed)
+        return theta + scale * (change + step)
+
     def _failure(self, at: tuple[int, ...]) -> str:
         begin, end, slope = (t[at].tolist() for t in (self.start, self.theta, self.gradient))
         named = ", ".join(
@@ -147,7 +183,7 @@ def fit(
     >>> model = uncorrelated_background([12, 11], [50, 52], [3, 7], low=-5.0)
     >>> found = fit(model, model.observed([51, 48]))
     >>> round(found.column("mu").item(), 4), found.status
-    (-0.0668, ('converged',))
+    (-0.0669, ('converged',))
     """
     s, d = len(sets), len(likelihood.parameters.free)
     if start is None:
@@ -189,10 +225,12 @@ def fit_points(
     held: Tensor,
     *,
     bounds: Bounds = {},  # noqa: B006
+    steps: int = STEPS,
 ) -> Fit:
     """The maximum of log L from each start, shape ``(S, K, D)``.
 
-    What is ``held``, shape ``(S, K, D)``, stays at its start.
+    What is ``held``, shape ``(S, K, D)``, stays at its start. No steps at all give the gradient
+    and the curvature there.
     """
     low, high = box(likelihood.parameters, bounds)
     scale = prior_scale(likelihood.parameters)
@@ -204,8 +242,28 @@ def fit_points(
 
     limits = Box(low, high, scale, held)
     start = limits.clamp(start, start)
-    found = maximise(function, start, limits)
+    found = maximise(function, start, limits, steps=steps)
     return _to_fit(likelihood.parameters, found, limits, start)
+
+
+def curvature_error(best: Fit, parameter: str, held: Sequence[str] = ()) -> Tensor:
+    """The standard error of a parameter as if it had no bound, shape ``(S,)``.
+
+    Arguments:
+        best: S fits.
+        parameter: Where the curvature says nothing of it, its error is its prior's width.
+        held: Parameters that are taken as known.
+    """
+    i = index(best.parameters, parameter)
+    scale = prior_scale(best.parameters)
+    others = best.fixed | best.at_bound | best.flat
+    for name in held:
+        others[..., index(best.parameters, name)] = True
+    others[..., i] = False
+    unit = torch.zeros_like(best.theta)
+    unit[..., i] = 1.0
+    step, _ = newton_step(-best.hessian * scale[:, None] * scale, unit, others)
+    return step[..., i].clamp(1e-24, 1.0).sqrt() * scale[i]
 
 
 def joined(first: Fit, second: Fit) -> Fit:
@@ -215,10 +273,11 @@ def joined(first: Fit, second: Fit) -> Fit:
     def choose(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(better.reshape(*better.shape, *[1] * (a.dim() - better.dim())), b, a)
 
-    names = [n for n in vars(first) if isinstance(getattr(first, n), Tensor)]
-    chosen = {n: choose(getattr(first, n), getattr(second, n)) for n in names}
-    others = {"parameters": first.parameters, "covariance": None} | chosen
-    return Fit(**others)
+    other = vars(second)
+    return replace(
+        first,
+        **{n: choose(t, other[n]) for n, t in vars(first).items() if isinstance(t, Tensor)},
+    )
 
 
 def box(parameters: ParameterSet, bounds: Bounds = {}) -> tuple[Tensor, Tensor]:  # noqa: B006
@@ -284,16 +343,14 @@ def _best(points: Fit) -> Fit:
     rank = torch.where(points.converged, height, height - 1e6)
     best = rank.argmax(1)
     rows = torch.arange(len(best))
-    names = [n for n in vars(points) if isinstance(getattr(points, n), Tensor)]
-    chosen = {n: getattr(points, n)[rows, best] for n in names}
-    return Fit(**({"parameters": points.parameters, "covariance": None} | chosen))
+    return points._map(lambda t: t[rows, best])
 
 
 def _to_fit(parameters: ParameterSet, found: Maximum, limits: Box, start: Tensor) -> Fit:
     at_bound = ~found.free & ~limits.held
     covariance, flat = _covariance(found, limits.scale)
     return Fit(
-        parameters, found.point, found.value, found.gradient, covariance,
+        parameters, found.point, found.value, found.gradient, found.hessian, covariance,
         found.converged, at_bound, flat, limits.held, start, found.distance,
     )  # fmt: skip
 

@@ -22,6 +22,9 @@ Function = Callable[[Tensor, Tensor], Tensor]
 TOLERANCE = 1e-8
 """The expected distance to the maximum at which a search ends."""
 
+STEPS = 40
+"""Of Newton at most."""
+
 _NOISE = 1e-4
 """Below this expected distance, a step that gains less than half of it met rounding errors."""
 
@@ -83,7 +86,7 @@ class Box:
 
 
 def maximise(
-    function: Function, start: Tensor, box: Box, *, steps: int = 40, quasi_steps: int = 150
+    function: Function, start: Tensor, box: Box, *, steps: int = STEPS, quasi_steps: int = 150
 ) -> Maximum:
     """The maximum near each start, shape ``(R, K, D)``.
 
@@ -91,12 +94,12 @@ def maximise(
         function: Evaluated for the rows that are not done yet.
         start: Inside of the box, with finite values of the function.
         box: With what is held.
-        steps: Of Newton at most.
+        steps: Of Newton at most; none at all: the derivatives at the start.
         quasi_steps: Of BFGS after those.
     """
     search = _Search(function, start, box)
     search.run(steps, quasi=False)
-    if not bool(search.done.all()):
+    if steps and not bool(search.done.all()):
         search.run(quasi_steps, quasi=True)
     return search.result()
 
@@ -240,16 +243,17 @@ def _direction(
 ) -> tuple[Tensor, Tensor]:
     """A step in θ, shape ``(R, K, D)``, and how much it is expected to gain, ``(R, K)``."""
     fixed = box.fixed(point, gradient)
-    step, gain = _newton(curvature, gradient, fixed)
+    step, gain = newton_step(curvature, gradient, fixed)
     outward = box.fixed(point, step) & ~fixed
     if bool(outward.any()):
         # A coordinate at its bound that only its neighbours would push out stays there.
-        step, _ = _newton(curvature, gradient, fixed | outward)
+        step, _ = newton_step(curvature, gradient, fixed | outward)
     longest = step.norm(dim=-1, keepdim=True).clamp(min=1e-300)
     return step * (_LONGEST_STEP / longest).clamp(max=1.0) * box.scale, gain
 
 
-def _newton(curvature: Tensor, gradient: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+def newton_step(curvature: Tensor, gradient: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+    """|A|⁻¹g over what is not fixed, shape ``(*, D)``, and ½ gᵀ|A|⁻¹g, for A ``(*, D, D)``."""
     values, vectors = torch.linalg.eigh(reduced(curvature, fixed))
     values = values.abs()
     floor = (1e-12 * values.amax(-1, keepdim=True)).clamp(min=_SMALLEST_CURVATURE)
