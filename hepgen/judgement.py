@@ -204,6 +204,11 @@ class Closure:
         return _mean(self.shifts)
 
     @property
+    def rms(self) -> float:
+        """The root of the mean square of the shifts."""
+        return math.sqrt(float(np.mean(self.shifts**2)))
+
+    @property
     def largest(self) -> float:
         """The largest shift, by size."""
         return float(np.abs(self.shifts).max())
@@ -232,6 +237,7 @@ class SurrogateJudgement:
         training_seconds: Of its training.
         domain: The range of each context column in training.
         closure: Posteriors with it and without it.
+        no_closure: Why there are none, in words.
         manifest: What it stands for.
     """
 
@@ -248,6 +254,7 @@ class SurrogateJudgement:
     training_seconds: float = math.nan
     domain: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     closure: tuple[Closure, ...] = ()
+    no_closure: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _PROBE = 256
 """Events that show the shapes and kinds of columns."""
+_JUDGING = {"method", "test_events", "closure_sets", "closure_events", "template_events"}
+"""Entries of ``[surrogate]`` that a trained one does not depend on."""
 
 
 def with_surrogate(chain: Chain, folder: Path) -> Chain:
@@ -56,7 +58,7 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
     teacher = family(method).teacher
     task = surrogate_task(session)
     entry = session.workflow.surrogate
-    idle = {"method", "test_events"} | (set() if teacher else {"distilled_steps"})
+    idle = _JUDGING | (set() if teacher else {"distilled_steps"})
     settings = entry.model_dump(exclude=idle)
     columns = [repr(feature) for feature in (*task.features, *task.inputs)]
     key = digest(
@@ -315,6 +317,7 @@ def validate_surrogate(
     Returns:
         What was measured, the checks, and the page that shows them.
     """
+    from hepgen.pipeline.closure import closures
     from hepgen.pipeline.judge import judge_surrogate
 
     entry, checks = session.workflow.surrogate, session.workflow.checks
@@ -325,10 +328,14 @@ def validate_surrogate(
     # An input beyond the largest of the training sample is nobody's fault, and refused.
     inside = ~surrogate.domain.outside(context)
     folder = Path(str(session.folder / f"validation/{method}"))
+    with session.monitor.task(f"posteriors with {method}", 1.0):
+        closed, why = closures(session, surrogate)
     with session.monitor.task(f"judge {method}", 1.0):
         judgement, found = judge_surrogate(
             surrogate, x[inside], context[inside], folder, c2st=checks.c2st,
-            p_value=checks.p_value, title=session.workflow.title or session.workflow.name,
+            p_value=checks.p_value, closure=closed, no_closure=why,
+            closure_shift=checks.closure_shift, closure_width=checks.closure_width,
+            title=session.workflow.title or session.workflow.name,
             configuration=to_toml(session.workflow), seed=entry.seed,
         )  # fmt: skip
     return judgement, found, folder / "report.html"

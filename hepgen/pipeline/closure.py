@@ -1,0 +1,201 @@
+"""Closure of a workflow's surrogate: posteriors with it beside those with the simulator itself.
+
+The simulator's side are templates: histograms that the joint density of the chain carries to every
+θ, with nothing learned. The surrogate's side is its density, where it stands for the whole chain;
+where it stands for some stages, it is templates of the chain with the surrogate in their place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.errors import HepgenError, SimulationError, SurrogateError
+from hepgen.features import Feature
+from hepgen.inference.closure import closure
+from hepgen.inference.event_sets import SetLikelihood
+from hepgen.inference.surrogate_likelihood import SurrogateLikelihood
+from hepgen.inference.templates import Templates
+from hepgen.judgement import Closure
+from hepgen.parameters import ParameterSet
+from hepgen.pipeline.session import Session
+from hepgen.simulators.campaign import Campaign
+from hepgen.simulators.chain import Chain
+from hepgen.surrogates.hybrid import hybrid
+from hepgen.surrogates.surrogate import Surrogate
+
+Edges = Mapping[str, NDArray[np.float64]]
+
+_BINS = {1: 200, 2: 24, 3: 8}
+"""Bins of each column, by the number of columns: more than three need too many."""
+_NODES = 9
+_POINTS = 90
+"""How often a posterior of one parameter asks for a density, about."""
+_LONGEST, _FEWEST = 300.0, 5
+"""Seconds of densities, and data sets that are worth having."""
+_BLOCKS = 50
+
+
+def closures(session: Session, surrogate: Surrogate) -> tuple[tuple[Closure, ...], str]:
+    """The closure of each parameter of interest, the others at their defaults.
+
+    Arguments:
+        session: Its ``[surrogate]`` says how many data sets, and events of templates.
+        surrogate: Of the workflow.
+
+    Returns:
+        The closures, and in words why there are none.
+    """
+    if not session.workflow.surrogate.closure_sets:
+        return (), "Closure: not asked for (surrogate.closure_sets = 0)."
+    try:
+        names = session.parameters.interest or session.parameters.free_names
+        return tuple(_closure(session, surrogate, name) for name in names), ""
+    except HepgenError as error:
+        return (), f"Closure could not be tested: {error}."
+
+
+def _closure(session: Session, surrogate: Surrogate, name: str) -> Closure:
+    entry, parameters = session.workflow.surrogate, only(session.parameters, name)
+    features = session.features
+    if len(features) not in _BINS:
+        raise SurrogateError(
+            f"the likelihood has {len(features)} columns; templates are made of one to three"
+        )
+    sets = pseudo_data(
+        session.simulator, parameters, [f.name for f in features], entry.closure_sets,
+        entry.closure_events, seed=entry.seed + 2,
+    )  # fmt: skip
+    edges = bins(features, torch.cat(sets))
+    likelihood: SetLikelihood
+    if "target" in surrogate.manifest:
+        chain = hybrid(session.simulator, surrogate)
+        likelihood, _ = _templates(session, chain, parameters, edges, sets, entry.seed + 5)
+    else:
+        likelihood = SurrogateLikelihood(surrogate, parameters, entry.seed)
+        sets = sets[: _affordable(surrogate, parameters, sets)]
+    reference, trust = _templates(
+        session, session.simulator, parameters, edges, sets, entry.seed + 3
+    )
+    words = f"templates of {entry.template_events:,} simulated events, good to {trust:.2f} σ"
+    (found,) = closure(likelihood, reference, sets, name=words)
+    return found
+
+
+def only(parameters: ParameterSet, name: str) -> ParameterSet:
+    """All parameters but one at their defaults."""
+    return ParameterSet(
+        [p if p.name == name else dataclasses.replace(p, prior=None) for p in parameters]
+    )
+
+
+def pseudo_data(
+    chain: Chain,
+    parameters: ParameterSet,
+    columns: Sequence[str],
+    sets: int,
+    size: int,
+    *,
+    seed: int,
+) -> list[Tensor]:
+    """Data sets of ``size`` selected events, each at a θ of the middle half of the prior.
+
+    Raises:
+        SimulationError: Hardly an event is selected.
+    """
+    low, high = parameters.priors[0].reach
+    generator = torch.Generator().manual_seed(seed)
+    fraction = 0.25 + 0.5 * torch.rand(sets, 1, generator=generator).double()
+    data = []
+    for theta in (low + (high - low) * fraction).numpy():
+        campaign = Campaign(
+            chain, parameters, _BLOCKS * 2 * size, seed + 1000 * len(data), theta=theta[None],
+            points=2 * size, block_size=2 * size, columns=list(columns),
+        )  # fmt: skip
+        data.append(_first(campaign, columns, size))
+    return data
+
+
+def bins(features: Sequence[Feature], x: Tensor) -> dict[str, NDArray[np.float64]]:
+    """Edges of an even number of bins for each column, with as many of the events ``x`` in each."""
+    edges = {}
+    for feature, column in zip(features, x.numpy().T, strict=True):
+        inner = np.quantile(column, np.linspace(0, 1, _BINS[len(features)] + 1)[1:-1])
+        low, high = feature.low, feature.high
+        if feature.kind == "discrete":
+            inner, low, high = np.floor(inner) + 0.5, low - 0.5, high + 0.5
+        inner = np.unique(inner)
+        inner = inner[(inner > low) & (inner < high)]
+        inner = inner if len(inner) % 2 else inner[1:]
+        edges[feature.name] = np.array([low, *inner, high])
+    return edges
+
+
+def _first(campaign: Campaign, columns: Sequence[str], size: int) -> Tensor:
+    parts: list[NDArray[np.float64]] = []
+    for block in range(campaign.blocks):
+        parts.append(campaign.simulate(block).events.flat(list(columns)))
+        if sum(map(len, parts)) >= size:
+            return torch.from_numpy(np.concatenate(parts)[:size])
+    raise SimulationError(
+        f"{sum(map(len, parts))} of {campaign.events} events were selected; expected {size}"
+    )
+
+
+def _affordable(surrogate: Surrogate, parameters: ParameterSet, sets: Sequence[Tensor]) -> int:
+    """How many posteriors can be had in time."""
+    likelihood = SurrogateLikelihood(surrogate, parameters)
+    low, high = parameters.priors[0].reach
+    some = sets[0][:100]
+    start = time.perf_counter()
+    likelihood.log_likelihood(some, torch.tensor([[0.5 * (low + high)]]).double())
+    each = (time.perf_counter() - start) / len(some) * len(sets[0]) * _POINTS
+    most = int(_LONGEST / each)
+    # What is exact is faster for many points at once.
+    if surrogate.quality.kind != "exact" and most < min(_FEWEST, len(sets)):
+        raise SurrogateError(
+            f"a posterior of {len(sets[0])} events would take {each:.0f} s, as the density of this "
+            "family is slow; ask for fewer (surrogate.closure_events)"
+        )
+    return len(sets) if surrogate.quality.kind == "exact" else min(len(sets), most)
+
+
+def _templates(
+    session: Session,
+    chain: Chain,
+    parameters: ParameterSet,
+    edges: Edges,
+    sets: Sequence[Tensor],
+    seed: int,
+) -> tuple[Templates, float]:
+    """Templates, and how far they can be trusted, in σ of the data sets.
+
+    Half the difference of those of two halves is what their number leaves open; of what bins twice
+    as wide change, a third of the variance is what these leave open.
+    """
+    entry = session.workflow.surrogate
+    first, second = (
+        Templates.simulate(
+            chain, parameters, edges, entry.template_events // 2, seed=seed + half,
+            nodes=_NODES, block_size=session.workflow.simulation.block_size,
+        )  # fmt: skip
+        for half in (0, 1)
+    )
+    whole = dataclasses.replace(first, counts=first.counts + second.counts)
+    (statistics,) = closure(first, second, sets, name="the other half")
+    (binning,) = closure(_wider(whole), whole, sets, name="wider bins")
+    return whole, math.hypot(0.5 * statistics.rms, binning.rms / math.sqrt(3))
+
+
+def _wider(templates: Templates) -> Templates:
+    shape = [size for line in templates.edges.values() for size in (len(line) // 2, 2)]
+    counts = templates.counts.reshape(-1, *shape).sum(tuple(range(2, len(shape) + 1, 2)))
+    edges = {name: line[::2] for name, line in templates.edges.items()}
+    return Templates(templates.parameters, edges, counts.flatten(1))
