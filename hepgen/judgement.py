@@ -279,6 +279,23 @@ class SurrogateJudgement:
         return f"Does not stand for the simulation ({words})."
 
 
+@dataclass(frozen=True)
+class Rank:
+    """One line of a table of several surrogates of the same events.
+
+    Arguments:
+        method: The family.
+        judgement: What was measured; ``None`` where it failed.
+        onnx: What of it can be exported: ``sampler, density``, ``sampler`` or ``no``.
+        failed: Why there is no judgement.
+    """
+
+    method: str
+    judgement: SurrogateJudgement | None = None
+    onnx: str = ""
+    failed: str = ""
+
+
 def _mean(values: Array) -> Measured:
     error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Measured(float(values.mean()), error)

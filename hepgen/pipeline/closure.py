@@ -11,6 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,26 +44,57 @@ _LONGEST, _FEWEST = 300.0, 5
 _BLOCKS = 50
 
 
-def closures(session: Session, surrogate: Surrogate) -> tuple[tuple[Closure, ...], str]:
-    """The closure of each parameter of interest, the others at their defaults.
+@dataclass(frozen=True)
+class Reference:
+    """The simulator's side of the closure of one parameter: the same for every surrogate.
+
+    Arguments:
+        parameters: One of them is free.
+        sets: Pseudo-data, each of shape ``(N, d)``.
+        templates: Of the simulator.
+        words: What they are, and how far they can be trusted.
+    """
+
+    parameters: ParameterSet
+    sets: Sequence[Tensor]
+    templates: Templates
+    words: str
+
+
+def references(session: Session) -> tuple[Reference, ...]:
+    """That of each parameter of interest, the others at their defaults.
+
+    Raises:
+        SurrogateError: The likelihood has too many columns for templates.
+        ParameterError: The chain has no joint density in the parameter.
+    """
+    if not session.workflow.surrogate.closure_sets:
+        raise SurrogateError("it was not asked for (surrogate.closure_sets = 0)")
+    names = session.parameters.interest or session.parameters.free_names
+    return tuple(_reference(session, name) for name in names)
+
+
+def closures(
+    session: Session, surrogate: Surrogate, known: Sequence[Reference] | None = None
+) -> tuple[tuple[Closure, ...], str]:
+    """The closure of each parameter of interest.
 
     Arguments:
         session: Its ``[surrogate]`` says how many data sets, and events of templates.
         surrogate: Of the workflow.
+        known: From :func:`references`, where they are there already.
 
     Returns:
         The closures, and in words why there are none.
     """
-    if not session.workflow.surrogate.closure_sets:
-        return (), "Closure: not asked for (surrogate.closure_sets = 0)."
     try:
-        names = session.parameters.interest or session.parameters.free_names
-        return tuple(_closure(session, surrogate, name) for name in names), ""
+        against = references(session) if known is None else known
+        return tuple(_closure(session, surrogate, one) for one in against), ""
     except HepgenError as error:
-        return (), f"Closure could not be tested: {error}."
+        return (), f"No closure: {error}."
 
 
-def _closure(session: Session, surrogate: Surrogate, name: str) -> Closure:
+def _reference(session: Session, name: str) -> Reference:
     entry, parameters = session.workflow.surrogate, only(session.parameters, name)
     features = session.features
     if len(features) not in _BINS:
@@ -74,18 +106,34 @@ def _closure(session: Session, surrogate: Surrogate, name: str) -> Closure:
         entry.closure_events, seed=entry.seed + 2,
     )  # fmt: skip
     edges = bins(features, torch.cat(sets))
+    first, second = (
+        _templates(session, session.simulator, parameters, edges, entry.seed + 3 + half)
+        for half in (0, 1)
+    )
+    whole = dataclasses.replace(first, counts=first.counts + second.counts)
+    # Half the difference of two halves is what their number leaves open; of what bins twice as
+    # wide change, a third of the variance is what these leave open.
+    (statistics,) = closure(first, second, sets, name="the other half")
+    (binning,) = closure(_wider(whole), whole, sets, name="wider bins")
+    trust = math.hypot(0.5 * statistics.rms, binning.rms / math.sqrt(3))
+    words = f"templates of {entry.template_events:,} simulated events, good to {trust:.2f} σ"
+    return Reference(parameters, sets, whole, words)
+
+
+def _closure(session: Session, surrogate: Surrogate, known: Reference) -> Closure:
+    sets, seed = known.sets, session.workflow.surrogate.seed
     likelihood: SetLikelihood
     if "target" in surrogate.manifest:
         chain = hybrid(session.simulator, surrogate)
-        likelihood, _ = _templates(session, chain, parameters, edges, sets, entry.seed + 5)
+        first, second = (
+            _templates(session, chain, known.parameters, known.templates.edges, seed + 5 + half)
+            for half in (0, 1)
+        )
+        likelihood = dataclasses.replace(first, counts=first.counts + second.counts)
     else:
-        likelihood = SurrogateLikelihood(surrogate, parameters, entry.seed)
-        sets = sets[: _affordable(surrogate, parameters, sets)]
-    reference, trust = _templates(
-        session, session.simulator, parameters, edges, sets, entry.seed + 3
-    )
-    words = f"templates of {entry.template_events:,} simulated events, good to {trust:.2f} σ"
-    (found,) = closure(likelihood, reference, sets, name=words)
+        likelihood = SurrogateLikelihood(surrogate, known.parameters, seed)
+        sets = sets[: _affordable(surrogate, likelihood, sets)]
+    (found,) = closure(likelihood, known.templates, sets, name=known.words)
     return found
 
 
@@ -113,7 +161,7 @@ def pseudo_data(
     low, high = parameters.priors[0].reach
     generator = torch.Generator().manual_seed(seed)
     fraction = 0.25 + 0.5 * torch.rand(sets, 1, generator=generator).double()
-    data = []
+    data: list[Tensor] = []
     for theta in (low + (high - low) * fraction).numpy():
         campaign = Campaign(
             chain, parameters, _BLOCKS * 2 * size, seed + 1000 * len(data), theta=theta[None],
@@ -149,49 +197,33 @@ def _first(campaign: Campaign, columns: Sequence[str], size: int) -> Tensor:
     )
 
 
-def _affordable(surrogate: Surrogate, parameters: ParameterSet, sets: Sequence[Tensor]) -> int:
+def _affordable(
+    surrogate: Surrogate, likelihood: SurrogateLikelihood, sets: Sequence[Tensor]
+) -> int:
     """How many posteriors can be had in time."""
-    likelihood = SurrogateLikelihood(surrogate, parameters)
-    low, high = parameters.priors[0].reach
-    some = sets[0][:100]
+    if surrogate.quality.kind == "exact":  # and fast, of many points at once
+        return len(sets)
+    some, (low, high) = sets[0][:100], likelihood.parameters.priors[0].reach
     start = time.perf_counter()
     likelihood.log_likelihood(some, torch.tensor([[0.5 * (low + high)]]).double())
     each = (time.perf_counter() - start) / len(some) * len(sets[0]) * _POINTS
     most = int(_LONGEST / each)
-    # What is exact is faster for many points at once.
-    if surrogate.quality.kind != "exact" and most < min(_FEWEST, len(sets)):
+    if most < min(_FEWEST, len(sets)):
         raise SurrogateError(
-            f"a posterior of {len(sets[0])} events would take {each:.0f} s, as the density of this "
-            "family is slow; ask for fewer (surrogate.closure_events)"
+            f"a posterior of {len(sets[0])} events would take {each:.0f} s, as the density of "
+            f"{surrogate.method} is slow; ask for smaller data sets (surrogate.closure_events)"
         )
-    return len(sets) if surrogate.quality.kind == "exact" else min(len(sets), most)
+    return min(len(sets), most)
 
 
 def _templates(
-    session: Session,
-    chain: Chain,
-    parameters: ParameterSet,
-    edges: Edges,
-    sets: Sequence[Tensor],
-    seed: int,
-) -> tuple[Templates, float]:
-    """Templates, and how far they can be trusted, in σ of the data sets.
-
-    Half the difference of those of two halves is what their number leaves open; of what bins twice
-    as wide change, a third of the variance is what these leave open.
-    """
-    entry = session.workflow.surrogate
-    first, second = (
-        Templates.simulate(
-            chain, parameters, edges, entry.template_events // 2, seed=seed + half,
-            nodes=_NODES, block_size=session.workflow.simulation.block_size,
-        )  # fmt: skip
-        for half in (0, 1)
-    )
-    whole = dataclasses.replace(first, counts=first.counts + second.counts)
-    (statistics,) = closure(first, second, sets, name="the other half")
-    (binning,) = closure(_wider(whole), whole, sets, name="wider bins")
-    return whole, math.hypot(0.5 * statistics.rms, binning.rms / math.sqrt(3))
+    session: Session, chain: Chain, parameters: ParameterSet, edges: Edges, seed: int
+) -> Templates:
+    """Those of half of the events."""
+    return Templates.simulate(
+        chain, parameters, edges, session.workflow.surrogate.template_events // 2, seed=seed,
+        nodes=_NODES, block_size=session.workflow.simulation.block_size,
+    )  # fmt: skip
 
 
 def _wider(templates: Templates) -> Templates:

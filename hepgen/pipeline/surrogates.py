@@ -30,6 +30,7 @@ from hepgen.surrogates.surrogate import Domain, Surrogate
 from hepgen.surrogates.target import Column, Target, TargetColumns, related
 
 if TYPE_CHECKING:
+    from hepgen.pipeline.closure import Reference
     from hepgen.pipeline.session import Session
 
 _PROBE = 256
@@ -310,9 +311,19 @@ def _distilled(session: Session, task: SurrogateTask, teacher: Surrogate) -> Sur
 
 
 def validate_surrogate(
-    session: Session, method: str | None = None
+    session: Session,
+    method: str | None = None,
+    *,
+    known: SurrogateJudgement | None = None,
+    against: Sequence[Reference] | None = None,
 ) -> tuple[SurrogateJudgement, list[Check], Path]:
     """Judge the surrogate of a workflow, trained first where that is needed, on other events.
+
+    Arguments:
+        session: Its ``[surrogate]`` says what it stands for, and ``[checks]`` what it has to pass.
+        method: The family; by default the workflow's.
+        known: What was found of another family here: the null is the same.
+        against: The simulator's side of the closure, where it is there already.
 
     Returns:
         What was measured, the checks, and the page that shows them.
@@ -329,12 +340,12 @@ def validate_surrogate(
     inside = ~surrogate.domain.outside(context)
     folder = Path(str(session.folder / f"validation/{method}"))
     with session.monitor.task(f"posteriors with {method}", 1.0):
-        closed, why = closures(session, surrogate)
+        closed, why = closures(session, surrogate, against)
     with session.monitor.task(f"judge {method}", 1.0):
         judgement, found = judge_surrogate(
             surrogate, x[inside], context[inside], folder, c2st=checks.c2st,
             p_value=checks.p_value, closure=closed, no_closure=why,
-            closure_shift=checks.closure_shift, closure_width=checks.closure_width,
+            closure_shift=checks.closure_shift, closure_width=checks.closure_width, known=known,
             title=session.workflow.title or session.workflow.name,
             configuration=to_toml(session.workflow), seed=entry.seed,
         )  # fmt: skip

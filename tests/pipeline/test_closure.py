@@ -1,10 +1,9 @@
-"""The closure that ``hepgen validate`` makes, against surrogates that are right, and one that is not."""
+"""Closure in ``hepgen validate``, of a surrogate that is right and of some that are not."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hepgen.features import Feature, FeatureSpace
-from hepgen.pipeline.closure import bins, closures, only, pseudo_data
+from hepgen.pipeline.closure import bins, closures, only, pseudo_data, references
 from hepgen.pipeline.session import Session
 from hepgen.results import TrainingCurve
 from hepgen.simulators.linear_gaussian import LinearGaussian
@@ -89,11 +88,12 @@ def surrogate(slope: float, offset: float, scale: float) -> Surrogate:
 def test_what_is_right_closes_and_what_is_not_does_not(session: Session) -> None:
     """A density shifted by half a σ of 100 events, and one that is a fifth too wide."""
     slope, offset, scale = known()
+    known_side = references(session)
     found = {}
     for name, (shift, wider) in {
         "right": (0.0, 1.0), "shifted": (0.5 * scale / 10, 1.0), "wide": (0.0, 1.2),
     }.items():  # fmt: skip
-        (one,), why = closures(session, surrogate(slope, offset + shift, wider * scale))
+        (one,), why = closures(session, surrogate(slope, offset + shift, wider * scale), known_side)
         assert not why
         found[name] = one
     assert found["right"].name == "theta_0"
@@ -114,7 +114,7 @@ def test_why_there_is_no_closure_is_said(session: Session) -> None:
                 update={"closure_sets": 0})}),
     )  # fmt: skip
     assert closures(none, surrogate(1.0, 0.0, 1.0)) == (
-        (), "Closure: not asked for (surrogate.closure_sets = 0)."
+        (), "No closure: it was not asked for (surrogate.closure_sets = 0)."
     )  # fmt: skip
 
 

@@ -267,9 +267,7 @@ def judgement_checks(judgement: SurrogateJudgement, *, c2st: float, p_value: flo
     return checks
 
 
-def closure_checks(
-    judgement: SurrogateJudgement, *, shift: float, width: float
-) -> Iterator[Check]:
+def closure_checks(judgement: SurrogateJudgement, *, shift: float, width: float) -> Iterator[Check]:
     """The checks on the posteriors that a surrogate gives, for each parameter.
 
     Arguments:
@@ -285,7 +283,8 @@ def closure_checks(
             yield Check(
                 f"{label}: closure of {one.name}, {name}", found <= limit, found, limit,
                 f"posteriors of {len(one.shifts)} data sets, beside {one.reference}: rms shift "
-                f"{one.rms:.2f} σ, mean {one.shift} σ, largest {one.largest:.2f} σ; ratio of the widths {one.width}",
+                f"{one.rms:.2f} σ, mean {one.shift} σ, largest {one.largest:.2f} σ; ratio of the "
+                f"widths {one.width}",
             )  # fmt: skip
 
 
