@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from hepgen.errors import InputError, SurrogateError
 from hepgen.judgement import Measured, Rank, SurrogateJudgement
 from hepgen.pipeline import leaderboard as module
 from hepgen.pipeline.leaderboard import leaderboard, methods_of, table
+from hepgen.pipeline.session import Session
 from hepgen.results import Check
 from hepgen.surrogates.families import FAMILIES
 from tests.plots.test_surrogates import CLOSURE, FEATURE, JUDGED
@@ -45,21 +45,20 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Rank], 
     """Of families whose judgements are known; ``cnf`` fails."""
     calls: list[Any] = []
 
-    def judged(_: Any, method: str, known: Any, against: Any) -> Any:
+    def judged(_: Session, method: str, known: Any, against: Any) -> Any:
         calls.append((known, against))
         if method == "cnf":
             raise SurrogateError("too <few> events")
         return FOUND[method], [Check(method, passed=True, value=0, threshold=1, meaning="")], None
 
-    def nothing(_: Any) -> None:
+    def nothing(_: Session) -> None:
         raise SurrogateError("no templates")
 
     monkeypatch.setattr(module, "validate_surrogate", judged)
     monkeypatch.setattr(module, "references", nothing)
     monkeypatch.setattr(module, "exported", lambda *_: "sampler")
-    session: Any = SimpleNamespace(
-        folder=tmp_path, workflow=SimpleNamespace(title="", name="<b>toy</b>")
-    )
+    small = Path(__file__).parent / "small.toml"
+    session = Session.open(small, [f"folder={str(tmp_path)!r}", 'title="<b>toy</b>"'])
     found = leaderboard(session, ["distilled", "cnf", "vae", "flow"])
     assert [known and known.method for known, _ in calls] == [None, "distilled", "distilled", "vae"]
     return found
