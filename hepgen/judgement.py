@@ -191,12 +191,14 @@ class Closure:
         reference: What the other likelihood is.
         shifts: (mean − reference mean)/reference standard deviation of each data set, ``(M,)``.
         widths: Ratios of the standard deviations, shape ``(M,)``.
+        reference_error: By how many σ the reference's own means are off, rms; 0 where it is exact.
     """
 
     name: str
     reference: str
     shifts: Array
     widths: Array
+    reference_error: float = 0.0
 
     @property
     def shift(self) -> Measured:
@@ -207,6 +209,11 @@ class Closure:
     def rms(self) -> float:
         """The root of the mean square of the shifts."""
         return math.sqrt(float(np.mean(self.shifts**2)))
+
+    @property
+    def excess(self) -> float:
+        """The rms shift without what the reference's own error makes of it, in quadrature."""
+        return math.sqrt(max(self.rms**2 - self.reference_error**2, 0.0))
 
     @property
     def largest(self) -> float:

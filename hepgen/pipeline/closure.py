@@ -52,12 +52,14 @@ class Reference:
         parameters: One of them is free.
         sets: Pseudo-data, each of shape ``(N, d)``.
         templates: Of the simulator.
+        error: How far their means can be trusted, in σ of the data sets.
         words: What they are, and how far they can be trusted.
     """
 
     parameters: ParameterSet
     sets: Sequence[Tensor]
     templates: Templates
+    error: float
     words: str
 
 
@@ -117,12 +119,13 @@ def _reference(session: Session, name: str) -> Reference:
     (binning,) = closure(_wider(whole), whole, sets, name="wider bins")
     trust = math.hypot(0.5 * statistics.rms, binning.rms / math.sqrt(3))
     words = f"templates of {entry.template_events:,} simulated events, good to {trust:.2f} σ"
-    return Reference(parameters, sets, whole, words)
+    return Reference(parameters, sets, whole, trust, words)
 
 
 def _closure(session: Session, surrogate: Surrogate, known: Reference) -> Closure:
     sets, seed = known.sets, session.workflow.surrogate.seed
     likelihood: SetLikelihood
+    error = known.error
     if "target" in surrogate.manifest:
         chain = hybrid(session.simulator, surrogate)
         first, second = (
@@ -130,11 +133,12 @@ def _closure(session: Session, surrogate: Surrogate, known: Reference) -> Closur
             for half in (0, 1)
         )
         likelihood = dataclasses.replace(first, counts=first.counts + second.counts)
+        error = math.sqrt(2) * known.error  # templates on both sides, of as many events
     else:
         likelihood = SurrogateLikelihood(surrogate, known.parameters, seed)
         sets = sets[: _affordable(surrogate, likelihood, sets)]
     (found,) = closure(likelihood, known.templates, sets, name=known.words)
-    return found
+    return dataclasses.replace(found, reference_error=error)
 
 
 def only(parameters: ParameterSet, name: str) -> ParameterSet:

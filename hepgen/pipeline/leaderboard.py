@@ -88,7 +88,7 @@ def table(ranks: Sequence[Rank]) -> str:
             lines.append(f"{one.method:<22} {one.failed}")
             continue
         test = found.classifiers[0].surrogate
-        shift = max((c.rms for c in found.closure), default=None)
+        shift = max((c.excess for c in found.closure), default=None)
         fastest = min(found.seconds_per_event.values(), default=float("nan"))
         lines.append(
             f"{one.method:<22} {_nll(found.nll):>10}  {test.accuracy.value:6.4f}  "

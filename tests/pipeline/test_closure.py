@@ -99,6 +99,8 @@ def test_what_is_right_closes_and_what_is_not_does_not(session: Session) -> None
     assert found["right"].name == "theta_0"
     assert "templates of 50,000 simulated events" in found["right"].reference
     assert found["right"].rms < 0.15
+    assert 0.01 < found["right"].reference_error < 0.15
+    assert found["right"].excess < found["right"].rms < found["shifted"].excess
     assert abs(found["right"].width.value - 1) < 0.05
     # The mean moves by −shift/slope, against a width of scale/(10 slope).
     moved = found["shifted"].shifts - found["right"].shifts

@@ -83,6 +83,6 @@ def test_the_table_fits_a_terminal(board: tuple[list[Rank], list[Check], Path]) 
     lines = table(board[0]).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[1].split()[:2] == ["flow", "1.2000"]
-    assert f"{CLOSURE.rms:.2f} σ" in lines[1]
+    assert f"{CLOSURE.excess:.2f} σ" in lines[1]
     assert "–" in lines[3]
     assert lines[4].endswith("too <few> events")

@@ -272,13 +272,13 @@ def closure_checks(judgement: SurrogateJudgement, *, shift: float, width: float)
 
     Arguments:
         judgement: Of the surrogate.
-        shift: The largest root mean square of the shifts of the mean, in standard deviations.
+        shift: The largest rms shift of the mean beyond the reference's own error, in σ.
         width: The largest mean ratio of the widths, less one, by size.
     """
     label = f"surrogate {judgement.method}".strip()
     for one in judgement.closure:
         for name, found, limit in (
-            ("shift", one.rms, shift), ("width", abs(one.width.value - 1), width)
+            ("shift", one.excess, shift), ("width", abs(one.width.value - 1), width)
         ):  # fmt: skip
             yield Check(
                 f"{label}: closure of {one.name}, {name}", found <= limit, found, limit,
