@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
-import hepgen
 from hepgen.inference.event_sets import EventSets
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.profile import profile_scan
-from hepgen.parameters import Parameter, ParameterSet, Uniform
+from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
+from hepgen.simulators.processes.registry import process
+
+CHAIN = process("ee_mumu", energies=(89.0,))
+CONFUSION = Normal(0.05, 0.01)
 
 
 class Annihilation(Likelihood):
-    """log L of sets of cos θ, exact, with a luminosity: the number of events counts."""
+    """log L of sets of cos θ, with a measurement of the charge confusion."""
 
     def __init__(self) -> None:
-        chain = hepgen.process("ee_mumu")
-        free = [
-            Parameter("sin2_theta_w", 0.2312, role="interest", prior=Uniform(0.21, 0.25)),
-            Parameter("m_z", 91.19, "GeV", "nuisance", Uniform(90.0, 92.5)),
-        ]
-        others = [p for p in chain.parameters if p.name not in ("sin2_theta_w", "m_z")]
-        self.chain = chain
-        self.parameters = ParameterSet([*free, *others])
-        self.exact = ExactLikelihood(
-            ElectronPositronDensity.of(chain), self.parameters, luminosity=0.6
-        )
+        priors = {"sin2_theta_w": Uniform(0.15, 0.30), "charge_confusion": CONFUSION}
+
+        def free(p: Parameter) -> Parameter:
+            return dataclasses.replace(p, prior=priors.get(p.name), low=-1.0 if p.name[0] == "c"
+                                       else p.low)  # fmt: skip
+
+        self.parameters = ParameterSet([free(p) for p in CHAIN.parameters])
+        self.exact = ExactLikelihood(ElectronPositronDensity.of(CHAIN), self.parameters)
 
     def log_likelihoods(self, sets: DataSets, theta: Tensor) -> Tensor:
         assert isinstance(sets, EventSets)
-        return self.exact.log_likelihoods(sets, theta)
+        constraint = CONFUSION.log_prob(theta[..., 1].double())
+        return self.exact.log_likelihoods(sets, theta) + constraint
 
     def generate(self, theta: Tensor, seed: int) -> DataSets:
         raise NotImplementedError
@@ -44,18 +46,32 @@ class Annihilation(Likelihood):
 
 
 def test_the_profile_is_the_maximum_over_a_grid() -> None:
-    """t of sin²θ_W, and its interval, with m_Z profiled, beside brute force over m_Z."""
+    """t of sin²θ_W, and its set, beside brute force over the charge confusion.
+
+    The asymmetry is the same at a second value, so the set has two pieces.
+    """
     model = Annihilation()
-    events = model.chain.simulate(1000, seed=3)
-    x = torch.tensor(np.asarray(events["cos_theta"], dtype=np.float64))[:, None]
+    assert model.parameters.free_names == ("sin2_theta_w", "charge_confusion")
+    values = CHAIN.parameters.values(None, sin2_theta_w=0.2312, charge_confusion=0.05)
+    state = CHAIN.simulate(values, 4000, 3).state
+    x = state["Dimuon_cos_theta"][state["selected"]][:, None]
     data = model.exact.encode([x], [None])
-    scan = profile_scan(model, data, "sin2_theta_w", points=9)
-    masses = torch.linspace(90.0, 92.5, 2001, dtype=torch.float64)
-    rows = []
-    for value in scan.values.tolist():
-        theta = torch.stack([torch.full_like(masses, value), masses], dim=-1)
-        rows.append(model.log_likelihoods(data, theta[None])[0].max().item())
-    brute = -2 * (np.array(rows) - max(rows))
-    middle = scan.statistic - scan.statistic.min()
-    np.testing.assert_allclose(middle, brute, atol=2e-3)
-    assert scan.statistic.min() == pytest.approx(0.0, abs=0.05)
+    grid = np.linspace(0.21, 0.30, 61)
+    scan = profile_scan(model, data, "sin2_theta_w", values=grid)
+
+    confusion = torch.linspace(0.0, 0.1, 401, dtype=torch.float64)
+    theta = torch.cartesian_prod(torch.from_numpy(grid), confusion)
+    with torch.no_grad():
+        height = model.log_likelihoods(data, theta[None])[0].reshape(61, 401).amax(1)
+    brute = (2 * (height.max() - height)).numpy()
+    np.testing.assert_allclose(scan.statistic - scan.statistic.min(), brute, atol=2e-4)
+    assert scan.statistic.min() < 0.02
+    assert abs(scan.best - 0.2312) < 4 * scan.error
+    for interval, threshold in zip(scan.intervals, (0.988946, 3.841459), strict=True):
+        below = scan.statistic < threshold
+        inside = [interval.contains(value) for value in grid.tolist()]
+        assert below.tolist() == inside
+        assert len(interval.pieces) == 2
+        assert "2 pieces" in interval.warnings[0]
+        assert interval.contains(0.2312)
+        assert interval.contains(0.28)

@@ -27,7 +27,7 @@ def test_published_cls_of_pyhf() -> None:
 
 
 def test_limits_are_those_of_pyhf() -> None:
-    """Observed limit and bands of two models, to 2·10⁻³ (pyhf interpolates a scan)."""
+    """Observed limit and bands of two models, to 3·10⁻³ (pyhf interpolates a scan)."""
     pyhf.set_backend("numpy")
     pairs: list[tuple[Any, Any]] = [
         (
@@ -49,8 +49,8 @@ def test_limits_are_those_of_pyhf() -> None:
         observed, expected = pyhf.infer.intervals.upper_limits.upper_limit(
             data, theirs, np.linspace(0.3, 2.5, 45)
         )
-        assert limit.observed == pytest.approx(float(observed), rel=2e-3)
-        assert limit.expected == pytest.approx(np.array(expected), rel=2e-3)
+        assert limit.observed == pytest.approx(float(observed), rel=3e-3)
+        assert limit.expected == pytest.approx(np.array(expected), rel=3e-3)
         assert limit.warnings == ()
 
 
