@@ -261,9 +261,11 @@ class BinnedLikelihood(Likelihood):
         Raises:
             DataError: Of another length, or not counts.
         """
-        n = torch.as_tensor(counts, dtype=torch.float64).reshape(-1, self.bins) if (
-            torch.as_tensor(counts).shape[-1] == self.bins
-        ) else None
+        n = (
+            torch.as_tensor(counts, dtype=torch.float64).reshape(-1, self.bins)
+            if (torch.as_tensor(counts).shape[-1] == self.bins)
+            else None
+        )
         if n is None or not bool((torch.isfinite(n) & (n >= 0)).all()):
             raise DataError(
                 f"observed counts {torch.as_tensor(counts).tolist()}; expected "

@@ -97,20 +97,26 @@ class _Reader:
             low, high = (tuple(map(float, data[key])) for key in ("lo_data", "hi_data"))
             return HistoSys(name, low, high)
         if kind == "shapesys":
-            return BinFactors(tuple(
-                self.counted(f"{name}[{b}]", n, u)
-                for b, (n, u) in enumerate(zip(sample["data"], data, strict=True))
-            ))
+            return BinFactors(
+                tuple(
+                    self.counted(f"{name}[{b}]", n, u)
+                    for b, (n, u) in enumerate(zip(sample["data"], data, strict=True))
+                )
+            )
         if kind == "staterror":
-            return BinFactors(tuple(
-                self.constrained(f"{name}[{b}]", 1.0, e) if e > 0 else None
-                for b, e in enumerate(errors[name])
-            ))
+            return BinFactors(
+                tuple(
+                    self.constrained(f"{name}[{b}]", 1.0, e) if e > 0 else None
+                    for b, e in enumerate(errors[name])
+                )
+            )
         if kind == "shapefactor":
-            return BinFactors(tuple(
-                self.bounded(f"{name}[{b}]", (0.0, 10.0), name)
-                for b in range(len(sample["data"]))
-            ))
+            return BinFactors(
+                tuple(
+                    self.bounded(f"{name}[{b}]", (0.0, 10.0), name)
+                    for b in range(len(sample["data"]))
+                )
+            )
         raise DataError(
             f"modifier {name!r} of sample {sample['name']!r} has the type {kind!r}; "
             + nearest(kind, ("normfactor", "lumi", "normsys", "histosys", "shapesys", "staterror",

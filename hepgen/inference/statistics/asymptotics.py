@@ -46,9 +46,7 @@ def p_value(
     return np.asarray(lower)
 
 
-def _lower(
-    root: Array, shift: Array, reach: Array
-) -> Array:
+def _lower(root: Array, shift: Array, reach: Array) -> Array:
     """How many σ below μ′ the estimate is that gives q from below μ; beyond the bound it is linear.
 
     Without a bound √q − (μ − μ′)/σ; where √q > μ/σ, the estimate is negative, and

@@ -89,7 +89,10 @@ class OnOff:
             Parameter("s", self.signal, role="interest", prior=Uniform(low, high)),
             Parameter("b", self.background, prior=Uniform(1e-6, 20 * self.background)),
         ]
-        on = (Sample("signal", (1.0,), (Factor("s"),)), Sample("background", (1.0,), (Factor("b"),)))
+        on = (
+            Sample("signal", (1.0,), (Factor("s"),)),
+            Sample("background", (1.0,), (Factor("b"),)),
+        )
         off = (Sample("background", (self.tau,), (Factor("b"),)),)
         return BinnedLikelihood([Channel("on", on), Channel("off", off)], ParameterSet(parameters))
 
@@ -146,8 +149,6 @@ def coverage_map(
     )  # fmt: skip
 
 
-def _log_likelihood(
-    n: Array, m: Array, s: float | Array, b: float | Array, tau: float
-) -> Array:
+def _log_likelihood(n: Array, m: Array, s: float | Array, b: float | Array, tau: float) -> Array:
     mean = np.asarray(s + b)
     return np.asarray(xlogy(n, mean) - mean + xlogy(m, tau * b) - tau * b)

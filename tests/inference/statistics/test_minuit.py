@@ -64,9 +64,7 @@ class Resonance(Likelihood):
         x = sets.m[:, None] - m0
         half = gamma[..., None] / 2
         peak = half / math.pi / ((x[..., None] - self.nodes).square() + half.square())
-        edges = [
-            torch.atan((e - m0[..., None] - self.nodes) / half) / math.pi for e in (LOW, HIGH)
-        ]
+        edges = [torch.atan((e - m0[..., None] - self.nodes) / half) / math.pi for e in (LOW, HIGH)]
         norm = ((edges[1] - edges[0]) * self.weights).sum(-1)
         shape = torch.exp(-slope * (sets.m[:, None] - LOW))
         width = HIGH - LOW
