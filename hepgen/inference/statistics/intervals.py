@@ -20,9 +20,8 @@ from hepgen.inference.statistics.fit import (
     curvature_error,
     fit,
     index,
-    profile_fit,
 )
-from hepgen.inference.statistics.profile import Profile, profile, ratio
+from hepgen.inference.statistics.profile import Profile, conditional_fit, profile, ratio
 from hepgen.parameters import Parameter
 from hepgen.statements import Interval
 
@@ -97,7 +96,7 @@ class _Crossing:
             chosen = torch.from_numpy(np.asarray(rows, dtype=np.int64))
             best, sets, grid = self.best.at_rows(chosen), self.sets[chosen], at[:, None]
         named = {self.parameter: grid}
-        found = profile_fit(self.likelihood, sets, named, best.shifted(named), self.bounds)
+        found = conditional_fit(self.likelihood, sets, named, best, self.bounds)
         return ratio(best, found).reshape(-1).numpy()
 
     def solve(self, grid: Array, t: Array, thresholds: Array) -> list[list[_Pieces]]:

@@ -15,12 +15,22 @@ import torch
 from torch import Tensor
 
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.statistics.fit import Bounds, Fit, box, fit, fit_points, joined, profile_fit
+from hepgen.inference.statistics.fit import (
+    Bounds,
+    Fit,
+    box,
+    fit,
+    fit_points,
+    index,
+    joined,
+    profile_fit,
+)
 
 MOST = 1e6
 """t where the likelihood is zero, so that a root can be bracketed."""
 
 _HIGHER = 1e-4
+_ON_THE_WAY = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -70,9 +80,39 @@ def profile(
     """
     best = best or fit(likelihood, sets, bounds=bounds)
     grid = {name: v.double().expand(len(sets), -1) for name, v in values.items()}
-    found = profile_fit(likelihood, sets, grid, best.shifted(grid), bounds)
+    found = conditional_fit(likelihood, sets, grid, best, bounds)
     best = _renewed(likelihood, sets, best, found, bounds)
     return Profile(best, found, ratio(best, found))
+
+
+def conditional_fit(
+    likelihood: Likelihood,
+    sets: DataSets,
+    values: Mapping[str, Tensor],
+    best: Fit,
+    bounds: Bounds = {},  # noqa: B006
+) -> Fit:
+    """The best fits with some values held, each of shape ``(S, K)``, of shapes ``(S, K, …)``.
+
+    They start where the curvature at the best fit sends the other parameters, or on the way there
+    where log L is higher: far away the curvature may point at a wall.
+    """
+    ahead, stay = best.shifted(values), best.theta[:, None].expand(-1, _points(values), -1).clone()
+    for name, value in values.items():
+        stay[..., index(likelihood.parameters, name)] = value
+    low, high = box(likelihood.parameters, bounds)
+    trial = stay[:, :, None] + _ON_THE_WAY[:, None] * (ahead - stay)[:, :, None]
+    s, k, m, d = trial.shape
+    inside = torch.minimum(torch.maximum(trial, low), high)
+    trial = torch.where(stay[:, :, None] == ahead[:, :, None], trial, inside)
+    with torch.no_grad():
+        height = likelihood.log_likelihoods(sets, trial.reshape(s, k * m, d)).reshape(s, k, m)
+    first = height.nan_to_num(nan=-torch.inf).argmax(-1)[..., None, None].expand(s, k, 1, d)
+    return profile_fit(likelihood, sets, values, trial.gather(2, first)[:, :, 0], bounds)
+
+
+def _points(values: Mapping[str, Tensor]) -> int:
+    return next(iter(values.values())).shape[1]
 
 
 def ratio(best: Fit, conditional: Fit) -> Tensor:
