@@ -121,6 +121,7 @@ class _Search:
     def run(self, steps: int, quasi: bool) -> None:
         curvature: Tensor | None = None
         before: tuple[Tensor, Tensor] | None = None
+        pending = ~self.done
         rows, columns = self._left()
         for step in range(steps + 1):
             if not quasi or step == 0:
@@ -166,17 +167,18 @@ class _Search:
             if quasi and bool(self.done[at].all()):
                 break
         if quasi:
-            self._renew(rows, columns)
+            self._renew(rows, columns, pending)
 
     def _left(self) -> tuple[Tensor, Tensor]:
         left = ~self.done
         return left.any(1).nonzero()[:, 0], left.any(0).nonzero()[:, 0]
 
-    def _renew(self, rows: Tensor, columns: Tensor) -> None:
+    def _renew(self, rows: Tensor, columns: Tensor, wanted: Tensor) -> None:
         """Second derivatives as differences of gradients: they see the joints of the pieces."""
         at = (rows[:, None], columns)
         call = _Part(self.function, rows, self.box.scale)
-        self.hessian[at] = call.differences(self.point[at], self.varied)
+        found = call.differences(self.point[at], self.varied)
+        self.hessian[at] = torch.where(wanted[at][..., None, None], found, self.hessian[at])
 
     def result(self) -> Maximum:
         scale = self.box.scale
