@@ -217,11 +217,11 @@ def legendre_products(theta: Tensor, parameters: ParameterSet, degree: int) -> T
     lines = [torch.ones_like(t), t]
     for k in range(1, degree):
         lines.append(((2 * k + 1) * t * lines[-1] - k * lines[-2]) / (k + 1))
-    powers = [k for k in product(range(degree + 1), repeat=t.shape[-1]) if sum(k) <= degree]
     terms = []
-    for k in powers:
-        columns = [lines[power][..., d] for d, power in enumerate(k)]
-        terms.append(torch.stack(columns, -1).prod(-1))
+    for powers in product(range(degree + 1), repeat=t.shape[-1]):
+        if sum(powers) <= degree:
+            columns = [lines[power][..., d] for d, power in enumerate(powers)]
+            terms.append(torch.stack(columns, -1).prod(-1))
     return torch.stack(terms, dim=-1)
 
 
