@@ -251,8 +251,22 @@ class FeatureSpace:
         v = self._location + self._width * u.double()
         if self._free:
             return v
-        columns = zip(self.features, v.unbind(-1), strict=True)
-        return torch.stack([f.physical(column) for f, column in columns], dim=-1)
+        parts = [feature.physical(v[..., columns]) for feature, columns in self._alike]
+        return torch.cat(parts, dim=-1)[..., self._order] if len(parts) > 1 else parts[0]
+
+    @cached_property
+    def _alike(self) -> list[tuple[Feature, list[int]]]:
+        """The columns that share a bijection, with a feature that has it."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for i, f in enumerate(self.features):
+            groups.setdefault((f.kind, f.low, f.high, f.reach), []).append(i)
+        return [(self.features[columns[0]], columns) for columns in groups.values()]
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """Where each column is in a row of the groups."""
+        places = [i for _, columns in self._alike for i in columns]
+        return sorted(range(len(places)), key=places.__getitem__)
 
     def log_jacobian(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
         """log |du/dx|, shape ``(*,)``, at physical x, shape ``(*, d)``.

@@ -47,9 +47,11 @@ def no_score(chain: Chain, name: str, value: Tensor | None = None) -> str:
             zero, other events become possible in one direction, and E[t] is not zero.
     """
     parameter = chain.parameters[name]
-    if value is not None and bool(((value == parameter.low) | (value == parameter.high)).any()):
+    reached = () if value is None else value.flatten().tolist()
+    at_edge = [edge for edge in (parameter.low, parameter.high) if edge in reached]
+    if at_edge:
         return (
-            f"parameter {name!r} = {float(value.flatten()[0]):g} is at the edge of its range, "
+            f"parameter {name!r} = {at_edge[0]:g} is at the edge of its range, "
             "where other events become possible"
         )
     if chain.parameters[name].moves_support:

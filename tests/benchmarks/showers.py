@@ -139,7 +139,7 @@ class Surrogates:
             self.folder / "flow",
             lambda: self._fit(
                 "coupling", COUPLING, 0.25, batch_size=256, max_learning_rate=1e-3,
-                energies={"options": {"layers": 3}, "batch_size": 512, "epochs": 12,
+                energies={"options": {"layers": 2}, "batch_size": 512, "epochs": 40,
                           "time_budget": self.seconds / 6},
             ),
         )  # fmt: skip
