@@ -190,6 +190,9 @@ def test_what_does_not_fit_together_is_an_error() -> None:
     flat = ClosedForm(NOTHING, ("x",), lambda x, _: torch.zeros_like(x[..., 0]))
     with pytest.raises(ParameterError, match="without a rate: a"):
         Channel("c", (Sample("a", flat), Sample("b", flat, Constant(1.0))))
+    wrong = Channel("a", (Sample("s", flat, lambda v: v["mu"][..., None]),))
+    with pytest.raises(ParameterError, match="one number for each"):
+        EventLikelihood(bump().parameters, [wrong]).rates(torch.ones(4, 3))
     with pytest.raises(ParameterError, match="slope"):
         EventLikelihood(NOTHING, [bump().channels[0]])
     with pytest.raises(ParameterError, match="all different"):
