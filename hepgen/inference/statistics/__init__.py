@@ -1,0 +1,1 @@
+"""Frequentist statements from a likelihood: fits, intervals, limits, coverage."""
