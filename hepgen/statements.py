@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 SIGMAS = (-2, -1, 0, 1, 2)
 """Where the bands of an expected limit are given, in standard deviations of the data."""
@@ -388,8 +389,6 @@ def significance(p_value: float) -> float:
     >>> round(significance(2.866515719e-07), 6)
     5.0
     """
-    from scipy.special import ndtri
-
     return -float(ndtri(p_value))
 
 

@@ -1,1 +1,1 @@
-"""Frequentist statements from a likelihood: fits, intervals, limits, coverage."""
+"""Frequentist statements on a likelihood: fits, profiles, tests, limits, toys, coverage."""
