@@ -11,10 +11,12 @@ the mean over toys of the pinball loss
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,24 +38,30 @@ class CriticalValues:
     r"""The distribution of a statistic at each θ, by its quantiles.
 
     The quantiles are those of all toys together, Q(τ), moved by a network of θ that keeps them in
-    order: where the statistic has the same distribution everywhere, there is nothing to learn. A
-    statistic that is never negative is learned as its square root, which is nearer to Gaussian.
+    order: where the statistic has the same distribution everywhere, there is nothing to learn. θ
+    enters by hat functions over its range, which are narrow at the ends, where a boundary makes
+    the quantiles fall fast. A statistic that is never negative is learned as its square root,
+    which is nearer to Gaussian.
+
+    For a statistic with an exact distribution (:math:`t` of a Gaussian, also with a boundary) the
+    coverage of 68 % sets by 30,000 toys is off by 1 % in the root mean square and by up to 5 %
+    at the very boundary, where 100,000 toys leave 2 %; for 95 % sets it is a third of that.
 
     Arguments:
         levels: τ, increasing, shape ``(L,)``.
-        network: θ to quantiles, see :meth:`fit`.
-        root: Whether the network is of √t.
+        networks: θ to quantiles, averaged: trained on different parts of the toys.
+        root: Whether the networks are of √t.
 
     >>> theta = torch.rand(20_000, 1, generator=torch.Generator().manual_seed(1)).double()
     >>> noise = torch.randn(20_000, generator=torch.Generator().manual_seed(2)).double()
-    >>> critical = CriticalValues.fit(theta, (1 + theta[:, 0]) * noise.square(), epochs=20)
+    >>> critical = CriticalValues.fit(theta, (1 + theta[:, 0]) * noise.square(), members=1)
     >>> half = torch.tensor([[0.5]], dtype=torch.float64)
     >>> bool((critical(half, 0.6827) - 1.5).abs() < 0.15)
     True
     """
 
     levels: Tensor
-    network: Any
+    networks: tuple[Any, ...]
     root: bool
 
     @classmethod
@@ -63,8 +71,10 @@ class CriticalValues:
         statistic: Tensor,
         *,
         levels: Sequence[float] = LEVELS,
-        hidden: Sequence[int] = (64, 64),
-        epochs: int = 60,
+        hats: int = 12,
+        hidden: Sequence[int] = (64,),
+        members: int = 4,
+        epochs: int = 20,
         seed: int = 0,
     ) -> CriticalValues:
         """Learn them from N toys.
@@ -74,7 +84,8 @@ class CriticalValues:
                 in which sets are wanted, or to its end where θ itself ends.
             statistic: t of each toy at its own θ, shape ``(N,)``.
             levels: The quantiles.
-            hidden, epochs, seed: Of the training.
+            hats: Functions of each parameter.
+            hidden, members, epochs, seed: Of the networks and their training.
 
         Raises:
             DataError: Too few toys, or statistics that are not finite.
@@ -83,20 +94,12 @@ class CriticalValues:
         root = bool(statistic.min() >= 0)
         height = (statistic.sqrt() if root else statistic).double()
         grid = torch.tensor(sorted(levels), dtype=torch.float64)
-        network = _Quantiles(theta.double(), height, grid, hidden, seed)
-        rows = Table(theta.double(), height)
-
-        def pinball(batch: tuple[Tensor, ...]) -> Tensor:
-            above = (batch[1][:, None] - network(batch[0])) / network.scale
-            return torch.maximum(grid * above, (grid - 1) * above).mean(-1)
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            train(
-                network, pinball, rows, epochs=epochs, batch_size=max(128, min(1024, len(rows) // 40)),
-                max_learning_rate=5e-3, patience=None, seed=seed,
-            )  # fmt: skip
-        return cls(grid, network.eval().requires_grad_(False), root)
+        networks = tuple(
+            _train(_Quantiles(theta.double(), height, grid, hats, hidden, number), theta.double(),
+                   height, grid, epochs, number)
+            for number in range(seed * members, (seed + 1) * members)
+        )  # fmt: skip
+        return cls(grid, networks, root)
 
     def __call__(self, theta: Tensor, level: float) -> Tensor:
         """The critical value at each θ, ``(*, D)`` to ``(*,)``: P(t ≤ c | θ) = ``level``."""
@@ -116,52 +119,73 @@ class CriticalValues:
 
     def _quantiles(self, theta: Tensor) -> Tensor:
         """Shape ``(*, L)``."""
-        found: Tensor = self.network(theta.double())
-        return found.square() if self.root else found
+        found = torch.stack([one(theta.double()) for one in self.networks]).mean(0)
+        return found.clamp(min=0).square() if self.root else found
+
+
+def _train(
+    network: _Quantiles, theta: Tensor, height: Tensor, levels: Tensor, epochs: int, seed: int
+) -> _Quantiles:
+    def pinball(batch: tuple[Tensor, ...]) -> Tensor:
+        above = (batch[1][:, None] - network(batch[0])) / network.scale
+        return torch.maximum(levels * above, (levels - 1) * above).mean(-1)
+
+    train(
+        network, pinball, Table(theta, height), epochs=epochs, seed=seed, patience=None,
+        batch_size=max(128, min(1024, len(theta) // 30)), max_learning_rate=1e-2,
+    )  # fmt: skip
+    return network.eval().requires_grad_(False)
 
 
 class _Quantiles(nn.Module):
     """L quantiles in order: that of the lowest level, and steps that are positive."""
 
-    location: Tensor
-    spread: Tensor
+    low: Tensor
+    high: Tensor
+    nodes: Tensor
     first: Tensor
     steps: Tensor
     scale: Tensor
 
     def __init__(
-        self, theta: Tensor, height: Tensor, levels: Tensor, hidden: Sequence[int], seed: int
-    ) -> None:
+        self, theta: Tensor, height: Tensor, levels: Tensor, hats: int, hidden: Sequence[int],
+        seed: int,
+    ) -> None:  # fmt: skip
         super().__init__()
-        pooled = torch.from_numpy(_quantile(height, levels))
+        pooled = torch.from_numpy(np.quantile(height.numpy(), levels.numpy()))
         scale = (pooled[-1] - pooled[0]).clamp(min=1e-9)
-        self.register_buffer("location", theta.mean(0))
-        self.register_buffer("spread", theta.std(0).clamp(min=1e-12))
+        self.register_buffer("low", theta.min(0).values)
+        self.register_buffer("high", theta.max(0).values)
+        angle = torch.linspace(0, torch.pi, hats, dtype=torch.float64)
+        self.register_buffer("nodes", 0.5 - 0.5 * angle.cos())
         self.register_buffer("first", pooled[0])
         # An atom of the distribution has steps of zero, which the network may have to open.
         self.register_buffer("steps", pooled.diff().clamp(min=1e-3 * scale.item()))
         self.register_buffer("scale", scale)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.body = mlp(theta.shape[-1], len(levels), hidden).double()
+            self.body = mlp(theta.shape[-1] * (hats + 1), len(levels), hidden).double()
         last = self.body[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
     def forward(self, theta: Tensor) -> Tensor:
-        moved = self.body((theta - self.location) / self.spread)
-        unit = torch.nn.functional.softplus(torch.zeros((), dtype=moved.dtype))
-        steps = self.steps * torch.nn.functional.softplus(moved[..., 1:]) / unit
+        moved = self.body(self._features(theta))
+        steps = self.steps * nn.functional.softplus(moved[..., 1:]) / math.log(2)
         first = self.first + self.scale * moved[..., :1]
         return torch.cat([first, first + steps.cumsum(-1)], dim=-1)
 
-
-def _quantile(values: Tensor, levels: Tensor) -> Any:
-    """torch.quantile refuses more than 16 million values."""
-    import numpy as np
-
-    return np.quantile(values.numpy(), levels.numpy())
+    def _features(self, theta: Tensor) -> Tensor:
+        """Hat functions of each parameter and its position, shape ``(*, D·(hats + 1))``."""
+        share = ((theta - self.low) / (self.high - self.low).clamp(min=1e-12)).clamp(0.0, 1.0)
+        right = torch.searchsorted(self.nodes, share.contiguous()).clamp(1, len(self.nodes) - 1)
+        before, after = self.nodes[right - 1], self.nodes[right]
+        part = ((share - before) / (after - before))[..., None]
+        hats = share.new_zeros(*share.shape, len(self.nodes))
+        hats = hats.scatter(-1, (right - 1)[..., None], 1 - part)
+        hats = hats.scatter(-1, right[..., None], part)
+        return torch.cat([2 * hats.flatten(-2), 2 * share - 1], dim=-1)
 
 
 def _between(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
