@@ -8,19 +8,21 @@ With :math:`\hat\mu \sim \mathcal{N}(\mu', \sigma)` and :math:`t = (\mu - \hat\m
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from hepgen.statements import Statistic
+from hepgen.statements import SIGMAS, Statistic
+
+Array = NDArray[np.float64]
 
 
 def p_value(
     statistic: Statistic,
-    observed: ArrayLike,
+    observed: float | Array,
     *,
-    shift: ArrayLike = 0.0,
-    reach: ArrayLike = np.inf,
-) -> NDArray[np.float64]:
+    shift: float | Array = 0.0,
+    reach: float | Array = np.inf,
+) -> Array:
     r"""The probability of a statistic as large as the observed one, or larger.
 
     Arguments:
@@ -45,8 +47,8 @@ def p_value(
 
 
 def _lower(
-    root: NDArray[np.float64], shift: NDArray[np.float64], reach: NDArray[np.float64]
-) -> NDArray[np.float64]:
+    root: Array, shift: Array, reach: Array
+) -> Array:
     """How many σ below μ′ the estimate is that gives q from below μ; beyond the bound it is linear.
 
     Without a bound √q − (μ − μ′)/σ; where √q > μ/σ, the estimate is negative, and
@@ -58,7 +60,7 @@ def _lower(
     return np.where(beyond, linear, root) - shift
 
 
-def cls(observed: ArrayLike, asimov: ArrayLike) -> NDArray[np.float64]:
+def cls(observed: float | Array, asimov: float | Array) -> Array:
     r"""CLs = p_{s+b}/p_b from q̃ of the data and of the Asimov data set without a signal.
 
     >>> round(float(cls(3.93824492, 3.41886758)), 4)
@@ -70,18 +72,17 @@ def cls(observed: ArrayLike, asimov: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(both / background)
 
 
-def expected_cls(asimov: ArrayLike, sigmas: ArrayLike) -> NDArray[np.float64]:
-    """CLs where the estimate is so many σ above its mean without a signal.
+def expected_cls(asimov: float | Array) -> Array:
+    """CLs where μ̂ is −2, …, +2 σ above its mean without a signal, shape ``(*, 5)``.
 
     Arguments:
         asimov: q̃ of the Asimov data set without a signal, shape ``(*,)``.
-        sigmas: Shape ``(N,)``; the result has shape ``(*, N)``.
     """
-    root, n = np.sqrt(np.asarray(asimov, dtype=float))[..., None], np.asarray(sigmas, dtype=float)
+    root, n = np.sqrt(np.asarray(asimov, dtype=float))[..., None], np.array(SIGMAS, dtype=float)
     return np.asarray(ndtr(n - root) / ndtr(n))
 
 
-def expected_root(alpha: float, sigmas: ArrayLike) -> NDArray[np.float64]:
-    """√q̃ of the Asimov data set at which :func:`expected_cls` is α."""
-    n = np.asarray(sigmas, dtype=float)
+def expected_root(alpha: float) -> Array:
+    """√q̃ of the Asimov data set at which each :func:`expected_cls` is α, shape ``(5,)``."""
+    n = np.array(SIGMAS, dtype=float)
     return np.asarray(n - ndtri(alpha * ndtr(n)))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hepgen.errors import ParameterError, nearest
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.statistics.newton import Box, Maximum, maximise, newton_step, reduced
+from hepgen.inference.statistics.newton import STEPS, Box, Maximum, maximise, newton_step, reduced
 from hepgen.parameters import Normal, ParameterSet
 
 _FLAT = 30.0
@@ -183,7 +183,7 @@ def fit(
     >>> model = uncorrelated_background([12, 11], [50, 52], [3, 7], low=-5.0)
     >>> found = fit(model, model.observed([51, 48]))
     >>> round(found.column("mu").item(), 4), found.status
-    (-0.0668, ('converged',))
+    (-0.0669, ('converged',))
     """
     s, d = len(sets), len(likelihood.parameters.free)
     if start is None:
@@ -225,10 +225,12 @@ def fit_points(
     held: Tensor,
     *,
     bounds: Bounds = {},  # noqa: B006
+    steps: int = STEPS,
 ) -> Fit:
     """The maximum of log L from each start, shape ``(S, K, D)``.
 
-    What is ``held``, shape ``(S, K, D)``, stays at its start.
+    What is ``held``, shape ``(S, K, D)``, stays at its start. No steps at all give the gradient
+    and the curvature there.
     """
     low, high = box(likelihood.parameters, bounds)
     scale = prior_scale(likelihood.parameters)
@@ -240,8 +242,28 @@ def fit_points(
 
     limits = Box(low, high, scale, held)
     start = limits.clamp(start, start)
-    found = maximise(function, start, limits)
+    found = maximise(function, start, limits, steps=steps)
     return _to_fit(likelihood.parameters, found, limits, start)
+
+
+def curvature_error(best: Fit, parameter: str, held: Sequence[str] = ()) -> Tensor:
+    """The standard error of a parameter as if it had no bound, shape ``(S,)``.
+
+    Arguments:
+        best: S fits.
+        parameter: Where the curvature says nothing of it, its error is its prior's width.
+        held: Parameters that are taken as known.
+    """
+    i = index(best.parameters, parameter)
+    scale = prior_scale(best.parameters)
+    others = best.fixed | best.at_bound | best.flat
+    for name in held:
+        others[..., index(best.parameters, name)] = True
+    others[..., i] = False
+    unit = torch.zeros_like(best.theta)
+    unit[..., i] = 1.0
+    step, _ = newton_step(-best.hessian * scale[:, None] * scale, unit, others)
+    return step[..., i].clamp(1e-24, 1.0).sqrt() * scale[i]
 
 
 def joined(first: Fit, second: Fit) -> Fit:

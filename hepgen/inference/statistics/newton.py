@@ -22,6 +22,9 @@ Function = Callable[[Tensor, Tensor], Tensor]
 TOLERANCE = 1e-8
 """The expected distance to the maximum at which a search ends."""
 
+STEPS = 40
+"""Of Newton at most."""
+
 _NOISE = 1e-4
 """Below this expected distance, a step that gains less than half of it met rounding errors."""
 
@@ -83,7 +86,7 @@ class Box:
 
 
 def maximise(
-    function: Function, start: Tensor, box: Box, *, steps: int = 40, quasi_steps: int = 150
+    function: Function, start: Tensor, box: Box, *, steps: int = STEPS, quasi_steps: int = 150
 ) -> Maximum:
     """The maximum near each start, shape ``(R, K, D)``.
 
@@ -91,12 +94,12 @@ def maximise(
         function: Evaluated for the rows that are not done yet.
         start: Inside of the box, with finite values of the function.
         box: With what is held.
-        steps: Of Newton at most.
+        steps: Of Newton at most; none at all: the derivatives at the start.
         quasi_steps: Of BFGS after those.
     """
     search = _Search(function, start, box)
     search.run(steps, quasi=False)
-    if not bool(search.done.all()):
+    if steps and not bool(search.done.all()):
         search.run(quasi_steps, quasi=True)
     return search.result()
 

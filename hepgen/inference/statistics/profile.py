@@ -24,14 +24,13 @@ from hepgen.inference.statistics.fit import (
     Bounds,
     Fit,
     box,
+    curvature_error,
     fit,
     fit_points,
     index,
     joined,
-    prior_scale,
     profile_fit,
 )
-from hepgen.inference.statistics.newton import newton_step
 from hepgen.statements import Interval, ProfileContour, ProfileScan
 
 LEVELS = (0.68, 0.95)
@@ -140,7 +139,7 @@ def profile_scan(
     >>> model = correlated_background([12, 11], [50, 52], [45, 57], [55, 47], low=-5.0)
     >>> scan = profile_scan(model, model.observed([51, 48]), "mu")
     >>> round(scan.best, 3), scan.intervals[0].level, scan.intervals[0].method
-    (-0.131, 0.68, 'profile')
+    (-0.126, 0.68, 'profile')
     """
     best = best or fit(likelihood, sets)
     one = likelihood.parameters[parameter]
@@ -372,21 +371,6 @@ def _reach(
         over = low + (high - low) * even
         grid = torch.cat([grid, over.expand(len(centre), -1)], dim=1)
     return grid.clamp(low, high).sort(dim=1).values
-
-
-def curvature_error(best: Fit, parameter: str) -> Tensor:
-    """The standard error of a parameter as if it had no bound, shape ``(S,)``.
-
-    Where the curvature says nothing, a fraction of the prior's width.
-    """
-    i = index(best.parameters, parameter)
-    scale = prior_scale(best.parameters)
-    others = best.fixed | best.at_bound | best.flat
-    others[..., i] = False
-    unit = torch.zeros_like(best.theta)
-    unit[..., i] = 1.0
-    step, _ = newton_step(-best.hessian * scale[:, None] * scale, unit, others)
-    return (step[..., i].clamp(min=1e-24).sqrt().clamp(max=1.0)) * scale[i]
 
 
 def _grid(likelihood: Likelihood, best: Fit, parameter: str, points: int) -> NDArray[np.float64]:
