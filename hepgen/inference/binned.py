@@ -13,6 +13,7 @@ It is the model of HistFactory (CERN-OPEN-2012-016), with the same words: ``norm
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError, nearest
+from hepgen.inference.interpolation import Code, difference, factor
 from hepgen.inference.likelihood import Likelihood
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 
 Values = Mapping[str, Tensor]
 """A value for every parameter, each of shape ``(*,)`` or ``()``."""
 
-_GAMMA_RANGE = (1e-10, 10.0)
+GAMMA_RANGE = (1e-10, 10.0)
 
 
 class Modifier(ABC):
@@ -65,11 +67,15 @@ class Factor(Modifier):
 
 @dataclass(frozen=True)
 class NormSys(Modifier):
-    """A normalisation that is ``low`` at −1σ and ``high`` at +1σ, relative to the nominal one."""
+    """A normalisation that is ``low`` at −1σ and ``high`` at +1σ, relative to the nominal one.
+
+    See :mod:`hepgen.inference.interpolation` for the codes.
+    """
 
     name: str
     low: float
     high: float
+    code: Code = "code4"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,15 +83,14 @@ class NormSys(Modifier):
         return (self.name,)
 
     def factor(self, values: Values) -> Tensor:
-        """Exponential in θ: high^θ for θ > 0, low^(−θ) below."""
-        alpha = values[self.name][..., None]
-        high, low = torch.tensor([self.high, self.low], dtype=torch.float64).log()
-        return torch.where(alpha >= 0, alpha * high, -alpha * low).exp()
+        """I(θ)."""
+        high, low = torch.tensor([self.high, self.low], dtype=torch.float64)
+        return factor(values[self.name][..., None], high, low, self.code)
 
 
 @dataclass(frozen=True)
 class HistoSys(Modifier):
-    """A histogram that is ``low`` at −1σ and ``high`` at +1σ."""
+    """A histogram that is ``low`` at −1σ and ``high`` at +1σ (``code4p``)."""
 
     name: str
     low: tuple[float, ...]
@@ -97,10 +102,9 @@ class HistoSys(Modifier):
         return (self.name,)
 
     def shift(self, values: Values, nominal: Tensor) -> Tensor:
-        """θ·(high − nominal) for θ > 0, θ·(nominal − low) below."""
-        alpha = values[self.name][..., None]
+        """Δ(θ)."""
         high, low = torch.tensor([self.high, self.low], dtype=torch.float64)
-        return torch.where(alpha >= 0, alpha * (high - nominal), alpha * (nominal - low))
+        return difference(values[self.name][..., None], high - nominal, low - nominal)
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,10 @@ class BinFactors(Modifier):
 
     def factor(self, values: Values) -> Tensor:
         """γ of each bin."""
-        one = torch.ones((), dtype=torch.float64)
-        columns = [one if name is None else values[name] for name in self.bins]
-        return torch.stack(torch.broadcast_tensors(*columns), dim=-1)
+        like = sum((values[name] for name in self.names), torch.zeros(()))
+        one = torch.ones_like(like)
+        columns = [one if name is None else values[name].expand_as(like) for name in self.bins]
+        return torch.stack(columns, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -226,17 +231,15 @@ class BinnedLikelihood(Likelihood):
         """The bins of all channels."""
         return sum(channel.bins for channel in self.channels)
 
-    @property
-    def constraints(self) -> dict[str, tuple[float, float]]:
-        """The centre and the width of the constraint of each parameter that has one."""
+    def constraints(self, sets: BinnedSets) -> dict[str, tuple[float, float]]:
+        """The centre and the width of the constraint of each parameter, in the first data set."""
         names = self.parameters.free_names
-        found = {
-            names[i]: (m, s)
-            for i, m, s in zip(
-                self._normal.tolist(), self._mean.tolist(), self._std.tolist(), strict=True
-            )
-        }
-        return found | {name: (1.0, tau**-0.5) for name, tau in self.poisson.items()}
+        normal = zip(
+            self._normal.tolist(), sets.normal[0].tolist(), self._std.tolist(), strict=True
+        )
+        counted = zip(self.poisson.items(), sets.poisson[0].tolist(), strict=True)
+        found = {names[i]: (mean, std) for i, mean, std in normal}
+        return found | {name: (m / tau, tau**-0.5) for (name, tau), m in counted}
 
     def expected(self, theta: Tensor) -> Tensor:
         """λ of the bins of all channels, shape ``(*, B)`` for θ ``(*, D)``."""
@@ -258,13 +261,13 @@ class BinnedLikelihood(Likelihood):
         Raises:
             DataError: Of another length, or not counts.
         """
-        n = torch.as_tensor(counts, dtype=torch.float64).reshape(-1, self.bins) if (
-            torch.as_tensor(counts).shape[-1] == self.bins
-        ) else None
-        if n is None or not bool((torch.isfinite(n) & (n >= 0)).all()):
+        given = torch.as_tensor(counts, dtype=torch.float64)
+        n = given if given.dim() == 2 else given[None]
+        if n.shape[-1] != self.bins or not bool((torch.isfinite(n) & (n >= 0)).all()):
+            names = ", ".join(channel.name for channel in self.channels)
             raise DataError(
-                f"observed counts {torch.as_tensor(counts).tolist()}; expected "
-                f"{self.bins} numbers from 0, the bins of {', '.join(c.name for c in self.channels)}"
+                f"observed counts {given.tolist()}; expected {self.bins} numbers from 0, the bins "
+                f"of {names}"
             )
         return BinnedSets(n, self._mean.expand(len(n), -1), self._tau.expand(len(n), -1))
 
@@ -273,9 +276,9 @@ class BinnedLikelihood(Likelihood):
         theta = theta.double()
         main = _log_poisson(sets.counts[:, None], self.expected(theta)).sum(-1)
         z = (sets.normal[:, None] - theta[..., self._normal]) / self._std
-        gaussian = (-0.5 * z.square() - (self._std * (2 * torch.pi) ** 0.5).log()).sum(-1)
+        gaussian = -0.5 * z.square() - self._std.log() - 0.5 * math.log(2 * math.pi)
         counted = _log_poisson(sets.poisson[:, None], theta[..., self._poisson] * self._tau)
-        return main + gaussian + counted.sum(-1)
+        return main + gaussian.sum(-1) + counted.sum(-1)
 
     def generate(self, theta: Tensor, seed: int) -> BinnedSets:
         """Poisson counts, and auxiliary measurements about θ, shape ``(S, D)``."""
@@ -313,7 +316,7 @@ def uncorrelated_background(
         low, high: The range of μ.
     """
     names = tuple(f"gamma_{b}" for b in range(len(background)))
-    gammas = [Parameter(name, 1.0, prior=Uniform(*_GAMMA_RANGE)) for name in names]
+    gammas = [Parameter(name, 1.0, prior=Uniform(*GAMMA_RANGE)) for name in names]
     tau = [(b / u) ** 2 for b, u in zip(background, uncertainty, strict=True)]
     samples = (
         Sample("signal", tuple(map(float, signal)), (Factor("mu"),)),

@@ -9,8 +9,8 @@ with all other parameters refitted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,25 +20,45 @@ from hepgen.inference.statistics.fit import Fit, box, curvature_error, fit, fit_
 from hepgen.parameters import Normal, ParameterSet
 from hepgen.statements import Breakdown, Impact, Impacts
 
+_UNKNOWN = (math.nan, math.nan)
+
 
 @runtime_checkable
 class Constrained(Protocol):
-    """A likelihood that knows of constraints that are not Normal priors."""
+    """A likelihood with constraints that are not Normal priors."""
+
+    def constraints(self, sets: Any) -> Mapping[str, tuple[float, float]]:
+        """The centre and the width of the constraint of each parameter, in the first data set."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A likelihood that says which parameters have an auxiliary measurement."""
 
     @property
-    def constraints(self) -> Mapping[str, tuple[float, float]]:
-        """The centre and the width of the constraint of each parameter that has one."""
+    def constrained(self) -> tuple[str, ...]:
+        """Their names."""
 
 
-def constraints(likelihood: Likelihood) -> Mapping[str, tuple[float, float]]:
+@runtime_checkable
+class Measured(Protocol):
+    """Data sets with auxiliary measurements, shape ``(S, G)``."""
+
+    @property
+    def auxiliary(self) -> Tensor:
+        """Of the parameters that are constrained, in order."""
+
+
+def constraints(likelihood: Likelihood, data: DataSets) -> Mapping[str, tuple[float, float]]:
     """The centre and the width of the constraint of each parameter that has one."""
     if isinstance(likelihood, Constrained):
-        return likelihood.constraints
-    return {
-        p.name: (p.prior.mean, p.prior.std)
-        for p in likelihood.parameters.free
-        if isinstance(p.prior, Normal)
-    }
+        return likelihood.constraints(data)
+    priors = {p.name: p.prior for p in likelihood.parameters.free}
+    normal = {n: (p.mean, p.std) for n, p in priors.items() if isinstance(p, Normal)}
+    if isinstance(likelihood, Measuring) and isinstance(data, Measured):
+        seen = zip(likelihood.constrained, data.auxiliary[0].tolist(), strict=True)
+        return {name: (a, normal[name][1]) for name, a in seen}
+    return normal
 
 
 def impacts(
@@ -46,7 +66,7 @@ def impacts(
     data: DataSets,
     parameters: Sequence[str] | None = None,
     *,
-    groups: Mapping[str, Sequence[str]] = {},  # noqa: B006 (never changed)
+    groups: Mapping[str, Sequence[str]] = {},
     best: Fit | None = None,
 ) -> tuple[Impacts, ...]:
     """For each parameter of interest, the nuisance parameters ranked by their post-fit impact.
@@ -68,8 +88,8 @@ def impacts(
     interest = tuple(parameters or likelihood.parameters.interest)
     nuisances = [name for name in names if name not in interest]
     best = best or fit(likelihood, data)
-    known = constraints(likelihood)
-    sigma = [known.get(name, (math.nan, math.nan))[1] for name in nuisances]
+    known = constraints(likelihood, data)
+    sigma = [known.get(name, _UNKNOWN)[1] for name in nuisances]
     columns = [index(likelihood.parameters, name) for name in nuisances]
     post = _refitted(likelihood, data, best, columns, best.errors[0, columns])
     pre = _refitted(likelihood, data, best, columns, torch.tensor(sigma, dtype=torch.float64))
@@ -78,7 +98,7 @@ def impacts(
             parameter=name,
             best=best.column(name)[0].item(),
             ranking=_ranking(likelihood.parameters, best, known, nuisances, name, post, pre),
-            breakdown=breakdown(likelihood, best, name, groups=groups),
+            breakdown=breakdown(best, name, known, groups=groups),
             unit=likelihood.parameters[name].unit,
             label=likelihood.parameters[name].label,
             warnings=best.warnings(0),
@@ -88,18 +108,18 @@ def impacts(
 
 
 def breakdown(
-    likelihood: Likelihood,
     best: Fit,
     parameter: str,
+    constrained: Iterable[str],
     *,
-    groups: Mapping[str, Sequence[str]] = {},  # noqa: B006
+    groups: Mapping[str, Sequence[str]] = {},
 ) -> Breakdown:
     """The parts of the standard error of a parameter; see :class:`hepgen.statements.Breakdown`.
 
     Arguments:
-        likelihood: With the constraints.
         best: The fit of one data set.
         parameter: Of interest.
+        constrained: The parameters with a constraint.
         groups: Names of nuisance parameters.
     """
     total = curvature_error(best, parameter)[0].item()
@@ -108,7 +128,7 @@ def breakdown(
         rest = curvature_error(best, parameter, held)[0].item()
         return rest, math.sqrt(max(total**2 - rest**2, 0.0))
 
-    statistical, systematic = part([n for n in constraints(likelihood) if n != parameter])
+    statistical, systematic = part([n for n in constrained if n != parameter])
     parts = tuple(part(members)[1] for members in groups.values())
     return Breakdown(total, statistical, systematic, tuple(groups), parts)
 
@@ -142,25 +162,30 @@ def _ranking(
 ) -> tuple[Impact, ...]:
     rows = []
     for j, name in enumerate(nuisances):
-        centre, sigma = known.get(name, (math.nan, math.nan))
-        i = index(parameters, name)
-        after, before = (
-            (f.column(interest)[0, 2 * j : 2 * j + 2] - best.column(interest)[0]).tolist()
-            for f in (post, pre)
-        )
-        fits = (post, pre) if name in known else (post,)
-        words = [w for f in fits for k in (2 * j, 2 * j + 1)
-                 if not bool(f.converged[0, k]) for w in f.warnings(0, k)[:1]]  # fmt: skip
-        error = best.errors[0, i].item()
+        centre, sigma = known.get(name, _UNKNOWN)
+        error = best.error(name)[0].item()
+        tried = {"post": post} if math.isfinite(error) else {}
+        tried |= {"pre": pre} if name in known else {}
+        moves = {key: _moves(moved, best, interest, j) for key, moved in tried.items()}
+        words = [word for moved in tried.values() for word in _failures(moved, j)]
         if not math.isfinite(error):
             words.append(f"nothing fixes {name}, so it has no impact to speak of")
-        unknown = (math.nan, math.nan)
         rows.append(
             Impact(
-                name, best.theta[0, i].item(), error, centre, sigma,
-                (after[0], after[1]) if math.isfinite(error) else unknown,
-                (before[0], before[1]) if name in known else unknown,
+                name, best.column(name)[0].item(), error, centre, sigma,
+                moves.get("post", _UNKNOWN), moves.get("pre", _UNKNOWN),
                 parameters[name].label, tuple(words),
-            )  # fmt: skip
-        )
-    return tuple(sorted(rows, key=lambda row: -row.size if row.size == row.size else math.inf))
+            )
+        )  # fmt: skip
+    return tuple(sorted(rows, key=lambda row: math.inf if math.isnan(row.size) else -row.size))
+
+
+def _moves(moved: Fit, best: Fit, interest: str, j: int) -> tuple[float, float]:
+    """By how much the parameter of interest moves with the j-th nuisance, up and down."""
+    change = moved.column(interest)[0] - best.column(interest)[0]
+    return change[2 * j].item(), change[2 * j + 1].item()
+
+
+def _failures(moved: Fit, j: int) -> list[str]:
+    pair = (2 * j, 2 * j + 1)
+    return [moved.warnings(0, k)[0] for k in pair if not bool(moved.converged[0, k])]

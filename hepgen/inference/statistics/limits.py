@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -75,7 +75,9 @@ def upper_limit(
     if method == "toys":
         return _toy_scan(curves, limit, grid, toys, seed, progress)
     observed, asimov = curves.both(grid)
-    return LimitScan(limit, grid, cls(observed, asimov), expected_cls(asimov))
+    return LimitScan(
+        limit, grid, cls(observed, asimov), expected_cls(asimov), warnings=curves.warnings
+    )
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class _Curves:
     asimov: DataSets
     fits: tuple[Fit | None, Fit]
     high: float
+    failed: list[float] = field(default_factory=list)
+    """Values of μ where a fit did not converge."""
 
     @classmethod
     def of(cls, likelihood: Likelihood, data: DataSets | None, parameter: str) -> _Curves:
@@ -118,13 +122,21 @@ class _Curves:
     def _statistic(self, sets: DataSets, mu: Array, best: Fit | None) -> Array:
         values = torch.as_tensor(np.asarray(mu, dtype=np.float64)).reshape(-1)
         found = evaluate("q_tilde", self.likelihood, sets, self.parameter, values, best)
+        self.failed.extend(values[found.failed[0]].tolist())
         return found.statistic[0].numpy().reshape(np.shape(mu))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Of the best fit to the data, but for a signal that fluctuated below nothing."""
+        """Of the fits so far, but for a signal that fluctuated below nothing."""
         best = self.fits[0] or self.fits[1]
-        return tuple(w for w in best.warnings(0) if not w.startswith(f"{self.parameter} is at"))
+        words = [w for w in best.warnings(0) if not w.startswith(f"{self.parameter} is at")]
+        if self.failed:
+            words.append(
+                f"{len(self.failed)} fits with {self.parameter} held did not converge, from "
+                f"{min(self.failed):.4g} to {max(self.failed):.4g}: limits there are not to be "
+                "believed"
+            )
+        return tuple(words)
 
 
 def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
@@ -132,18 +144,18 @@ def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
     targets = expected_root(alpha)
     grid = _halvings(curves)
     observed, asimov = curves.both(grid)
-    roots = [np.sqrt(asimov) - target for target in targets]
-    expected = np.array([
-        _solve(lambda mu, t=target: np.sqrt(curves.of_asimov(mu)) - t, grid, root)
-        for target, root in zip(targets, roots, strict=True)
-    ])
 
-    def excess(mu: Array) -> Array:
-        return alpha - cls(*curves.both(mu))
+    def root(mu: Array, target: Array) -> Array:
+        return np.asarray(np.sqrt(curves.of_asimov(mu)) - target)
 
+    def excess(mu: Array, target: Array) -> Array:
+        return np.asarray(target - cls(*curves.both(mu)))
+
+    expected = _solve(root, grid, np.sqrt(asimov) - targets[:, None], targets)
     found = math.nan
     if curves.data is not None:
-        found = _solve(excess, grid, alpha - cls(observed, asimov))
+        rising = (alpha - cls(observed, asimov))[None]
+        found = float(_solve(excess, grid, rising, np.array([alpha]))[0])
     words = list(curves.warnings)
     names = ["observed", *(f"expected ({n:+d}σ)" for n in SIGMAS)]
     numbers = [found if curves.data is not None else 0.0, *expected]
@@ -168,18 +180,27 @@ def _halvings(curves: _Curves) -> Array:
     return high * 2.0 ** np.arange(-_HALVINGS, 1.0)
 
 
-def _solve(function: Callable[[Array], Array], grid: Array, values: Array) -> float:
-    """The last place where an (on the whole) rising function passes 0; NaN if it does not."""
-    rising = np.nonzero((values[:-1] < 0) & (values[1:] >= 0))[0]
-    if not len(rising):
-        return math.nan
-    k = rising[-1]
-    found = elementwise.find_root(
-        lambda mu: np.asarray(function(np.atleast_1d(mu))),
-        (grid[k : k + 1], grid[k + 1 : k + 2]),
-        tolerances={"xrtol": 1e-7, "xatol": 0.0, "fatol": 1e-9, "frtol": 0.0}, maxiter=40,
-    )  # fmt: skip
-    return float(found.x[0])
+def _solve(
+    function: Callable[[Array, Array], Array], grid: Array, values: Array, targets: Array
+) -> Array:
+    """Where J functions, rising on the whole, pass 0 for the last time; NaN where they do not.
+
+    Arguments:
+        function: Of μ and the target, shapes ``(M,)``.
+        grid: Of μ, shape ``(K,)``.
+        values: On the grid, shape ``(J, K)``.
+        targets: Shape ``(J,)``.
+    """
+    rising = (values[:, :-1] < 0) & (values[:, 1:] >= 0)
+    some = rising.any(1)
+    last = rising.shape[1] - 1 - rising[:, ::-1].argmax(1)[some]
+    out = np.full(len(targets), np.nan)
+    if some.any():
+        out[some] = elementwise.find_root(
+            function, (grid[last], grid[last + 1]), args=(targets[some],),
+            tolerances={"xrtol": 1e-7, "xatol": 0.0, "fatol": 1e-9, "frtol": 0.0}, maxiter=40,
+        ).x  # fmt: skip
+    return out
 
 
 def _values(
@@ -228,7 +249,7 @@ def _toy_scan(
         found[0][1], np.array([e for _, e in found[1:]]), asymptotic.at, asymptotic.unit,
         asymptotic.label, tuple(words),
     )  # fmt: skip
-    return LimitScan(limit, grid, ratio[:, 0], ratio[:, 1:], error[:, 0])
+    return LimitScan(limit, grid, ratio[:, 0], ratio[:, 1:], error[:, 0], tuple(words))
 
 
 def _ratio(signal: torch.Tensor, background: torch.Tensor, q: float) -> tuple[float, float]:
