@@ -7,11 +7,12 @@ binned fit of the mass with the same nuisance parameters; with the mass alone, n
 
 The features of `dijet_bump` that say something are the mass, the angle (|Δy|) and the asymmetry
 A = |ln(pT₁/pT₂)|, which says whether a jet lost energy out of its cone; the boost of the pair has
-the same distribution for signal and background. Their joint density has no Monte Carlo in it: given the
-parton mass, cos θ* and the two losses, ln pT of the jets are Gaussian, so ln m is Gaussian given A
-too, and what is left are sums over quadrature nodes. This is the likelihood that a learned density
-or classifier can reach at best. It is used in narrow bins of all three features, with templates at
-±1σ of slopes, luminosity, jet scale and resolution and losses, the same for all the fits.
+the same distribution for signal and background. Their joint density has no Monte Carlo in it:
+given the parton mass, cos θ* and the two losses, ln pT of the jets are Gaussian, so ln m is
+Gaussian given A too, and what is left are sums over quadrature nodes. This is the likelihood that
+a learned density or classifier can reach at best. It is used in narrow bins of all three features,
+with templates at ±1σ of slopes, luminosity, jet scale and resolution and losses, the same for all
+the fits.
 
 The best binned fit of the mass is the strongest of those with 6 to 60 bins, equal in ln m.
 """
@@ -95,7 +96,7 @@ class Rates:
                     (scale[:, i], scale[:, j]),
                     weight[:, number, None] * share,
                     c,
-                )  # fmt: skip
+                )
             )
         return torch.stack(parts, dim=1)
 
@@ -106,7 +107,7 @@ class Rates:
         weight: Tensor,
         c: Tensor,
     ) -> Tensor:
-        """Rates in bins of mass and asymmetry, ``(M, A)``; of ln m given A, and of both its signs."""
+        """Rates in bins of mass and asymmetry, ``(M, A)``: ln m given A, of both its signs."""
         (m1, m2), (s1, s2) = location, scale
         apart, spread = (m1 - m2).reshape(-1), torch.hypot(s1, s2).reshape(-1)
         middle = (0.5 * (m1 + m2)).reshape(-1) + math.log(2) - 0.5 * torch.log1p(-c.square())
