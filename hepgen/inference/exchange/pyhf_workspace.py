@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hepgen.errors import FileError, InputError, ParameterError
 from hepgen.files import write_atomically
+from hepgen.inference.binned import BinnedLikelihood, BinnedSets
+from hepgen.inference.binned_workspace import read_workspace
 from hepgen.inference.exchange.binned_model import (
     BinnedChannel,
     BinnedModel,
@@ -110,6 +113,13 @@ class PyhfWorkspace:
         observed: list[float] = self._pyhf().data(self.model())
         return observed
 
+    def likelihood(self) -> tuple[BinnedLikelihood, BinnedSets]:
+        """The same as a likelihood of hepgen, with its data: for any statement, and without pyhf.
+
+        Its parameters have the values that are written in the workspace.
+        """
+        return read_workspace(self.spec)
+
     def fit(self, **fixed: float) -> dict[str, Estimate]:
         """The maximum of the likelihood, by pyhf with Minuit.
 
@@ -167,11 +177,14 @@ def minuit() -> Iterator[Any]:
     """pyhf with torch in double precision and Minuit; what was set before comes back."""
     pyhf = pyhf_module()
     tensors, optimizer = pyhf.get_backend()
-    pyhf.set_backend("pytorch", "minuit", precision="64b")
+    # Which pyhf sets, too, and does not set back.
+    dtype = torch.get_default_dtype()
     try:
+        pyhf.set_backend("pytorch", "minuit", precision="64b")
         yield pyhf
     finally:
         pyhf.set_backend(tensors, optimizer)
+        torch.set_default_dtype(dtype)
 
 
 def _beside(path: Path) -> Path:
@@ -215,14 +228,10 @@ def _modifiers(channel: str, template: Template, luminosity: bool) -> list[dict[
     for name, variation in template.variations.items():
         norm, shape = split(template.nominal, variation)
         if norm is not None:
-            found.append(
-                {"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}}
-            )
+            found.append({"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}})
         if shape is not None:
             lo, hi = shape.low.tolist(), shape.high.tolist()
-            found.append(
-                {"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}}
-            )
+            found.append({"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}})
     if template.variance is not None:
         found.append(
             {"name": f"staterror_{channel}", "type": "staterror",
