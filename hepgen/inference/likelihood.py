@@ -12,13 +12,14 @@ enters no likelihood. Fits, intervals, limits and toys ask a likelihood for noth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from hepgen.parameters import ParameterSet
 
 
+@runtime_checkable
 class DataSets(Protocol):
     """S data sets with their auxiliary measurements, as one likelihood keeps them."""
 

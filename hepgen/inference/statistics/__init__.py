@@ -1,0 +1,1 @@
+"""Frequentist statements on a likelihood: fits, profiles, tests, limits, toys, coverage."""

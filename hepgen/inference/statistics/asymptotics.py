@@ -1,0 +1,88 @@
+r"""The distributions of the test statistics for many events (Cowan et al., arXiv:1007.1727).
+
+With :math:`\hat\mu \sim \mathcal{N}(\mu', \sigma)` and :math:`t = (\mu - \hat\mu)^2/\sigma^2`
+(Wald), section 3 of the paper. σ comes from an Asimov data set at μ′:
+:math:`\sigma = |\mu - \mu'|/\sqrt{t_A}`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from hepgen.statements import SIGMAS, Statistic
+
+Array = NDArray[np.float64]
+
+
+def p_value(
+    statistic: Statistic,
+    observed: float | Array,
+    *,
+    shift: float | Array = 0.0,
+    reach: float | Array = np.inf,
+) -> Array:
+    r"""The probability of a statistic as large as the observed one, or larger.
+
+    Arguments:
+        statistic: Which one; for ``q0`` the tested μ is 0.
+        observed: q.
+        shift: :math:`(\mu - \mu')/\sigma`: 0 where the tested hypothesis is the true one. For
+            ``q0`` :math:`-\mu'/\sigma`.
+        reach: μ/σ, the distance of the tested value from the bound at 0, for the two with a tilde.
+
+    >>> round(float(p_value("q0", 25.0)), 9), round(float(p_value("t", 3.841459)), 4)
+    (2.87e-07, 0.05)
+    """
+    q, s, r = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (observed, shift, reach)))
+    root = np.sqrt(np.clip(q, 0, None))
+    if statistic == "q0":
+        return np.asarray(ndtr(-root - s))
+    upper = ndtr(-(root + s))  # μ̂ too high: only two-sided statistics count it
+    lower = ndtr(-_lower(root, s, r if statistic.endswith("tilde") else np.full_like(r, np.inf)))
+    if statistic in ("t", "t_tilde"):
+        return np.asarray(upper + lower)
+    return np.asarray(lower)
+
+
+def _lower(
+    root: Array, shift: Array, reach: Array
+) -> Array:
+    """How many σ below μ′ the estimate is that gives q from below μ; beyond the bound it is linear.
+
+    Without a bound √q − (μ − μ′)/σ; where √q > μ/σ, the estimate is negative, and
+    q = (μ² − 2μμ̂)/σ².
+    """
+    beyond = (root > reach) & (reach > 0)
+    safe = np.where(beyond, reach, 1.0)
+    linear = (root**2 + safe**2) / (2 * safe)
+    return np.where(beyond, linear, root) - shift
+
+
+def cls(observed: float | Array, asimov: float | Array) -> Array:
+    r"""CLs = p_{s+b}/p_b from q̃ of the data and of the Asimov data set without a signal.
+
+    >>> round(float(cls(3.93824492, 3.41886758)), 4)
+    0.0525
+    """
+    q, reach = np.asarray(observed, dtype=float), np.sqrt(np.asarray(asimov, dtype=float))
+    both = p_value("q_tilde", q, reach=reach)
+    background = p_value("q_tilde", q, shift=reach, reach=reach)
+    return np.asarray(both / background)
+
+
+def expected_cls(asimov: float | Array) -> Array:
+    """CLs where μ̂ is −2, …, +2 σ above its mean without a signal, shape ``(*, 5)``.
+
+    Arguments:
+        asimov: q̃ of the Asimov data set without a signal, shape ``(*,)``.
+    """
+    root, n = np.sqrt(np.asarray(asimov, dtype=float))[..., None], np.array(SIGMAS, dtype=float)
+    return np.asarray(ndtr(n - root) / ndtr(n))
+
+
+def expected_root(alpha: float) -> Array:
+    """√q̃ of the Asimov data set at which each :func:`expected_cls` is α, shape ``(5,)``."""
+    n = np.array(SIGMAS, dtype=float)
+    return np.asarray(n - ndtri(alpha * ndtr(n)))

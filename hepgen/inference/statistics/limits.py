@@ -1,0 +1,258 @@
+r"""Upper limits by CLs, observed and expected, by asymptotic formulae and by toys.
+
+.. math:: \mathrm{CL_s}(\mu) = \frac{P(\tilde q_\mu \ge \tilde q_\mu^\mathrm{obs} | \mu)}
+          {P(\tilde q_\mu \ge \tilde q_\mu^\mathrm{obs} | 0)}, \qquad
+          \mathrm{CL_s}(\mu_\mathrm{up}) = 1 - \mathrm{level}
+
+(Read, J. Phys. G 28 (2002) 2693; Cowan et al., arXiv:1007.1727). The expected limits are those of
+data without a signal whose μ̂ is −2, …, +2 standard deviations away from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import elementwise
+from scipy.special import ndtr
+
+from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.statistics.asymptotics import cls, expected_cls, expected_root
+from hepgen.inference.statistics.fit import Fit, box, fit, index
+from hepgen.inference.statistics.test_statistics import asimov_data, conditional_point, evaluate
+from hepgen.inference.statistics.toys import Progress, fraction_above, toy_statistics
+from hepgen.statements import SIGMAS, Limit, LimitScan
+
+Array = NDArray[np.float64]
+
+_HALVINGS = 24
+
+
+def upper_limit(
+    likelihood: Likelihood,
+    data: DataSets | None,
+    parameter: str,
+    *,
+    level: float = 0.95,
+    method: Literal["asymptotics", "toys"] = "asymptotics",
+    values: Sequence[float] | Array | None = None,
+    points: int = 21,
+    toys: int = 2000,
+    seed: int = 0,
+    at: float = math.nan,
+    progress: Progress | None = None,
+) -> LimitScan:
+    """The CLs upper limit of one data set, with the expected one and its bands.
+
+    Arguments:
+        likelihood: With the parameters; 0 of the parameter means that there is no signal.
+        data: One data set, or ``None`` for the expected limit alone, with the nuisance
+            parameters at their defaults.
+        parameter: μ ≥ 0.
+        level: Of confidence.
+        method: Asymptotic formulae, or toys with and without the signal.
+        values: Where CLs is to be given; by default up to 1.3 times the limit at +2σ.
+        points: How many of those.
+        toys: With a signal at each value, and as many without one.
+        seed: Of the toys.
+        at: What it is a limit for, e.g. the mass of a resonance.
+        progress: Called after each block of toys of each value.
+
+    >>> from hepgen.inference.binned import uncorrelated_background
+    >>> model = uncorrelated_background([12, 11], [50, 52], [3, 7])
+    >>> scan = upper_limit(model, model.observed([51, 48]), "mu", values=[1.0])
+    >>> scan.observed.round(3).tolist(), scan.expected.round(3).tolist()
+    ([0.053], [[0.003, 0.014, 0.064, 0.235, 0.573]])
+    """
+    curves = _Curves.of(likelihood, data, parameter)
+    limit = _asymptotic_limit(curves, level, at)
+    grid = _values(values, limit, curves.high, points)
+    if method == "toys":
+        return _toy_scan(curves, limit, grid, toys, seed, progress)
+    observed, asimov = curves.both(grid)
+    return LimitScan(limit, grid, cls(observed, asimov), expected_cls(asimov))
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """q̃ of the data and of the Asimov data set without a signal, as functions of μ."""
+
+    likelihood: Likelihood
+    parameter: str
+    data: DataSets | None
+    asimov: DataSets
+    fits: tuple[Fit | None, Fit]
+    high: float
+
+    @classmethod
+    def of(cls, likelihood: Likelihood, data: DataSets | None, parameter: str) -> _Curves:
+        bounds = {parameter: (0.0, math.inf)}
+        asimov = asimov_data(likelihood, parameter, 0.0, data)
+        fits = (
+            None if data is None else fit(likelihood, data, bounds=bounds),
+            fit(likelihood, asimov, bounds=bounds),
+        )
+        i = index(likelihood.parameters, parameter)
+        high = box(likelihood.parameters)[1][i].item()
+        return _Curves(likelihood, parameter, data, asimov, fits, high)
+
+    def of_asimov(self, mu: Array) -> Array:
+        """q̃ of the Asimov data set."""
+        return self._statistic(self.asimov, mu, self.fits[1])
+
+    def of_data(self, mu: Array) -> Array:
+        """q̃ of the data; NaN where there are none."""
+        if self.data is None:
+            return np.full_like(mu, np.nan)
+        return self._statistic(self.data, mu, self.fits[0])
+
+    def both(self, mu: Array) -> tuple[Array, Array]:
+        """q̃ of the data and of the Asimov data set."""
+        return self.of_data(mu), self.of_asimov(mu)
+
+    def _statistic(self, sets: DataSets, mu: Array, best: Fit | None) -> Array:
+        values = torch.as_tensor(np.asarray(mu, dtype=np.float64)).reshape(-1)
+        found = evaluate("q_tilde", self.likelihood, sets, self.parameter, values, best)
+        return found.statistic[0].numpy().reshape(np.shape(mu))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the best fit to the data, but for a signal that fluctuated below nothing."""
+        best = self.fits[0] or self.fits[1]
+        return tuple(w for w in best.warnings(0) if not w.startswith(f"{self.parameter} is at"))
+
+
+def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
+    alpha = 1 - level
+    targets = expected_root(alpha)
+    grid = _halvings(curves)
+    observed, asimov = curves.both(grid)
+    roots = [np.sqrt(asimov) - target for target in targets]
+    expected = np.array([
+        _solve(lambda mu, t=target: np.sqrt(curves.of_asimov(mu)) - t, grid, root)
+        for target, root in zip(targets, roots, strict=True)
+    ])
+
+    def excess(mu: Array) -> Array:
+        return alpha - cls(*curves.both(mu))
+
+    found = math.nan
+    if curves.data is not None:
+        found = _solve(excess, grid, alpha - cls(observed, asimov))
+    words = list(curves.warnings)
+    names = ["observed", *(f"expected ({n:+d}σ)" for n in SIGMAS)]
+    numbers = [found if curves.data is not None else 0.0, *expected]
+    for name, number in zip(names, numbers, strict=True):
+        if math.isnan(number):
+            words.append(
+                f"the {name} limit on {curves.parameter} lies beyond its range, which ends at "
+                f"{curves.high:g}; widen the prior"
+            )
+    one = curves.likelihood.parameters[curves.parameter]
+    return Limit(
+        curves.parameter, level, found, expected, "CLs asymptotics", at=at, unit=one.unit,
+        label=one.label, warnings=tuple(words),
+    )  # fmt: skip
+
+
+def _halvings(curves: _Curves) -> Array:
+    """From near 0 to the end of the range, each twice the one before."""
+    i = index(curves.likelihood.parameters, curves.parameter)
+    prior = curves.likelihood.parameters.priors[i]
+    high = curves.high if math.isfinite(curves.high) else prior.reach[1]
+    return high * 2.0 ** np.arange(-_HALVINGS, 1.0)
+
+
+def _solve(function: Callable[[Array], Array], grid: Array, values: Array) -> float:
+    """The last place where an (on the whole) rising function passes 0; NaN if it does not."""
+    rising = np.nonzero((values[:-1] < 0) & (values[1:] >= 0))[0]
+    if not len(rising):
+        return math.nan
+    k = rising[-1]
+    found = elementwise.find_root(
+        lambda mu: np.asarray(function(np.atleast_1d(mu))),
+        (grid[k : k + 1], grid[k + 1 : k + 2]),
+        tolerances={"xrtol": 1e-7, "xatol": 0.0, "fatol": 1e-9, "frtol": 0.0}, maxiter=40,
+    )  # fmt: skip
+    return float(found.x[0])
+
+
+def _values(
+    values: Sequence[float] | Array | None, limit: Limit, high: float, points: int
+) -> Array:
+    if values is not None:
+        return np.sort(np.asarray(values, dtype=np.float64))
+    known = [v for v in (limit.observed, *limit.expected.tolist()) if math.isfinite(v)]
+    top = min(high, 1.3 * max(known)) if known else high
+    return np.linspace(top / points, top, points)
+
+
+def _toy_scan(
+    curves: _Curves, asymptotic: Limit, grid: Array, toys: int, seed: int, progress: Progress | None
+) -> LimitScan:
+    """CLs at each value by toys; the toys without a signal serve all values."""
+    likelihood, parameter = curves.likelihood, curves.parameter
+    alpha = 1 - asymptotic.level
+    base = curves.data if curves.data is not None else curves.asimov
+    values = torch.as_tensor(grid)
+    null = toy_statistics(
+        likelihood, conditional_point(likelihood, base, parameter, 0.0), parameter, values,
+        "q_tilde", toys=toys, seed=seed, progress=progress,
+    )  # fmt: skip
+    observed = curves.of_data(grid)
+    rows, failed = [], null.failed
+    for k, mu in enumerate(grid.tolist()):
+        signal = toy_statistics(
+            likelihood, conditional_point(likelihood, base, parameter, mu), parameter,
+            values[k : k + 1], "q_tilde", toys=toys, seed=seed + 1 + k, progress=progress,
+        )  # fmt: skip
+        failed += signal.failed
+        without = null.statistic[:, k]
+        at = [observed[k], *torch.quantile(without, 1 - torch.tensor(ndtr(SIGMAS))).tolist()]
+        rows.append([_ratio(signal.statistic[:, 0], without, q) for q in at])
+    ratio, error = np.moveaxis(np.array(rows), -1, 0)
+    found = [_interpolated(grid, ratio[:, j], error[:, j], alpha) for j in range(6)]
+    words = list(curves.warnings)
+    if failed:
+        words.append(f"{failed} toys have a fit that did not converge")
+    for name, (number, _) in zip(["observed", *map("{:+d}σ".format, SIGMAS)], found, strict=True):
+        if math.isnan(number) and not (name == "observed" and curves.data is None):
+            words.append(f"CLs ({name}) does not cross {alpha:g} among the values tested")
+    limit = Limit(
+        parameter, asymptotic.level, found[0][0], np.array([v for v, _ in found[1:]]), "CLs toys",
+        found[0][1], np.array([e for _, e in found[1:]]), asymptotic.at, asymptotic.unit,
+        asymptotic.label, tuple(words),
+    )  # fmt: skip
+    return LimitScan(limit, grid, ratio[:, 0], ratio[:, 1:], error[:, 0])
+
+
+def _ratio(signal: torch.Tensor, background: torch.Tensor, q: float) -> tuple[float, float]:
+    """CLs and its error, from the binomial errors of both p-values."""
+    if math.isnan(q):
+        return math.nan, math.nan
+    (both, e), (b, eb) = fraction_above(signal, q), fraction_above(background, q)
+    if b == 0:
+        return math.nan, math.nan
+    return both / b, math.hypot(e / b, both * eb / b**2)
+
+
+def _interpolated(mu: Array, values: Array, errors: Array, alpha: float) -> tuple[float, float]:
+    """Where CLs falls through α for the last time, linear in log CLs, and its error."""
+    falling = np.nonzero((values[:-1] >= alpha) & (values[1:] < alpha))[0]
+    if not len(falling):
+        return math.nan, math.nan
+    k = falling[-1]
+    # A fraction of no toys at all counts as its error, which is that of one toy.
+    pair = np.maximum(values[k : k + 2], errors[k : k + 2])
+    a, b = np.log(pair).tolist()
+    slope = (b - a) / (mu[k + 1] - mu[k])
+    if slope >= 0:
+        return float(mu[k : k + 2].mean()), float(mu[k + 1] - mu[k]) / 2
+    part = (math.log(alpha) - a) / (b - a)
+    relative = math.hypot(*(np.array([1 - part, part]) * errors[k : k + 2] / pair))
+    return float(mu[k] + (math.log(alpha) - a) / slope), float(abs(relative / slope))
