@@ -92,13 +92,24 @@ class ExactLikelihood:
         Raises:
             DataError: They have other columns than the density.
         """
-        for one in x:
-            if one.dim() != 2 or one.shape[-1] != len(self.density.columns):
-                raise DataError(
-                    f"events of shape {tuple(one.shape)}; expected "
-                    f"(N, {len(self.density.columns)}): {', '.join(self.density.columns)}"
-                )
-        return pad([one.double() for one in x], weight, [one.new_zeros(len(one)) for one in x])
+        return pad(list(map(self.prepare, x)), weight, [one.new_zeros(len(one)) for one in x])
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """The events themselves, ``(N, d)``, checked."""
+        if x.dim() != 2 or x.shape[-1] != len(self.density.columns):
+            raise DataError(
+                f"events of shape {tuple(x.shape)}; expected "
+                f"(N, {len(self.density.columns)}): {', '.join(self.density.columns)}"
+            )
+        return x.double()
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        """log p of events ``(S, n, d)`` at θ ``(S, K, D)``, shape ``(S, n, K)``, all at once."""
+        return self.density.log_prob(prepared[:, None], self._values(theta.double())).mT
+
+    def rate(self, values: Mapping[str, Tensor]) -> Tensor:
+        """σ(θ)ε(θ) in pb, shape ``(*,)``, of parameters by name; others are at their defaults."""
+        return self.density.rate({**self.parameters.values(), **values})
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         """log L of S data sets at K points each, shape ``(S, K)``, for θ ``(S, K, D)``."""

@@ -174,6 +174,22 @@ class NLE:
         ]
         return torch.cat(totals) if len(totals) > 1 else totals[0]
 
+    def prepare(self, x: Tensor) -> Tensor:
+        """Events ``(N, d)``, checked, in the space of the network, with log |du/dx| as the last
+        column: shape ``(N, d + 1)``, float64."""
+        self.features.check(x)
+        return torch.cat([self.features.forward(x), self.features.log_jacobian(x)[:, None]], -1)
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        """log p of events from :meth:`prepare`, ``(S, n, d + 1)``, at θ ``(S, K, D)``.
+
+        Returns:
+            Shape ``(S, n, K)``, float64, all at once.
+        """
+        events, constant = prepared[..., :-1].float(), prepared[..., -1:]
+        found: Tensor = self._distribution(theta[:, None]).log_prob(events[:, :, None, :])
+        return found.double() + constant
+
     def sample(self, n: int, theta: Tensor, seed: int = 0) -> Tensor:
         """n events at each θ, shape ``(n, *, d)`` for θ of shape ``(*, D)``."""
         with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -93,6 +93,26 @@ class SurrogateLikelihood:
             total = total + part
         return torch.where(self._outside(theta), -torch.inf, total)
 
+    def prepare(self, x: Tensor) -> Tensor:
+        """Events ``(N, d)``, checked, in the space of the network, with log |du/dx| as the last
+        column: shape ``(N, d + 1)``, float64."""
+        self.surrogate.features.check(x)
+        u = self.surrogate.features.forward(x)
+        return torch.cat([u, self._log_jacobian(x, u.float())[:, None]], dim=-1)
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        """log p of events from :meth:`prepare`, ``(S, n, d + 1)``, at θ ``(S, K, D)``.
+
+        Returns:
+            Shape ``(S, n, K)``, float64, all at once; −∞ outside of the surrogate's domain.
+        """
+        found = self._pairs(prepared[..., :-1].float(), theta).double() + prepared[..., -1:]
+        return torch.where(self._outside(theta)[:, None], -torch.inf, found)
+
+    def sample(self, n: int, theta: Tensor, seed: int = 0) -> Tensor:
+        """n events at each θ, shape ``(n, *, d)`` for θ of shape ``(*, D)``."""
+        return self.surrogate.sample(n, self._context(theta), seed)
+
     def _log_jacobian(self, x: Tensor, u: Tensor) -> Tensor:
         return self.surrogate.features.log_jacobian(x, self.surrogate.model.counted(u))
 

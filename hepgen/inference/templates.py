@@ -124,8 +124,11 @@ class Templates:
         Raises:
             DataError: Events outside of the bins, or with other columns.
         """
-        bins = [_bin(one, self.edges)[:, None] for one in x]
-        return pad(bins, weight, [torch.zeros(len(one), dtype=torch.float64) for one in x])
+        return pad(
+            list(map(self.prepare, x)),
+            weight,
+            [torch.zeros(len(one), dtype=torch.float64) for one in x],
+        )
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         """log L of S data sets at K points each, shape ``(S, K)``, for θ ``(S, K, 1)``."""
@@ -134,6 +137,22 @@ class Templates:
         found = torch.einsum("sb,skb->sk", data, self.log_probabilities(theta[..., 0]))
         outside = (theta[..., 0] < self._low) | (theta[..., 0] > self._high)
         return torch.where(outside, -torch.inf, found)
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """The number of the bin of each event ``(N, d)``, shape ``(N, 1)``, int64."""
+        return _bin(x, self.edges)[:, None]
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        """ln p(bin | θ) of bins ``(S, n, 1)`` at θ ``(S, K, 1)``, shape ``(S, n, K)``.
+
+        It is the probability of a bin, not a density in x: all samples of a channel have the same
+        bins.
+        """
+        line = theta[..., 0]
+        table = self.log_probabilities(line).mT
+        found = table.gather(1, prepared.expand(-1, -1, table.shape[-1]))
+        outside = (line < self._low) | (line > self._high)
+        return torch.where(outside[:, None], -torch.inf, found)
 
     @cached_property
     def _coefficients(self) -> Tensor:

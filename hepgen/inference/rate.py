@@ -1,0 +1,100 @@
+r"""Expected numbers of events, λ(θ, ν) = 𝓛 σ(θ, ν) ε(θ, ν), as products of factors.
+
+A rate is a function of the parameters by name. It may be negative, as that of an interference is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from hepgen.simulators.morphing import Morphing
+
+Rate = Callable[[Mapping[str, Tensor]], Tensor]
+"""λ of shape ``(*,)`` for parameters by name, of shape ``(*,)`` or ``()`` each."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number.
+
+    >>> Constant(3.0)({})
+    tensor(3., dtype=torch.float64)
+    """
+
+    value: float
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG002
+        """λ, shape ``()``."""
+        return torch.tensor(self.value, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A parameter itself, e.g. the signal strength μ."""
+
+    name: str
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Its value, shape ``(*,)``."""
+        return values[self.name]
+
+
+class Product:
+    """The product of rates, numbers and names of parameters.
+
+    >>> rate = Product(50.0, "mu", lambda v: torch.exp(0.1 * v["nu"]))
+    >>> rate({"mu": torch.tensor([0.5, 2.0]), "nu": torch.tensor(0.0)})
+    tensor([ 25., 100.], dtype=torch.float64)
+    """
+
+    def __init__(self, *factors: float | str | Rate) -> None:
+        self.factors = tuple(as_rate(f) for f in factors)
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
+        """λ, shape ``(*,)``."""
+        factors = [f(values).double() for f in self.factors]
+        return prod(factors, start=torch.ones((), dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class MorphedRate:
+    r"""A cross-section that is quadratic in couplings, times a luminosity: 𝓛 Σᵢ wᵢ(c) σ(cᵢ).
+
+    Arguments:
+        morphing: The basis cᵢ.
+        couplings: The names of c.
+        cross_sections: σ(cᵢ), or those of selected events σ(cᵢ)ε(cᵢ), shape ``(n,)``.
+        luminosity: 𝓛, in the inverse of their unit.
+
+    >>> rate = MorphedRate(Morphing.around([1.0]), ("c",), torch.tensor([1.0, 4.0, 2.0]))
+    >>> rate({"c": torch.tensor([2.0])})  # 1 + c + 2c²
+    tensor([11.], dtype=torch.float64)
+    """
+
+    morphing: Morphing
+    couplings: tuple[str, ...]
+    cross_sections: Tensor
+    luminosity: float = 1.0
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
+        """λ, shape ``(*,)``."""
+        return self.luminosity * self.parts(values) @ torch.ones_like(self.cross_sections).double()
+
+    def parts(self, values: Mapping[str, Tensor]) -> Tensor:
+        """wᵢ(c) σ(cᵢ), shape ``(*, n)``; some are negative."""
+        columns = [values[name].double() for name in self.couplings]
+        shape = torch.broadcast_shapes(*(c.shape for c in columns))
+        c = torch.stack([c.expand(shape) for c in columns], dim=-1)
+        return self.morphing.weights(c) * self.cross_sections
+
+
+def as_rate(factor: float | str | Rate) -> Rate:
+    """A number, or the name of a parameter, as a rate."""
+    if isinstance(factor, str):
+        return Strength(factor)
+    return Constant(float(factor)) if isinstance(factor, (int, float)) else factor
