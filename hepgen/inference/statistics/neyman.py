@@ -1,0 +1,336 @@
+r"""The Neyman construction: sets that cover by the toys, and not by an asymptotic formula.
+
+.. math:: C_\alpha(x) = \{\psi : t(x; \psi) \le c_\alpha(\psi)\}, \qquad
+          P(t(X; \psi) \le c_\alpha(\psi)\,|\,\psi) = \alpha
+
+for a statistic t that says how badly the data go with ψ (Neyman, Phil. Trans. A 236 (1937) 333).
+With the likelihood ratio for t this is the unified approach of Feldman and Cousins
+(physics/9711021). The critical values c_α are learned over ψ from toys
+(:class:`~hepgen.inference.statistics.critical_values.CriticalValues`; Masserano, Dorigo, Izbicki,
+Kuusela and Lee, arXiv:2205.15680). The statistic may be wrong, e.g. that of a learned likelihood:
+as long as toys are what the data would be, the sets cover; they are only wider than need be.
+
+What holds with nuisance parameters ν depends on where the toys are drawn and where c_α is read:
+
+- c_α(ψ), toys with ν drawn from a distribution: coverage *on average* over that distribution.
+- c_α(ψ, ν), read at the conditional best fit ν(ψ) of the data: coverage where the statistic's
+  distribution changes little over the errors of ν (the profile construction of the LHC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.errors import DataError, ParameterError
+from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.statistics.critical_values import CriticalValues
+from hepgen.inference.statistics.fit import index
+from hepgen.inference.statistics.profile import profile
+from hepgen.parameters import ParameterSet
+from hepgen.statements import Interval
+
+Generate = Callable[[Tensor, int], DataSets]
+"""A data set at each θ, shape ``(S, D)``, as a function of a seed: what the data would be."""
+
+
+class Measured(NamedTuple):
+    """A statistic, and where its critical value is to be read.
+
+    Arguments:
+        statistic: t of S data sets at K values, shape ``(S, K)``; large where they do not go
+            together.
+        conditions: Shape ``(S, K, C)``: the columns ``conditions`` of the statistic.
+    """
+
+    statistic: Tensor
+    conditions: Tensor
+
+
+class Statistic(Protocol):
+    """t(data; ψ), and the parameters on which its distribution depends."""
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Those of the model: the free ones make θ."""
+
+    @property
+    def interest(self) -> tuple[str, ...]:
+        """The I parameters that make ψ."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The C parameters on which critical values depend, those of interest first."""
+
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        """Of S data sets at K values each, ψ of shape ``(S, K, I)``."""
+
+
+@dataclass(frozen=True)
+class ProfileRatio:
+    r"""The profile likelihood ratio :math:`t = -2\ln[L(\psi, \hat\nu(\psi))/L(\hat\psi, \hat\nu)]`.
+
+    Arguments:
+        likelihood: With bounds for ψ: the best fit is inside of them, which is the ordering of
+            Feldman and Cousins.
+        interest: The names of ψ.
+        at_nuisances: Whether critical values depend on ν too, and are read at its conditional best
+            fit; otherwise they depend on ψ alone.
+    """
+
+    likelihood: Likelihood
+    interest: tuple[str, ...]
+    at_nuisances: bool = False
+
+    @property
+    def parameters(self) -> ParameterSet:
+        """Those of the likelihood."""
+        return self.likelihood.parameters
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """ψ, and ν where it is asked for."""
+        others = tuple(n for n in self.parameters.free_names if n not in self.interest)
+        return self.interest + (others if self.at_nuisances else ())
+
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        """See :class:`Statistic`."""
+        values = dict(zip(self.interest, psi.unbind(-1), strict=True))
+        found = profile(self.likelihood, sets, values)
+        columns = [index(self.parameters, name) for name in self.conditions]
+        return Measured(found.statistic, found.conditional.theta[..., columns])
+
+
+Moments = Callable[[DataSets], tuple[Tensor, Tensor]]
+"""Mean, shape ``(S, I)``, and covariance, shape ``(S, I, I)``, of ψ given each data set."""
+
+
+@dataclass(frozen=True)
+class Waldo:
+    r""":math:`t = (\hat\psi - \psi)^\top V^{-1} (\hat\psi - \psi)` by the moments of a posterior.
+
+    From any estimator of ψ and its covariance, e.g. the draws of an NPE: no likelihood is needed
+    (arXiv:2205.15680, equation 4). A prior that pulls the estimate makes sets wider, and does not
+    take their coverage.
+
+    Arguments:
+        moments: Mean and covariance given each data set.
+        parameters: Those of the model.
+        interest: The names of ψ.
+    """
+
+    moments: Moments
+    parameters: ParameterSet
+    interest: tuple[str, ...]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """ψ."""
+        return self.interest
+
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        """See :class:`Statistic`."""
+        mean, covariance = (m.double() for m in self.moments(sets))
+        apart = (mean[:, None] - psi)[..., None]
+        solved = torch.linalg.solve(covariance[:, None], apart)
+        return Measured((apart * solved).sum((-2, -1)), psi)
+
+
+@dataclass(frozen=True)
+class NegativeLogDensity:
+    """t = −log p(ψ | data): sets are those of the highest posterior density, recalibrated.
+
+    Arguments:
+        log_density: log p(ψ | data) up to a constant of each data set; ``(S, K, I)`` to ``(S, K)``.
+        parameters: Those of the model.
+        interest: The names of ψ.
+    """
+
+    log_density: Callable[[DataSets, Tensor], Tensor]
+    parameters: ParameterSet
+    interest: tuple[str, ...]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """ψ."""
+        return self.interest
+
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        """See :class:`Statistic`."""
+        return Measured(-self.log_density(sets, psi).double(), psi)
+
+
+@dataclass(frozen=True)
+class Neyman:
+    """Confidence sets from a statistic and its critical values.
+
+    Arguments:
+        statistic: t(data; ψ).
+        critical: c_α at the conditions of the statistic.
+        reach: The range of the toys in each condition, shape ``(2, C)``: outside of it nothing
+            was learned.
+    """
+
+    statistic: Statistic
+    critical: CriticalValues
+    reach: Tensor
+
+    @classmethod
+    def fit(
+        cls, statistic: Statistic, generate: Generate, theta: Tensor, *, seed: int = 0,
+        chunk: int = 2000,
+    ) -> Neyman:  # fmt: skip
+        """Learn the critical values from a toy at each θ.
+
+        Arguments:
+            statistic: t(data; ψ).
+            generate: What the data would be: ``generate`` of a likelihood, or events of the
+                simulator itself.
+            theta: All free parameters of each toy, shape ``(N, D)``: see :mod:`the module
+                <hepgen.inference.statistics.neyman>` for what their distribution means.
+            seed: The result is a function of it.
+            chunk: Toys at a time.
+
+        Raises:
+            DataError: Too few toys, or a statistic that is not finite.
+        """
+        values = statistics_of_toys(statistic, generate, theta, seed=seed, chunk=chunk)
+        conditions = columns(statistic.parameters, statistic.conditions, theta)
+        critical = CriticalValues.fit(conditions, values, seed=seed)
+        return cls(statistic, critical, torch.stack([conditions.amin(0), conditions.amax(0)]))
+
+    def p_values(self, sets: DataSets, psi: Tensor) -> Tensor:
+        """P(T ≥ t | ψ) of S data sets at K values, ``(S, K, I)`` to ``(S, K)``."""
+        found = self.statistic(sets, psi)
+        return self.critical.p_values(found.conditions, found.statistic)
+
+    def region(self, sets: DataSets, psi: Tensor, level: float) -> Tensor:
+        """Which of K values are in the set of each of S data sets, shape ``(S, K)``.
+
+        Arguments:
+            sets: S data sets.
+            psi: Shape ``(K, I)``, e.g. a grid in two parameters.
+            level: α.
+        """
+        found = self.statistic(sets, psi.expand(len(sets), *psi.shape))
+        return found.statistic <= self.critical(found.conditions, level)
+
+    def intervals(
+        self, sets: DataSets, values: Tensor, levels: Sequence[float] = (0.6827, 0.9545)
+    ) -> list[tuple[Interval, ...]]:
+        """The sets of one parameter of interest, for each of S data sets at each level.
+
+        Ends are interpolated between the values, in √t − √c where t is nowhere negative.
+
+        Arguments:
+            sets: S data sets.
+            values: Ascending, shape ``(K,)``, over the whole range and closer than a third of a
+                standard error.
+            levels: α of each set.
+
+        Raises:
+            ParameterError: More than one parameter of interest, or values beyond the toys.
+        """
+        if len(self.statistic.interest) != 1:
+            raise ParameterError(
+                f"intervals of {', '.join(self.statistic.interest)}: expected one parameter of "
+                "interest; use region for more"
+            )
+        self._check_reach(values)
+        found = self.statistic(sets, values.double().expand(len(sets), -1)[..., None])
+        best = values[found.statistic.argmin(1)]
+        ends = [
+            self._ends(found, level, values.double().numpy()) for level in levels
+        ]
+        return [
+            tuple(
+                self._interval(level, pieces[s], values, best[s].item())
+                for level, pieces in zip(levels, ends, strict=True)
+            )
+            for s in range(len(sets))
+        ]
+
+    def _ends(
+        self, found: Measured, level: float, values: NDArray[np.float64]
+    ) -> list[tuple[tuple[float, float], ...]]:
+        critical = self.critical(found.conditions, level)
+        if self.critical.root:
+            inside = critical.clamp(min=0).sqrt() - found.statistic.clamp(min=0).sqrt()
+        else:
+            inside = critical - found.statistic
+        return [pieces(values, row) for row in inside.numpy()]
+
+    def _interval(
+        self, level: float, found: tuple[tuple[float, float], ...], values: Tensor, best: float
+    ) -> Interval:
+        (name,) = self.statistic.interest
+        words = []
+        if not found:
+            words.append(
+                f"the {level:.3g} set of {name} is empty: the data go badly with every value; look "
+                "at the goodness of the fit"
+            )
+        if len(found) > 1:
+            words.append(f"the {level:.3g} set of {name} is in {len(found)} pieces")
+        low, high = values[0].item(), values[-1].item()
+        return Interval(
+            name, level, best, found, "neyman",
+            open_low=bool(found) and found[0][0] <= low,
+            open_high=bool(found) and found[-1][1] >= high,
+            unit=self.statistic.parameters[name].unit, warnings=tuple(words),
+        )  # fmt: skip
+
+    def _check_reach(self, values: Tensor) -> None:
+        low, high = self.reach[:, 0].tolist()
+        slack = 0.01 * (high - low)
+        if values.min() < low - slack or values.max() > high + slack:
+            raise ParameterError(
+                f"{self.statistic.interest[0]} from {values.min():g} to {values.max():g}; the "
+                f"toys reach from {low:g} to {high:g}: draw toys over a wider range"
+            )
+
+
+def statistics_of_toys(
+    statistic: Statistic, generate: Generate, theta: Tensor, *, seed: int = 0, chunk: int = 2000
+) -> Tensor:
+    """t of a toy at each θ of shape ``(N, D)``, at its own ψ, shape ``(N,)``."""
+    psi = columns(statistic.parameters, statistic.interest, theta)
+    parts = [
+        statistic(generate(one, seed * 1_000_003 + number), own[:, None]).statistic[:, 0]
+        for number, (one, own) in enumerate(
+            zip(torch.split(theta, chunk), torch.split(psi, chunk), strict=True)
+        )
+    ]
+    return torch.cat(parts)
+
+
+def columns(parameters: ParameterSet, names: Sequence[str], theta: Tensor) -> Tensor:
+    """Some columns of θ."""
+    return theta.double()[..., [index(parameters, name) for name in names]]
+
+
+def pieces(
+    values: NDArray[np.float64], inside: NDArray[np.float64]
+) -> tuple[tuple[float, float], ...]:
+    """Where a function is not negative, with linear interpolation of its roots.
+
+    >>> pieces(np.arange(5.0), np.array([-1.0, 1.0, -1.0, 1.0, 1.0]))
+    ((0.5, 1.5), (2.5, 4.0))
+    """
+    if values.ndim != 1 or values.shape != inside.shape or not (np.diff(values) > 0).all():
+        raise DataError(
+            f"values of shape {values.shape} for a function of shape {inside.shape}; expected "
+            "ascending values, as many"
+        )
+    good = inside >= 0
+    edges = np.flatnonzero(good[1:] != good[:-1])
+    a, b = inside[edges], inside[edges + 1]
+    roots = values[edges] + (values[edges + 1] - values[edges]) * a / (a - b)
+    ends = [*([values[0]] if good[0] else []), *roots, *([values[-1]] if good[-1] else [])]
+    return tuple(zip(map(float, ends[::2]), map(float, ends[1::2]), strict=True))
