@@ -1,0 +1,1 @@
+"""Binned models and documents that other programs read: pyhf workspaces and HS3."""

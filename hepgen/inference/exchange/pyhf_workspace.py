@@ -1,0 +1,260 @@
+r"""A binned model as a pyhf workspace, and fits of it by pyhf.
+
+pyhf: Heinrich, Feickert, Stark, Cranmer, JOSS 6 (2021) 2823; HistFactory: CERN-OPEN-2012-016.
+Strengths and linear parameters are modifiers ``normfactor``, constrained parameters ``normsys``
+and ``histosys`` of one name, the luminosity is ``lumi``, the statistics of the simulation
+``staterror``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepgen.errors import FileError, InputError, ParameterError
+from hepgen.files import write_atomically
+from hepgen.inference.exchange.binned_model import (
+    BinnedChannel,
+    BinnedModel,
+    Entry,
+    Template,
+    Variation,
+)
+
+INTERPOLATION = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
+"""Smooth at 0 and ±1σ, as pyhf's own command line has it; the default of its Python is not."""
+
+MEASUREMENT = "hepgen"
+LUMI = "lumi"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The result of a fit, in the units of the parameter.
+
+    Arguments:
+        value: At the maximum.
+        error: From the second derivatives there.
+    """
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class PyhfWorkspace:
+    """A workspace, valid against pyhf's schema, and what its parameters mean.
+
+    Arguments:
+        spec: The content of the file, plain values.
+        entries: How each parameter of the analysis is written in it.
+    """
+
+    spec: Mapping[str, Any]
+    entries: Mapping[str, Entry]
+
+    @classmethod
+    def of(cls, model: BinnedModel) -> PyhfWorkspace:
+        """Write a model."""
+        config = {
+            "poi": _named(model.poi, model.entries),
+            "parameters": [_parameter(name, entry) for name, entry in model.entries.items()],
+        }
+        spec = {
+            "channels": [_channel(channel, model.entries) for channel in model.channels],
+            "observations": [
+                {"name": channel.name, "data": channel.data.tolist()} for channel in model.channels
+            ],
+            "measurements": [{"name": MEASUREMENT, "config": config}],
+            "version": "1.0.0",
+        }
+        return cls(_used(spec), model.entries)
+
+    @classmethod
+    def load(cls, path: Path | str) -> PyhfWorkspace:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileError: One of the two files is missing, or is not what was written.
+        """
+        path = Path(path)
+        try:
+            spec = json.loads(path.read_text())
+            entries = json.loads(_beside(path).read_text())
+            return cls(spec, {name: Entry(**entry) for name, entry in entries.items()})
+        except (OSError, ValueError, TypeError) as error:
+            raise FileError(f"{path} and {_beside(path)}: no workspace of hepgen: {error}") from error
+
+    def save(self, path: Path | str) -> None:
+        """Write the workspace, and ``*.parameters.json`` beside it with what θ a value means."""
+        path = Path(path)
+        write_atomically(path, json.dumps(self.spec, indent=2).encode())
+        entries = {name: asdict(entry) for name, entry in self.entries.items()}
+        write_atomically(_beside(path), json.dumps(entries, indent=2).encode())
+
+    def model(self) -> Any:
+        """The ``pyhf.Model``, with :data:`INTERPOLATION`."""
+        return self._pyhf().model(modifier_settings=INTERPOLATION)
+
+    def data(self) -> list[float]:
+        """The observed counts and the auxiliary data, as pyhf's functions take them."""
+        observed: list[float] = self._pyhf().data(self.model())
+        return observed
+
+    def fit(self, **fixed: float) -> dict[str, Estimate]:
+        """The maximum of the likelihood, by pyhf with Minuit.
+
+        Arguments:
+            fixed: θ of parameters that are held.
+
+        Raises:
+            ParameterError: A parameter that is not in it.
+        """
+        for name in fixed:
+            if name not in self.entries:
+                raise ParameterError(
+                    f"no parameter {name!r} in the workspace; there are {', '.join(self.entries)}"
+                )
+        with minuit() as pyhf:
+            model, data = self.model(), self.data()
+            start, held = model.config.suggested_init(), model.config.suggested_fixed()
+            for name, theta in fixed.items():
+                at = model.config.par_map[_named(name, self.entries)]["slice"].start
+                start[at], held[at] = self.entries[name].written(theta), True
+            found = pyhf.infer.mle.fit(data, model, start, None, held, return_uncertainties=True)
+            names, values = model.config.par_names, torch.as_tensor(found).double()
+        return self._physical(names, values)
+
+    def _physical(self, names: list[str], values: Tensor) -> dict[str, Estimate]:
+        written = dict(zip(names, values.tolist(), strict=True))
+        found = {}
+        for name, entry in self.entries.items():
+            if (key := _named(name, self.entries)) in written:
+                value, error = written[key]
+                found[name] = Estimate(entry.physical(value), abs(entry.unit) * error)
+        return found
+
+    def _pyhf(self) -> Any:
+        return pyhf_module().Workspace(self.spec)
+
+
+def pyhf_module() -> Any:
+    """The package pyhf.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        import pyhf
+    except ImportError as error:
+        raise InputError(
+            "binned workspaces need pyhf, which is not installed: pip install 'hepgen[pyhf]'"
+        ) from error
+    return pyhf
+
+
+@contextmanager
+def minuit() -> Iterator[Any]:
+    """pyhf with torch in double precision and Minuit; the backend that was set before comes back."""
+    pyhf = pyhf_module()
+    tensors, optimizer = pyhf.get_backend()
+    pyhf.set_backend("pytorch", "minuit", precision="64b")
+    try:
+        yield pyhf
+    finally:
+        pyhf.set_backend(tensors, optimizer)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".parameters.json")
+
+
+def _named(name: str, entries: Mapping[str, Entry]) -> str:
+    return LUMI if entries[name].kind == "luminosity" else name
+
+
+def _parameter(name: str, entry: Entry) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": LUMI if entry.kind == "luminosity" else name,
+        "inits": [entry.start],
+        "bounds": [[entry.low, entry.high]],
+    }
+    if entry.kind == "luminosity":
+        found |= {"auxdata": [1.0], "sigmas": [entry.error]}
+    return found
+
+
+def _channel(channel: BinnedChannel, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    light = any(entry.kind == "luminosity" for entry in entries.values())
+    samples = [
+        {
+            "name": name,
+            "data": template.nominal.tolist(),
+            "modifiers": _modifiers(channel.name, template, light),
+        }
+        for name, template in channel.templates.items()
+    ]
+    return {"name": channel.name, "samples": samples}
+
+
+def _modifiers(channel: str, template: Template, luminosity: bool) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "type": "normfactor", "data": None} for name in template.factors
+    ]
+    if luminosity:
+        found.append({"name": LUMI, "type": "lumi", "data": None})
+    for name, variation in template.variations.items():
+        norm, shape = split(template.nominal, variation)
+        if norm is not None:
+            found.append(
+                {"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}}
+            )
+        if shape is not None:
+            lo, hi = shape.low.tolist(), shape.high.tolist()
+            found.append(
+                {"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}}
+            )
+    if template.variance is not None:
+        found.append(
+            {"name": f"staterror_{channel}", "type": "staterror",
+             "data": template.variance.sqrt().tolist()}
+        )  # fmt: skip
+    return found
+
+
+def split(
+    nominal: Tensor, variation: Variation
+) -> tuple[tuple[float, float] | None, Variation | None]:
+    """A variation as a normalisation, low and high, and a shape of the nominal's total.
+
+    Of a template that is not positive everywhere, the whole is a shape.
+    """
+    if not bool((nominal >= 0).all()):
+        return None, variation
+    low, high = ((t.sum() / nominal.sum()).item() for t in (variation.low, variation.high))
+    norm = None if max(abs(low - 1), abs(high - 1)) < 1e-9 else (low, high)
+    shape = Variation(variation.low / low, variation.high / high)
+    flat = torch.allclose(torch.stack([shape.low, shape.high]), nominal, rtol=1e-9, atol=0)
+    return norm, None if flat else shape
+
+
+def _used(spec: dict[str, Any]) -> dict[str, Any]:
+    """Without the parameters that no modifier has: pyhf refuses their settings."""
+    names = {
+        modifier["name"]
+        for channel in spec["channels"]
+        for sample in channel["samples"]
+        for modifier in sample["modifiers"]
+    }
+    config = spec["measurements"][0]["config"]
+    if config["poi"] not in names:
+        raise ParameterError(f"no template depends on the parameter of interest {config['poi']!r}")
+    config["parameters"] = [p for p in config["parameters"] if p["name"] in names]
+    return spec
