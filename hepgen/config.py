@@ -248,6 +248,29 @@ class InferenceEntry(Section):
     )
 
 
+class StatementsEntry(Section):
+    """``[statements]``: what is stated of the parameters beside the posterior."""
+
+    intervals: list[Literal["posterior", "profile", "neyman"]] = Field(
+        default=["posterior"],
+        min_length=1,
+        description="how intervals are made; with profile or neyman also a scan and impacts",
+    )
+    parameters: list[str] | None = Field(
+        default=None, min_length=1, description="by default those of interest"
+    )
+    asimov: bool = Field(
+        default=False, description="also what is expected: data in which nothing fluctuates"
+    )
+    limit: Literal["asymptotics", "toys"] | None = Field(
+        default=None, description="CLs upper limits at 95 %, and how"
+    )
+    toys: int = Field(
+        default=2000, ge=200, description="pseudo-data sets from the simulator, for Neyman and CLs"
+    )
+    seed: int = Field(default=4, description="of the pseudo-data")
+
+
 class CalibrationEntry(Section):
     """``[calibration]``: pseudo-data whose truth is known."""
 
@@ -305,6 +328,7 @@ class Workflow(Section):
     npe: PosteriorEntry = PosteriorEntry()
     surrogate: SurrogateEntry = SurrogateEntry()
     inference: InferenceEntry = InferenceEntry()
+    statements: StatementsEntry = StatementsEntry()
     calibration: CalibrationEntry = CalibrationEntry()
     checks: ChecksEntry = ChecksEntry()
 
@@ -413,7 +437,8 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
         "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
         "stages": StageEntry, "surrogate": SurrogateEntry,
         "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
-        "inference": InferenceEntry, "calibration": CalibrationEntry, "checks": ChecksEntry,
+        "inference": InferenceEntry, "statements": StatementsEntry,
+        "calibration": CalibrationEntry, "checks": ChecksEntry,
     }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]
     fields = (tables[named[-1]] if named else Workflow).model_fields

@@ -220,6 +220,8 @@ class InferenceResult:
     checks: Sequence[Check]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     selection: Mapping[str, int] = field(default_factory=dict)
+    statements: Mapping[str, Any] = field(default_factory=dict)
+    """Intervals, scans, impacts and limits as plain values: see :mod:`hepgen.statements`."""
     schema: int = SCHEMA
 
     @classmethod
@@ -236,6 +238,7 @@ class InferenceResult:
             checks=[Check(**check) for check in entry["checks"]],
             provenance=entry["provenance"],
             selection=entry["selection"],
+            statements=entry.get("statements", {}),
             schema=entry["schema"],
         )
 
@@ -256,6 +259,7 @@ class InferenceResult:
             "checks": [dataclasses.asdict(check) for check in self.checks],
             "passed": self.passed,
             "selection": dict(self.selection),
+            "statements": _plain(self.statements),
             "provenance": dict(self.provenance),
         }
 

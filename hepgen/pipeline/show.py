@@ -118,6 +118,7 @@ def result_words(result: InferenceResult, report: Path) -> str:
     width = max(len(name) for name in result.parameters)
     for name, estimate in result.parameters.items():
         lines.append(f"  {name:<{width}}  {_estimate(estimate)}")
+    lines += _statements(result.statements)
     failed = [check for check in result.checks if not check.passed]
     lines.append(f"{len(result.checks) - len(failed)} of {len(result.checks)} checks passed")
     lines += [_failed(check) for check in failed]
@@ -125,6 +126,35 @@ def result_words(result: InferenceResult, report: Path) -> str:
         lines.append("Do not quote this result before you understand why.")
     lines.append(f"report: {report}")
     return "\n".join(lines)
+
+
+def _statements(made: Mapping[str, Any]) -> list[str]:
+    """Intervals of several methods, and limits, each with its warnings."""
+    intervals, lines = made.get("intervals", ()), list[str]()
+    if len({one["method"] for one in intervals}) > 1:
+        lines.append("Intervals")
+        width = max(len(f"{one['parameter']} {one['method']}") for one in intervals)
+        for one in intervals:
+            scale = abs(one["pieces"][-1][1] - one["pieces"][0][0]) / 2 if one["pieces"] else 0.0
+            pieces = " and ".join(
+                f"[{rounded(low, scale)}, {rounded(high, scale)}]" for low, high in one["pieces"]
+            )
+            name = f"{one['parameter']} {one['method']}"
+            unit = f" {one['unit']}" if one["unit"] else ""
+            lines.append(
+                f"  {name:<{width}}  {100 * one['level']:.0f} %: {pieces or 'empty'}{unit}"
+            )
+            lines += [f"    {warning}" for warning in one["warnings"]]
+    for scan in made.get("limits", ()):
+        one = scan["limit"]
+        median = one["expected"][len(one["expected"]) // 2]
+        observed = "none" if one["observed"] is None else f"{one['observed']:.4g}"
+        lines.append(
+            f"  {one['parameter']} < {observed} at {100 * one['level']:.0f} % ({one['method']}; "
+            f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
+        )
+        lines += [f"    {warning}" for warning in (*one["warnings"], *scan["warnings"])]
+    return lines
 
 
 def _estimate(estimate: ParameterEstimate) -> str:

@@ -2,9 +2,15 @@
 
 from hepgen.plots.calibration import plot_coverage, plot_pulls, plot_ranks, plot_recovery
 from hepgen.plots.comparison import plot_comparison, plot_spectrum
+from hepgen.plots.contours import plot_contours
 from hepgen.plots.corner import plot_corner
+from hepgen.plots.coverage_map import plot_coverage_map
+from hepgen.plots.impacts import plot_impacts
+from hepgen.plots.intervals import plot_intervals
 from hepgen.plots.latent import plot_sheet, plot_traversal
+from hepgen.plots.limits import plot_cls, plot_limits
 from hepgen.plots.posterior import plot_posterior
+from hepgen.plots.scan import plot_scan
 from hepgen.plots.style import png, svg
 from hepgen.plots.surrogates import (
     plot_classifier_output,
@@ -19,17 +25,24 @@ from hepgen.plots.training import plot_training
 __all__ = [
     "plot_classifier_output",
     "plot_closure",
+    "plot_cls",
     "plot_comparison",
+    "plot_contours",
     "plot_corner",
     "plot_correlations",
     "plot_coverage",
+    "plot_coverage_map",
     "plot_feature_judgement",
+    "plot_impacts",
+    "plot_intervals",
     "plot_layers",
+    "plot_limits",
     "plot_posterior",
     "plot_pulls",
     "plot_ranks",
     "plot_recovery",
     "plot_roc",
+    "plot_scan",
     "plot_sheet",
     "plot_spectrum",
     "plot_training",
