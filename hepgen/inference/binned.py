@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError, nearest
-from hepgen.inference.likelihood import Likelihood
+from hepgen.inference.interpolation import Code, difference, factor
+from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 
 Values = Mapping[str, Tensor]
 """A value for every parameter, each of shape ``(*,)`` or ``()``."""
 
-_GAMMA_RANGE = (1e-10, 10.0)
+GAMMA_RANGE = (1e-10, 10.0)
 
 
 class Modifier(ABC):
@@ -65,11 +66,15 @@ class Factor(Modifier):
 
 @dataclass(frozen=True)
 class NormSys(Modifier):
-    """A normalisation that is ``low`` at −1σ and ``high`` at +1σ, relative to the nominal one."""
+    """A normalisation that is ``low`` at −1σ and ``high`` at +1σ, relative to the nominal one.
+
+    See :mod:`hepgen.inference.interpolation` for the codes.
+    """
 
     name: str
     low: float
     high: float
+    code: Code = "code4"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,15 +82,14 @@ class NormSys(Modifier):
         return (self.name,)
 
     def factor(self, values: Values) -> Tensor:
-        """Exponential in θ: high^θ for θ > 0, low^(−θ) below."""
-        alpha = values[self.name][..., None]
-        high, low = torch.tensor([self.high, self.low], dtype=torch.float64).log()
-        return torch.where(alpha >= 0, alpha * high, -alpha * low).exp()
+        """I(θ)."""
+        high, low = torch.tensor([self.high, self.low], dtype=torch.float64)
+        return factor(values[self.name][..., None], high, low, self.code)
 
 
 @dataclass(frozen=True)
 class HistoSys(Modifier):
-    """A histogram that is ``low`` at −1σ and ``high`` at +1σ."""
+    """A histogram that is ``low`` at −1σ and ``high`` at +1σ (``code4p``)."""
 
     name: str
     low: tuple[float, ...]
@@ -97,10 +101,9 @@ class HistoSys(Modifier):
         return (self.name,)
 
     def shift(self, values: Values, nominal: Tensor) -> Tensor:
-        """θ·(high − nominal) for θ > 0, θ·(nominal − low) below."""
-        alpha = values[self.name][..., None]
+        """Δ(θ)."""
         high, low = torch.tensor([self.high, self.low], dtype=torch.float64)
-        return torch.where(alpha >= 0, alpha * (high - nominal), alpha * (nominal - low))
+        return difference(values[self.name][..., None], high - nominal, low - nominal)
 
 
 @dataclass(frozen=True)
@@ -258,9 +261,11 @@ class BinnedLikelihood(Likelihood):
         Raises:
             DataError: Of another length, or not counts.
         """
-        n = torch.as_tensor(counts, dtype=torch.float64).reshape(-1, self.bins) if (
-            torch.as_tensor(counts).shape[-1] == self.bins
-        ) else None
+        n = (
+            torch.as_tensor(counts, dtype=torch.float64).reshape(-1, self.bins)
+            if (torch.as_tensor(counts).shape[-1] == self.bins)
+            else None
+        )
         if n is None or not bool((torch.isfinite(n) & (n >= 0)).all()):
             raise DataError(
                 f"observed counts {torch.as_tensor(counts).tolist()}; expected "
@@ -313,7 +318,7 @@ def uncorrelated_background(
         low, high: The range of μ.
     """
     names = tuple(f"gamma_{b}" for b in range(len(background)))
-    gammas = [Parameter(name, 1.0, prior=Uniform(*_GAMMA_RANGE)) for name in names]
+    gammas = [Parameter(name, 1.0, prior=Uniform(*GAMMA_RANGE)) for name in names]
     tau = [(b / u) ** 2 for b, u in zip(background, uncertainty, strict=True)]
     samples = (
         Sample("signal", tuple(map(float, signal)), (Factor("mu"),)),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hepgen.errors import ParameterError
 from hepgen.inference.density import Density, remembered
-from hepgen.inference.event_data import ChannelData
+from hepgen.inference.event_data import ChannelData, merged
 from hepgen.inference.rate import Rate
 from hepgen.inference.sampler import Sampler
 from hepgen.parameters import ParameterSet
@@ -98,7 +98,8 @@ class Channel:
         flat = events.reshape(-1, events.shape[-1])
         prepared = [s.density.prepare(flat) for s in self.samples]
         shape = events.shape[:2]
-        return ChannelData(events, weight, tuple(p.reshape(*shape, *p.shape[1:]) for p in prepared))
+        parts = tuple(p.reshape(*shape, *p.shape[1:]) for p in prepared)
+        return merged(ChannelData(events, weight, parts, weight.square().sum(-1)))
 
     def log_density(self, data: ChannelData, theta: Sequence[Tensor], rates: Tensor) -> Tensor:
         """log Σ_s λ_s p_s of each event, shape ``(S, n, K)``; −∞ where the sum is not positive.

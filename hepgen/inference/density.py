@@ -138,8 +138,10 @@ class Fixed:
 
 
 def remembered(density: Density) -> Density:
-    """The density, as :class:`Fixed` where it depends on no parameter."""
-    if len(density.parameters.free) or isinstance(density, (Fixed, Given)):
+    """The density, as :class:`Fixed` where it has no parameter, and no bins."""
+    if len(density.parameters.free) or getattr(density, "binned", False):
+        return density
+    if isinstance(density, (Fixed, Given)):
         return density
     return Fixed(density, torch.zeros(0))
 

@@ -21,18 +21,20 @@ class ChannelData:
         events: Shape ``(S, N, d)``.
         weight: Shape ``(S, N)``, float64.
         prepared: What the density of each sample wants of the events, shape ``(S, N, e)`` each.
+        squares: Σ wᵢ², shape ``(S,)``, float64.
     """
 
     events: Tensor
     weight: Tensor
     prepared: tuple[Tensor, ...]
+    squares: Tensor
 
     def __len__(self) -> int:
         return len(self.events)
 
     def __getitem__(self, part: slice | Tensor) -> ChannelData:
         prepared = tuple(one[part] for one in self.prepared)
-        return ChannelData(self.events[part], self.weight[part], prepared)
+        return ChannelData(self.events[part], self.weight[part], prepared, self.squares[part])
 
     @property
     def total(self) -> Tensor:
@@ -42,7 +44,7 @@ class ChannelData:
     @property
     def effective(self) -> Tensor:
         """(Σw)²/Σw² of each set, shape ``(S,)``: how many events of weight one (Kish)."""
-        return self.total.square() / self.weight.square().sum(-1).clamp_min(1e-300)
+        return self.total.square() / self.squares.clamp_min(1e-300)
 
     def split(self, rows: int) -> list[ChannelData]:
         """The same sets in pieces of ``rows`` events."""
@@ -51,7 +53,7 @@ class ChannelData:
 
     def _rows(self, part: slice) -> ChannelData:
         prepared = tuple(one[:, part] for one in self.prepared)
-        return ChannelData(self.events[:, part], self.weight[:, part], prepared)
+        return ChannelData(self.events[:, part], self.weight[:, part], prepared, self.squares)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,28 @@ def stacked(
     filled[owners, place] = x
     weights[owners, place] = torch.cat(list(weight)).double()[order]
     return filled, weights
+
+
+def merged(data: ChannelData) -> ChannelData:
+    """The same data, with events that are in the same bins of all samples as one, of summed weight.
+
+    Nothing is changed where an event has more than the number of a bin, or where that would make
+    the sets no shorter.
+    """
+    if any(one.is_floating_point() for one in data.prepared) or not data.weight.numel():
+        return data
+    bins = torch.cat([one.flatten(0, 1) for one in data.prepared], dim=-1)
+    found, number = bins.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    sets, most = data.weight.shape
+    if len(found) >= most:
+        return data
+    weight = torch.zeros(sets, len(found), dtype=torch.float64)
+    weight = weight.scatter_add(1, number.reshape(sets, most), data.weight)
+    first = torch.zeros(len(found), dtype=torch.long)
+    first[number.flip(0)] = torch.arange(len(number)).flip(0)
+    events = data.events.flatten(0, 1)[first].expand(sets, -1, -1)
+    prepared = tuple(one.flatten(0, 1)[first].expand(sets, -1, -1) for one in data.prepared)
+    return ChannelData(events, weight, prepared, data.squares)
 
 
 def checked_weights(weight: Tensor | None, events: Tensor, channel: str) -> Tensor:

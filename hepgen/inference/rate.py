@@ -88,8 +88,8 @@ class MorphedRate:
     def parts(self, values: Mapping[str, Tensor]) -> Tensor:
         """wᵢ(c) σ(cᵢ), shape ``(*, n)``; some are negative."""
         columns = [values[name].double() for name in self.couplings]
-        shape = torch.broadcast_shapes(*(c.shape for c in columns))
-        c = torch.stack([c.expand(shape) for c in columns], dim=-1)
+        like = sum(columns, torch.zeros((), dtype=torch.float64))
+        c = torch.stack([c.expand_as(like) for c in columns], dim=-1)
         return self.morphing.weights(c) * self.cross_sections
 
 

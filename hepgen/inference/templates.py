@@ -99,7 +99,7 @@ class Templates:
             theta=theta[:, None], points=_POINTS, block_size=block_size, columns=list(edges),
             ratios={str(k): {name: float(value)} for k, value in enumerate(theta)},
         )  # fmt: skip
-        counts = torch.zeros(nodes, _bins(edges), dtype=torch.float64)
+        counts = torch.zeros(nodes, number_of_bins(edges), dtype=torch.float64)
         for block in range(campaign.blocks):
             counts += _histograms(campaign.simulate(block).events, edges, nodes)
         return cls(parameters, edges, counts)
@@ -140,7 +140,7 @@ class Templates:
 
     def prepare(self, x: Tensor) -> Tensor:
         """The number of the bin of each event ``(N, d)``, shape ``(N, 1)``, int64."""
-        return _bin(x, self.edges)[:, None]
+        return bin_numbers(x, self.edges)[:, None]
 
     def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
         """ln p(bin | θ) of bins ``(S, n, 1)`` at θ ``(S, K, 1)``, shape ``(S, n, K)``.
@@ -150,7 +150,7 @@ class Templates:
         """
         line = theta[..., 0]
         table = self.log_probabilities(line).mT
-        found = table.gather(1, prepared.expand(-1, -1, table.shape[-1]))
+        found = table.gather(1, prepared.long().expand(-1, -1, table.shape[-1]))
         outside = (line < self._low) | (line > self._high)
         return torch.where(outside[:, None], -torch.inf, found)
 
@@ -188,16 +188,21 @@ def _histograms(events: Events, edges: Mapping[str, NDArray[np.float64]], nodes:
     x = torch.from_numpy(events.flat(list(edges)))
     log_ratio = torch.from_numpy(events.flat([f"{LOG_RATIO}{k}" for k in range(nodes)]))
     weight = nodes * log_ratio.softmax(-1) * torch.from_numpy(events.weight)[:, None]
-    empty = torch.zeros(_bins(edges), nodes, dtype=torch.float64)
-    return empty.index_add_(0, _bin(x, edges), weight).T
+    empty = torch.zeros(number_of_bins(edges), nodes, dtype=torch.float64)
+    return empty.index_add_(0, bin_numbers(x, edges), weight).T
 
 
-def _bins(edges: Mapping[str, NDArray[np.float64]]) -> int:
+def number_of_bins(edges: Mapping[str, NDArray[np.float64]]) -> int:
+    """B, of all columns together."""
     return int(np.prod([len(line) - 1 for line in edges.values()]))
 
 
-def _bin(x: Tensor, edges: Mapping[str, NDArray[np.float64]]) -> Tensor:
-    """The number of the bin of each event, shape ``(N,)``."""
+def bin_numbers(x: Tensor, edges: Mapping[str, NDArray[np.float64]]) -> Tensor:
+    """The number of the bin of each event ``(N, d)``, shape ``(N,)``; the last column runs first.
+
+    Raises:
+        DataError: Events outside of the bins, or with other columns.
+    """
     if x.dim() != 2 or x.shape[-1] != len(edges):
         raise DataError(
             f"events of shape {tuple(x.shape)}; expected (N, {len(edges)}): {', '.join(edges)}"

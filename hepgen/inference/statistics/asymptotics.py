@@ -36,7 +36,7 @@ def p_value(
     (2.87e-07, 0.05)
     """
     q, s, r = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (observed, shift, reach)))
-    root = np.sqrt(np.clip(q, 0, None))
+    root = np.asarray(np.sqrt(np.clip(q, 0, None)))
     if statistic == "q0":
         return np.asarray(ndtr(-root - s))
     upper = ndtr(-(root + s))  # μ̂ too high: only two-sided statistics count it
@@ -46,9 +46,7 @@ def p_value(
     return np.asarray(lower)
 
 
-def _lower(
-    root: Array, shift: Array, reach: Array
-) -> Array:
+def _lower(root: Array, shift: Array, reach: Array) -> Array:
     """How many σ below μ′ the estimate is that gives q from below μ; beyond the bound it is linear.
 
     Without a bound √q − (μ − μ′)/σ; where √q > μ/σ, the estimate is negative, and
@@ -57,7 +55,7 @@ def _lower(
     beyond = (root > reach) & (reach > 0)
     safe = np.where(beyond, reach, 1.0)
     linear = (root**2 + safe**2) / (2 * safe)
-    return np.where(beyond, linear, root) - shift
+    return np.asarray(np.where(beyond, linear, root) - shift)
 
 
 def cls(observed: float | Array, asimov: float | Array) -> Array:

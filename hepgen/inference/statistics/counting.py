@@ -89,7 +89,10 @@ class OnOff:
             Parameter("s", self.signal, role="interest", prior=Uniform(low, high)),
             Parameter("b", self.background, prior=Uniform(1e-6, 20 * self.background)),
         ]
-        on = (Sample("signal", (1.0,), (Factor("s"),)), Sample("background", (1.0,), (Factor("b"),)))
+        on = (
+            Sample("signal", (1.0,), (Factor("s"),)),
+            Sample("background", (1.0,), (Factor("b"),)),
+        )
         off = (Sample("background", (self.tau,), (Factor("b"),)),)
         return BinnedLikelihood([Channel("on", on), Channel("off", off)], ParameterSet(parameters))
 
@@ -120,8 +123,8 @@ def profile_statistic(
     best = _log_likelihood(n, m, n - m / tau, m / tau, tau)
     if bounded:
         at_zero = _log_likelihood(n, m, 0.0, (n + m) / (1 + tau), tau)
-        best = np.where(n < m / tau, at_zero, best)
-    return np.maximum(2 * (best - conditional), 0.0)
+        best = np.asarray(np.where(n < m / tau, at_zero, best))
+    return np.asarray(np.maximum(2 * (best - conditional), 0.0))
 
 
 def coverage_map(
@@ -146,6 +149,6 @@ def coverage_map(
     )  # fmt: skip
 
 
-def _log_likelihood(n: Array, m: Array, s: float | Array, b: Array, tau: float) -> Array:
+def _log_likelihood(n: Array, m: Array, s: float | Array, b: float | Array, tau: float) -> Array:
     mean = np.asarray(s + b)
     return np.asarray(xlogy(n, mean) - mean + xlogy(m, tau * b) - tau * b)

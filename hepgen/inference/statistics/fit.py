@@ -102,8 +102,7 @@ class Fit:
         """For each of the S fits (or S·K, in order): ``converged``, or what failed."""
         shape = self.theta.shape[:-1]
         return tuple(
-            "converged" if bool(self.converged[at]) else self._failure(at)
-            for at in _places(shape)
+            "converged" if bool(self.converged[at]) else self._failure(at) for at in _places(shape)
         )
 
     def warnings(self, *at: int) -> tuple[str, ...]:
@@ -371,5 +370,7 @@ def _covariance(found: Maximum, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _places(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    return [tuple(at) for at in torch.cartesian_prod(*map(torch.arange, shape)).reshape(
-        -1, len(shape)).tolist()]
+    return [
+        tuple(at)
+        for at in torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape)).tolist()
+    ]

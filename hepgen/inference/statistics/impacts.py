@@ -157,10 +157,15 @@ def _ranking(
         unknown = (math.nan, math.nan)
         rows.append(
             Impact(
-                name, best.theta[0, i].item(), error, centre, sigma,
+                name,
+                best.theta[0, i].item(),
+                error,
+                centre,
+                sigma,
                 (after[0], after[1]) if math.isfinite(error) else unknown,
                 (before[0], before[1]) if name in known else unknown,
-                parameters[name].label, tuple(words),
+                parameters[name].label,
+                tuple(words),
             )  # fmt: skip
         )
     return tuple(sorted(rows, key=lambda row: -row.size if row.size == row.size else math.inf))

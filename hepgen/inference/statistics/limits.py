@@ -133,10 +133,12 @@ def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
     grid = _halvings(curves)
     observed, asimov = curves.both(grid)
     roots = [np.sqrt(asimov) - target for target in targets]
-    expected = np.array([
-        _solve(lambda mu, t=target: np.sqrt(curves.of_asimov(mu)) - t, grid, root)
-        for target, root in zip(targets, roots, strict=True)
-    ])
+    expected = np.array(
+        [
+            _solve(lambda mu, t=target: np.sqrt(curves.of_asimov(mu)) - t, grid, root)
+            for target, root in zip(targets, roots, strict=True)
+        ]
+    )
 
     def excess(mu: Array) -> Array:
         return alpha - cls(*curves.both(mu))

@@ -99,9 +99,12 @@ def poisson_interval(
         low = _edge(n, background, level, float(grid[first]), float(grid[first - 1]))
     high = _edge(n, background, level, float(grid[last]), float(grid[last + 1]))
     if lengthened:
-        for more in np.linspace(background, background + 4, 801).tolist():
-            while _accepts(n, high + 1e-3, more, level):
-                high = _edge(n, more, level, high + 1e-3, high + 0.05)
+        for more in np.linspace(background, background + 4, 401).tolist():
+            # n may be accepted again beyond a gap.
+            for mu in np.arange(high + 0.3, high, -0.01).tolist():
+                if _accepts(n, mu, more, level):
+                    high = _edge(n, more, level, mu, mu + 0.01)
+                    break
     return low, high
 
 

@@ -97,9 +97,7 @@ def profile(
     return Profile(best, found, t.nan_to_num(nan=_MOST).clamp(0.0, _MOST))
 
 
-def _renewed(
-    likelihood: Likelihood, sets: DataSets, best: Fit, found: Fit, bounds: Bounds
-) -> Fit:
+def _renewed(likelihood: Likelihood, sets: DataSets, best: Fit, found: Fit, bounds: Bounds) -> Fit:
     """The best fits, from the highest conditional ones where those are higher."""
     low, high = box(likelihood.parameters, bounds)
     inside = ((found.theta >= low) & (found.theta <= high)).all(-1)
@@ -204,9 +202,9 @@ def profile_contour(
         y=y.numpy(),
         statistic=statistic.reshape(len(x), len(y)).numpy(),
         best=(centre[0], centre[1]),
-        covariance=np.full((2, 2), np.nan) if covariance is None else (
-            covariance[0][columns][:, columns].numpy()
-        ),
+        covariance=np.full((2, 2), np.nan)
+        if covariance is None
+        else (covariance[0][columns][:, columns].numpy()),
         levels=tuple(levels),
         thresholds=tuple(chi2.ppf(levels, 2).tolist()),
         units=(two[0].unit, two[1].unit),
@@ -231,8 +229,9 @@ def profile_intervals(
     of several pieces is found as such, unless a piece is narrower than the points.
     """
     best = best or fit(likelihood, sets, bounds=bounds)
-    low, high = (b[index(likelihood.parameters, parameter)] for b in box(
-        likelihood.parameters, bounds))
+    low, high = (
+        b[index(likelihood.parameters, parameter)] for b in box(likelihood.parameters, bounds)
+    )
     grid = _reach(likelihood, best, parameter, low, high)
     found = profile(likelihood, sets, {parameter: grid}, best=best, bounds=bounds)
     best = found.best
@@ -267,7 +266,9 @@ class _Crossing:
     best: Fit
     bounds: Bounds
 
-    def statistic(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def statistic(
+        self, rows: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """t of the set of each row at one value each, shapes ``(M,)``."""
         at = torch.from_numpy(np.asarray(values, dtype=np.float64))
         if len(self.sets) == 1:
@@ -286,9 +287,11 @@ class _Crossing:
         """The pieces below each threshold, for each set; grid and t of shape ``(S, K)``."""
         above = t[:, None, :] - thresholds[:, None] >= 0
         sets, levels, at = np.nonzero(above[..., 1:] != above[..., :-1])
-        roots = self._roots(
-            sets, grid[sets, at], grid[sets, at + 1], thresholds[levels]
-        ) if len(sets) else np.empty(0)
+        roots = (
+            self._roots(sets, grid[sets, at], grid[sets, at + 1], thresholds[levels])
+            if len(sets)
+            else np.empty(0)
+        )
         out = []
         for s in range(len(t)):
             row = []
@@ -359,9 +362,7 @@ def _interval(
     )  # fmt: skip
 
 
-def _reach(
-    likelihood: Likelihood, best: Fit, parameter: str, low: Tensor, high: Tensor
-) -> Tensor:
+def _reach(likelihood: Likelihood, best: Fit, parameter: str, low: Tensor, high: Tensor) -> Tensor:
     """Points to look at, shape ``(S, K)``, ascending, inside of the range."""
     centre, error = best.column(parameter), curvature_error(best, parameter)
     steps = torch.tensor([-r for r in reversed(_REACH)] + [0.0, *_REACH], dtype=torch.float64)
@@ -405,4 +406,6 @@ def _failures(found: Profile, along: str) -> tuple[str, ...]:
         return ()
     place = (int(bad[0, 0]), int(bad[0, 1]))
     first = found.conditional.warnings(*place)[0]
-    return (f"{len(bad)} of {found.statistic.numel()} fits along {along} failed; the first: {first}",)
+    return (
+        f"{len(bad)} of {found.statistic.numel()} fits along {along} failed; the first: {first}",
+    )

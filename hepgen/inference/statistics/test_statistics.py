@@ -134,9 +134,7 @@ def hypothesis_test(
     if alternative is not None:
         asimov = asimov_data(likelihood, parameter, alternative, data)
         expected = evaluate(statistic, likelihood, asimov, parameter, tested)
-        result = replace(
-            result, expected=expected.statistic[0, 0].item(), alternative=alternative
-        )
+        result = replace(result, expected=expected.statistic[0, 0].item(), alternative=alternative)
     if method == "toys":
         from hepgen.inference.statistics.toys import toy_test
 

@@ -124,9 +124,7 @@ def test_several_starts_find_the_higher_of_two_maxima() -> None:
 
 
 def test_the_valley_of_rosenbrock() -> None:
-    model = Given(
-        "xy", lambda t: -((1 - t[..., 0]) ** 2 + 100 * (t[..., 1] - t[..., 0] ** 2) ** 2)
-    )
+    model = Given("xy", lambda t: -((1 - t[..., 0]) ** 2 + 100 * (t[..., 1] - t[..., 0] ** 2) ** 2))
     starts = torch.tensor([[-1.2, 1.0], [5.0, -5.0], [-9.0, 9.0]]).double()
     found = fit(model, torch.zeros(3), start=starts)  # type: ignore[arg-type]
     torch.testing.assert_close(found.theta, torch.ones(3, 2).double(), rtol=0, atol=1e-4)

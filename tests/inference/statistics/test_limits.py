@@ -1,0 +1,110 @@
+"""CLs limits: pyhf's published numbers, closed forms, and toys beside formulae."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyhf
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm, poisson
+
+from hepgen.inference.binned import correlated_background, uncorrelated_background
+from hepgen.inference.statistics.limits import upper_limit
+from tests.inference.statistics.conftest import counting
+
+
+def test_published_cls_of_pyhf() -> None:
+    """The example of pyhf's README, to 10⁻³ of each number."""
+    model = uncorrelated_background([12, 11], [50, 52], [3, 7])
+    scan = upper_limit(model, model.observed([51, 48]), "mu", values=[1.0])
+    assert scan.observed[0] == pytest.approx(0.05251497, rel=1e-3)
+    assert scan.expected[0] == pytest.approx(
+        [0.00260626, 0.01382005, 0.06445321, 0.23525644, 0.57303621], rel=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
+def test_limits_are_those_of_pyhf() -> None:
+    """At each limit, observed and of the bands, pyhf finds the CLs of 0.05, to 10⁻³ of it."""
+    pyhf.set_backend("numpy")
+    pairs: list[tuple[Any, Any]] = [
+        (
+            uncorrelated_background([12, 11], [50, 52], [3, 7]),
+            pyhf.simplemodels.uncorrelated_background([12, 11], [50, 52], [3, 7], validate=False),
+        ),
+        (
+            correlated_background([12, 11], [50, 52], [45, 57], [55, 47]),
+            pyhf.simplemodels.correlated_background(
+                [12.0, 11], [50.0, 52], [45.0, 57], [55.0, 47], validate=False
+            ),
+        ),
+    ]
+    for mine, theirs in pairs:
+        limit = upper_limit(mine, mine.observed([51, 48]), "mu", points=2).limit
+        data = [51.0, 48.0, *theirs.config.auxdata]
+        for k, mu in enumerate([limit.observed, *limit.expected.tolist()]):
+            found, band = pyhf.infer.hypotest(mu, data, theirs, return_expected_set=True)
+            assert float([found, *band][k]) == pytest.approx(0.05, rel=1e-3)
+        assert limit.warnings == ()
+
+
+def test_a_gaussian_limit_in_closed_form(line: Any) -> None:
+    """CLs = Φ((μ̂ − μ)/σ)/Φ(μ̂/σ) while μ̂ < μ, also for μ̂ < 0."""
+    for seed, truth in ((1, 0.0), (2, -1.0), (3, 3.0)):
+        data = line.generate(line.truth(truth)[None], seed)
+        best, sigma = line.best(data)[0, 0].item(), line.covariance[0, 0].sqrt().item()
+        scan = upper_limit(line, data, "mu", points=5)
+        exact = brentq(
+            lambda mu: norm.cdf((best - mu) / sigma) - 0.05 * norm.cdf(best / sigma), 0, 40
+        )
+        assert scan.limit.observed == pytest.approx(exact, rel=1e-4)
+        median = sigma * norm.ppf(1 - 0.05 * 0.5)
+        assert scan.limit.median == pytest.approx(median, rel=1e-4)
+
+
+def test_an_expected_limit_needs_no_data(line: Any) -> None:
+    scan = upper_limit(line, None, "mu", points=4, at=125.0)
+    assert math.isnan(scan.limit.observed)
+    assert scan.limit.at == 125.0
+    assert np.all(np.diff(scan.limit.expected) > 0)
+    assert scan.limit.warnings == ()
+    assert scan.values.shape == scan.observed.shape == (4,)
+
+
+def test_a_limit_out_of_range_is_said() -> None:
+    model = uncorrelated_background([12, 11], [50, 52], [3, 7], high=0.9)
+    limit = upper_limit(model, model.observed([60, 60]), "mu", points=3).limit
+    assert math.isnan(limit.observed)
+    assert math.isnan(limit.expected[4])
+    assert any("the observed limit on mu lies beyond its range" in w for w in limit.warnings)
+    assert any("expected (+2σ)" in w for w in limit.warnings)
+
+
+def test_limits_by_toys_of_a_count() -> None:
+    """CLs = P(≤ n | μs + b)/P(≤ n | b) exactly; within four of the errors given."""
+    s, b, n = 4.0, 6.0, 5
+    model = counting(s, b, low=0.0)
+    exact = brentq(lambda mu: poisson.cdf(n, mu * s + b) - 0.05 * poisson.cdf(n, b), 0.1, 10)
+    values = np.linspace(0.6 * exact, 1.4 * exact, 9)
+    scan = upper_limit(model, model.observed([float(n)]), "mu", method="toys", toys=3000,
+                       values=values, seed=4)  # fmt: skip
+    cls = [poisson.cdf(n, mu * s + b) / poisson.cdf(n, b) for mu in values]
+    assert scan.observed_error is not None
+    assert np.all(np.abs(scan.observed - cls) < 4.5 * scan.observed_error)
+    assert abs(scan.limit.observed - exact) < 4 * scan.limit.observed_error
+    assert 0 < scan.limit.observed_error < 0.1 * exact
+    assert scan.limit.method == "CLs toys"
+
+
+def test_toys_agree_with_formulae_for_many_events(line: Any) -> None:
+    data = line.generate(line.truth(0.3)[None], 5)
+    formula = upper_limit(line, data, "mu", points=8)
+    toys = upper_limit(line, data, "mu", values=formula.values, method="toys", toys=1500, seed=2)
+    assert toys.limit.observed_error < 0.1 * formula.limit.observed
+    assert abs(toys.limit.observed - formula.limit.observed) < 4 * toys.limit.observed_error
+    assert toys.limit.expected_error is not None
+    difference = np.abs(toys.limit.expected - formula.limit.expected)
+    assert np.all((difference < 4 * toys.limit.expected_error)[1:4])
