@@ -345,7 +345,10 @@ def validate(
     workflow: WorkflowArgument,
     method: Annotated[
         str | None,
-        typer.Option(help="the family of a surrogate; by default the estimators nle and npe"),
+        typer.Option(
+            help="the family of a surrogate, several with commas, or all: a leaderboard; "
+            "by default the estimators nle and npe"
+        ),
     ] = None,
     jobs: Jobs = 0,
     device: Device = "auto",
@@ -355,16 +358,22 @@ def validate(
     quiet: Quiet = False,
 ) -> None:
     """Calibrate the estimators on pseudo-data, or judge a surrogate beside its simulator."""
+    from hepgen.pipeline.leaderboard import leaderboard, methods_of, table
     from hepgen.pipeline.surrogates import validate_surrogate
     from hepgen.pipeline.validate import validate as calibrate
 
+    methods = [] if method is None else methods_of(method)
     session = _session(workflow, overrides, jobs, quiet, device, allow_code)
-    if method is None:
+    if not methods:
         _, checks = calibrate(session)
         facts: dict[str, Any] = {"checks": checks}
         last = []
+    elif len(methods) > 1:
+        ranks, checks, report = leaderboard(session, methods)
+        facts = {"checks": checks, "leaderboard": ranks, "report": str(report)}
+        last = ["", table(ranks), f"report: {report}"]
     else:
-        judgement, checks, report = validate_surrogate(session, method)
+        judgement, checks, report = validate_surrogate(session, methods[0])
         facts = {"checks": checks, "judgement": judgement, "report": str(report)}
         last = [f"report: {report}"]
     _print(facts, "\n".join([*map(_check_line, checks), *last]), as_json)

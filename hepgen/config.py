@@ -230,6 +230,13 @@ class SurrogateEntry(Section):
     distilled_steps: int = Field(
         default=4, gt=0, description="evaluations of a network in a distilled diffusion"
     )
+    closure_sets: int = Field(
+        default=20, ge=0, description="pseudo-data whose posteriors are set beside the simulator's"
+    )
+    closure_events: int = Field(default=500, gt=0, description="selected events in each of them")
+    template_events: int = Field(
+        default=1_000_000, gt=1000, description="generated for the simulator's own posteriors"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="of the family")
     epochs: int | None = Field(default=None, gt=0, description="passes over the events")
     batch_size: int | None = Field(default=None, gt=0, description="events in a step")
@@ -298,6 +305,12 @@ class ChecksEntry(Section):
     agreement: float = Field(default=0.5, description="largest |NLE − NPE| in standard deviations")
     c2st: float = Field(
         default=0.55, description="largest accuracy of a classifier, surrogate against simulation"
+    )
+    closure_shift: float = Field(
+        default=0.2, description="largest rms shift of a surrogate's posterior means, in σ"
+    )
+    closure_width: float = Field(
+        default=0.1, description="largest |mean ratio − 1| of the widths of these posteriors"
     )
     grid: float = Field(default=0.2, description="largest |NUTS − grid| in standard deviations")
 

@@ -191,17 +191,29 @@ class Closure:
         reference: What the other likelihood is.
         shifts: (mean − reference mean)/reference standard deviation of each data set, ``(M,)``.
         widths: Ratios of the standard deviations, shape ``(M,)``.
+        reference_error: By how many σ the reference's own means are off, rms; 0 where it is exact.
     """
 
     name: str
     reference: str
     shifts: Array
     widths: Array
+    reference_error: float = 0.0
 
     @property
     def shift(self) -> Measured:
         """The mean shift in σ, and its standard error."""
         return _mean(self.shifts)
+
+    @property
+    def rms(self) -> float:
+        """The root of the mean square of the shifts."""
+        return math.sqrt(float(np.mean(self.shifts**2)))
+
+    @property
+    def excess(self) -> float:
+        """The rms shift without what the reference's own error makes of it, in quadrature."""
+        return math.sqrt(max(self.rms**2 - self.reference_error**2, 0.0))
 
     @property
     def largest(self) -> float:
@@ -232,6 +244,7 @@ class SurrogateJudgement:
         training_seconds: Of its training.
         domain: The range of each context column in training.
         closure: Posteriors with it and without it.
+        no_closure: Why there are none, in words.
         manifest: What it stands for.
     """
 
@@ -248,6 +261,7 @@ class SurrogateJudgement:
     training_seconds: float = math.nan
     domain: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     closure: tuple[Closure, ...] = ()
+    no_closure: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -270,6 +284,23 @@ class SurrogateJudgement:
         if judged.surrogate.accuracy.value <= 0.75:
             return f"Told apart: use it where the plots below agree ({words})."
         return f"Does not stand for the simulation ({words})."
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One line of a table of several surrogates of the same events.
+
+    Arguments:
+        method: The family.
+        judgement: What was measured; ``None`` where it failed.
+        onnx: What of it can be exported: ``sampler, density``, ``sampler`` or ``no``.
+        failed: Why there is no judgement.
+    """
+
+    method: str
+    judgement: SurrogateJudgement | None = None
+    onnx: str = ""
+    failed: str = ""
 
 
 def _mean(values: Array) -> Measured:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hepgen.compute import one_thread
-from hepgen.diagnostics.comparison.judge import judge, judgement_checks
+from hepgen.diagnostics.comparison.judge import closure_checks, judge, judgement_checks
 from hepgen.files import write_atomically
 from hepgen.judgement import Closure, SurrogateJudgement
 from hepgen.report.surrogate import write_surrogate_report
@@ -27,6 +27,10 @@ def judge_surrogate(
     c2st: float = 0.55,
     p_value: float = 0.001,
     closure: Sequence[Closure] = (),
+    no_closure: str = "",
+    closure_shift: float = 0.2,
+    closure_width: float = 0.1,
+    known: SurrogateJudgement | None = None,
     title: str = "",
     configuration: str = "",
     seed: int = 0,
@@ -40,6 +44,11 @@ def judge_surrogate(
         c2st, p_value: Limits of the checks, see
             :func:`hepgen.diagnostics.comparison.judge.judgement_checks`.
         closure: From :func:`hepgen.inference.closure.closure`, where it was done.
+        no_closure: Why it was not, in words.
+        closure_shift, closure_width: Limits of its checks, see
+            :func:`hepgen.diagnostics.comparison.judge.closure_checks`.
+        known: Of another surrogate on the same events, see
+            :func:`hepgen.diagnostics.comparison.judge.judge`.
         title: Of the page.
         configuration: The workflow, as TOML.
         seed: Of everything.
@@ -47,8 +56,14 @@ def judge_surrogate(
     Returns:
         What was measured, and the checks.
     """
-    found = replace(judge(surrogate, x, context, seed=seed), closure=tuple(closure))
-    checks = judgement_checks(found, c2st=c2st, p_value=p_value)
+    found = replace(
+        judge(surrogate, x, context, seed=seed, known=known),
+        closure=tuple(closure), no_closure=no_closure,
+    )  # fmt: skip
+    checks = [
+        *judgement_checks(found, c2st=c2st, p_value=p_value),
+        *closure_checks(found, shift=closure_shift, width=closure_width),
+    ]
     write_atomically(Path(folder) / "judgement.json", to_json(found, indent=None).encode())
     write_surrogate_report(
         Path(folder) / "report.html", found, checks=checks, curve=surrogate.curve, title=title,

@@ -30,10 +30,13 @@ from hepgen.surrogates.surrogate import Domain, Surrogate
 from hepgen.surrogates.target import Column, Target, TargetColumns, related
 
 if TYPE_CHECKING:
+    from hepgen.pipeline.closure import Reference
     from hepgen.pipeline.session import Session
 
 _PROBE = 256
 """Events that show the shapes and kinds of columns."""
+_JUDGING = {"method", "test_events", "closure_sets", "closure_events", "template_events"}
+"""Entries of ``[surrogate]`` that a trained one does not depend on."""
 
 
 def with_surrogate(chain: Chain, folder: Path) -> Chain:
@@ -56,7 +59,7 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
     teacher = family(method).teacher
     task = surrogate_task(session)
     entry = session.workflow.surrogate
-    idle = {"method", "test_events"} | (set() if teacher else {"distilled_steps"})
+    idle = _JUDGING | (set() if teacher else {"distilled_steps"})
     settings = entry.model_dump(exclude=idle)
     columns = [repr(feature) for feature in (*task.features, *task.inputs)]
     key = digest(
@@ -308,13 +311,24 @@ def _distilled(session: Session, task: SurrogateTask, teacher: Surrogate) -> Sur
 
 
 def validate_surrogate(
-    session: Session, method: str | None = None
+    session: Session,
+    method: str | None = None,
+    *,
+    known: SurrogateJudgement | None = None,
+    against: Sequence[Reference] | None = None,
 ) -> tuple[SurrogateJudgement, list[Check], Path]:
     """Judge the surrogate of a workflow, trained first where that is needed, on other events.
+
+    Arguments:
+        session: Its ``[surrogate]`` says what it stands for, and ``[checks]`` what it has to pass.
+        method: The family; by default the workflow's.
+        known: What was found of another family here: the null is the same.
+        against: The simulator's side of the closure, where it is there already.
 
     Returns:
         What was measured, the checks, and the page that shows them.
     """
+    from hepgen.pipeline.closure import closures
     from hepgen.pipeline.judge import judge_surrogate
 
     entry, checks = session.workflow.surrogate, session.workflow.checks
@@ -325,10 +339,14 @@ def validate_surrogate(
     # An input beyond the largest of the training sample is nobody's fault, and refused.
     inside = ~surrogate.domain.outside(context)
     folder = Path(str(session.folder / f"validation/{method}"))
+    with session.monitor.task(f"posteriors with {method}", 1.0):
+        closed, why = closures(session, surrogate, against)
     with session.monitor.task(f"judge {method}", 1.0):
         judgement, found = judge_surrogate(
             surrogate, x[inside], context[inside], folder, c2st=checks.c2st,
-            p_value=checks.p_value, title=session.workflow.title or session.workflow.name,
+            p_value=checks.p_value, closure=closed, no_closure=why,
+            closure_shift=checks.closure_shift, closure_width=checks.closure_width, known=known,
+            title=session.workflow.title or session.workflow.name,
             configuration=to_toml(session.workflow), seed=entry.seed,
         )  # fmt: skip
     return judgement, found, folder / "report.html"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,8 +30,12 @@ def test_a_judgement_leaves_its_numbers_and_its_report(
         surrogate, nothing, nothing, tmp_path / "j", closure=[CLOSURE]
     )
 
-    assert [check.passed for check in checks] == [False, True, True]
+    assert [check.passed for check in checks] == [False, True, True, True, True]
+    assert [check.name for check in checks[3:]] == [
+        "surrogate flow: closure of m_z, shift", "surrogate flow: closure of m_z, width"
+    ]  # fmt: skip
+    assert checks[3].value == pytest.approx(np.sqrt(np.mean(CLOSURE.shifts**2)))
     read = json.loads((tmp_path / "j" / "judgement.json").read_text())
     assert SurrogateJudgement.from_dict(read).closure[0].name == "m_z"
-    assert "1 of 3 checks failed" in (tmp_path / "j" / "report.html").read_text()
+    assert "1 of 5 checks failed" in (tmp_path / "j" / "report.html").read_text()
     assert found.closure == (CLOSURE,)

@@ -137,11 +137,12 @@ def test_a_distilled_one_learns_from_a_diffusion(tmp_path: Path) -> None:
 
 
 def test_it_is_judged_on_events_that_it_was_not_trained_on(tmp_path: Path) -> None:
-    session = opened(tmp_path, "surrogate.test_events=20000")
+    session = opened(tmp_path, "surrogate.test_events=20000", "surrogate.closure_sets=0")
     judgement, checks, page = validate_surrogate(session, "flow")
     assert page.read_text().startswith("<!DOCTYPE html>")
     assert json.loads((page.parent / "judgement.json").read_text())["method"] == "flow"
     assert judgement.features[0].name == "Dimuon_mass"
+    assert "No closure: it was not asked for" in page.read_text()
     assert {check.name.split(":")[0] for check in checks} == {"surrogate flow"}
     trained_on = surrogate_task(session).campaign.identity()["seed"]
     assert trained_on == session.workflow.surrogate.seed

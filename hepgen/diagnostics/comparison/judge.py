@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -265,6 +265,27 @@ def judgement_checks(judgement: SurrogateJudgement, *, c2st: float, p_value: flo
                   f"{planted.auc} was found, at best {judged.optimum:.4f}: the test can see it"),
         )  # fmt: skip
     return checks
+
+
+def closure_checks(judgement: SurrogateJudgement, *, shift: float, width: float) -> Iterator[Check]:
+    """The checks on the posteriors that a surrogate gives, for each parameter.
+
+    Arguments:
+        judgement: Of the surrogate.
+        shift: The largest rms shift of the mean beyond the reference's own error, in σ.
+        width: The largest mean ratio of the widths, less one, by size.
+    """
+    label = f"surrogate {judgement.method}".strip()
+    for one in judgement.closure:
+        for name, found, limit in (
+            ("shift", one.excess, shift), ("width", abs(one.width.value - 1), width)
+        ):  # fmt: skip
+            yield Check(
+                f"{label}: closure of {one.name}, {name}", found <= limit, found, limit,
+                f"posteriors of {len(one.shifts)} data sets, beside {one.reference}: rms shift "
+                f"{one.rms:.2f} σ, mean {one.shift} σ, largest {one.largest:.2f} σ; ratio of the "
+                f"widths {one.width}",
+            )  # fmt: skip
 
 
 def _rows(x: Tensor, context: Tensor) -> Array:
