@@ -152,7 +152,7 @@ class ProfileContour:
 
 @dataclass(frozen=True)
 class Impact:
-    r"""One nuisance parameter: what the data say of it, and what it does to a parameter of interest.
+    r"""A nuisance parameter: what the data say of it, and what it does to one of interest.
 
     .. math:: \mathrm{pull} = (\hat\nu - a)/\sigma, \qquad
               \mathrm{impact}_\pm = \hat\mu(\nu = \hat\nu \pm \Delta) - \hat\mu

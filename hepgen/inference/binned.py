@@ -13,6 +13,7 @@ It is the model of HistFactory (CERN-OPEN-2012-016), with the same words: ``norm
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError, nearest
 from hepgen.inference.interpolation import Code, difference, factor
-from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.likelihood import Likelihood
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 
 Values = Mapping[str, Tensor]
@@ -119,9 +120,10 @@ class BinFactors(Modifier):
 
     def factor(self, values: Values) -> Tensor:
         """γ of each bin."""
-        one = torch.ones((), dtype=torch.float64)
-        columns = [one if name is None else values[name] for name in self.bins]
-        return torch.stack(torch.broadcast_tensors(*columns), dim=-1)
+        like = sum((values[name] for name in self.names), torch.zeros(()))
+        one = torch.ones_like(like)
+        columns = [one if name is None else values[name].expand_as(like) for name in self.bins]
+        return torch.stack(columns, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -261,15 +263,13 @@ class BinnedLikelihood(Likelihood):
         Raises:
             DataError: Of another length, or not counts.
         """
-        n = (
-            torch.as_tensor(counts, dtype=torch.float64).reshape(-1, self.bins)
-            if (torch.as_tensor(counts).shape[-1] == self.bins)
-            else None
-        )
-        if n is None or not bool((torch.isfinite(n) & (n >= 0)).all()):
+        given = torch.as_tensor(counts, dtype=torch.float64)
+        n = given if given.dim() == 2 else given[None]
+        if n.shape[-1] != self.bins or not bool((torch.isfinite(n) & (n >= 0)).all()):
+            names = ", ".join(channel.name for channel in self.channels)
             raise DataError(
-                f"observed counts {torch.as_tensor(counts).tolist()}; expected "
-                f"{self.bins} numbers from 0, the bins of {', '.join(c.name for c in self.channels)}"
+                f"observed counts {given.tolist()}; expected {self.bins} numbers from 0, the bins "
+                f"of {names}"
             )
         return BinnedSets(n, self._mean.expand(len(n), -1), self._tau.expand(len(n), -1))
 
@@ -278,9 +278,9 @@ class BinnedLikelihood(Likelihood):
         theta = theta.double()
         main = _log_poisson(sets.counts[:, None], self.expected(theta)).sum(-1)
         z = (sets.normal[:, None] - theta[..., self._normal]) / self._std
-        gaussian = (-0.5 * z.square() - (self._std * (2 * torch.pi) ** 0.5).log()).sum(-1)
+        gaussian = -0.5 * z.square() - self._std.log() - 0.5 * math.log(2 * math.pi)
         counted = _log_poisson(sets.poisson[:, None], theta[..., self._poisson] * self._tau)
-        return main + gaussian + counted.sum(-1)
+        return main + gaussian.sum(-1) + counted.sum(-1)
 
     def generate(self, theta: Tensor, seed: int) -> BinnedSets:
         """Poisson counts, and auxiliary measurements about θ, shape ``(S, D)``."""

@@ -33,7 +33,7 @@ class EventSets:
     def __len__(self) -> int:
         return len(self.events)
 
-    def __getitem__(self, part: slice) -> EventSets:
+    def __getitem__(self, part: slice | Tensor) -> EventSets:
         return EventSets(self.events[part], self.weight[part], self.constant[part])
 
 

@@ -89,12 +89,10 @@ class OnOff:
             Parameter("s", self.signal, role="interest", prior=Uniform(low, high)),
             Parameter("b", self.background, prior=Uniform(1e-6, 20 * self.background)),
         ]
-        on = (
-            Sample("signal", (1.0,), (Factor("s"),)),
-            Sample("background", (1.0,), (Factor("b"),)),
-        )
-        off = (Sample("background", (self.tau,), (Factor("b"),)),)
-        return BinnedLikelihood([Channel("on", on), Channel("off", off)], ParameterSet(parameters))
+        signal = Sample("signal", (1.0,), (Factor("s"),))
+        on, off = (Sample("background", (part,), (Factor("b"),)) for part in (1.0, self.tau))
+        channels = [Channel("on", (signal, on)), Channel("off", (off,))]
+        return BinnedLikelihood(channels, ParameterSet(parameters))
 
 
 def profile_statistic(

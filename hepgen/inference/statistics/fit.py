@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,9 @@ class Fit:
         return self._map(lambda t: t[rows])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Fit:
-        changed = {n: change(t) for n, t in vars(self).items() if isinstance(t, Tensor)}
+        changed: dict[str, Any] = {
+            name: change(t) for name, t in vars(self).items() if isinstance(t, Tensor)
+        }
         return replace(self, **changed)
 
     def column(self, name: str) -> Tensor:
@@ -164,7 +167,7 @@ def fit(
     likelihood: Likelihood,
     sets: DataSets,
     *,
-    fixed: Mapping[str, float | Tensor] = {},  # noqa: B006 (never changed)
+    fixed: Mapping[str, float | Tensor] = {},
     start: Tensor | None = None,
     bounds: Bounds = {},  # noqa: B006
 ) -> Fit:
@@ -272,11 +275,12 @@ def joined(first: Fit, second: Fit) -> Fit:
     def choose(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(better.reshape(*better.shape, *[1] * (a.dim() - better.dim())), b, a)
 
-    other = vars(second)
-    return replace(
-        first,
-        **{n: choose(t, other[n]) for n, t in vars(first).items() if isinstance(t, Tensor)},
-    )
+    chosen: dict[str, Any] = {
+        name: choose(t, vars(second)[name])
+        for name, t in vars(first).items()
+        if isinstance(t, Tensor)
+    }
+    return replace(first, **chosen)
 
 
 def box(parameters: ParameterSet, bounds: Bounds = {}) -> tuple[Tensor, Tensor]:  # noqa: B006

@@ -20,6 +20,8 @@ from hepgen.inference.statistics.fit import Fit, box, curvature_error, fit, fit_
 from hepgen.parameters import Normal, ParameterSet
 from hepgen.statements import Breakdown, Impact, Impacts
 
+_UNKNOWN = (math.nan, math.nan)
+
 
 @runtime_checkable
 class Constrained(Protocol):
@@ -46,7 +48,7 @@ def impacts(
     data: DataSets,
     parameters: Sequence[str] | None = None,
     *,
-    groups: Mapping[str, Sequence[str]] = {},  # noqa: B006 (never changed)
+    groups: Mapping[str, Sequence[str]] = {},
     best: Fit | None = None,
 ) -> tuple[Impacts, ...]:
     """For each parameter of interest, the nuisance parameters ranked by their post-fit impact.
@@ -69,7 +71,7 @@ def impacts(
     nuisances = [name for name in names if name not in interest]
     best = best or fit(likelihood, data)
     known = constraints(likelihood)
-    sigma = [known.get(name, (math.nan, math.nan))[1] for name in nuisances]
+    sigma = [known.get(name, _UNKNOWN)[1] for name in nuisances]
     columns = [index(likelihood.parameters, name) for name in nuisances]
     post = _refitted(likelihood, data, best, columns, best.errors[0, columns])
     pre = _refitted(likelihood, data, best, columns, torch.tensor(sigma, dtype=torch.float64))
@@ -92,7 +94,7 @@ def breakdown(
     best: Fit,
     parameter: str,
     *,
-    groups: Mapping[str, Sequence[str]] = {},  # noqa: B006
+    groups: Mapping[str, Sequence[str]] = {},
 ) -> Breakdown:
     """The parts of the standard error of a parameter; see :class:`hepgen.statements.Breakdown`.
 
@@ -142,30 +144,30 @@ def _ranking(
 ) -> tuple[Impact, ...]:
     rows = []
     for j, name in enumerate(nuisances):
-        centre, sigma = known.get(name, (math.nan, math.nan))
-        i = index(parameters, name)
-        after, before = (
-            (f.column(interest)[0, 2 * j : 2 * j + 2] - best.column(interest)[0]).tolist()
-            for f in (post, pre)
-        )
-        fits = (post, pre) if name in known else (post,)
-        words = [w for f in fits for k in (2 * j, 2 * j + 1)
-                 if not bool(f.converged[0, k]) for w in f.warnings(0, k)[:1]]  # fmt: skip
-        error = best.errors[0, i].item()
+        centre, sigma = known.get(name, _UNKNOWN)
+        error = best.error(name)[0].item()
+        tried = {"post": post} if math.isfinite(error) else {}
+        tried |= {"pre": pre} if name in known else {}
+        moves = {key: _moves(moved, best, interest, j) for key, moved in tried.items()}
+        words = [word for moved in tried.values() for word in _failures(moved, j)]
         if not math.isfinite(error):
             words.append(f"nothing fixes {name}, so it has no impact to speak of")
-        unknown = (math.nan, math.nan)
         rows.append(
             Impact(
-                name,
-                best.theta[0, i].item(),
-                error,
-                centre,
-                sigma,
-                (after[0], after[1]) if math.isfinite(error) else unknown,
-                (before[0], before[1]) if name in known else unknown,
-                parameters[name].label,
-                tuple(words),
-            )  # fmt: skip
-        )
-    return tuple(sorted(rows, key=lambda row: -row.size if row.size == row.size else math.inf))
+                name, best.column(name)[0].item(), error, centre, sigma,
+                moves.get("post", _UNKNOWN), moves.get("pre", _UNKNOWN),
+                parameters[name].label, tuple(words),
+            )
+        )  # fmt: skip
+    return tuple(sorted(rows, key=lambda row: math.inf if math.isnan(row.size) else -row.size))
+
+
+def _moves(moved: Fit, best: Fit, interest: str, j: int) -> tuple[float, float]:
+    """By how much the parameter of interest moves with the j-th nuisance, up and down."""
+    change = moved.column(interest)[0] - best.column(interest)[0]
+    return change[2 * j].item(), change[2 * j + 1].item()
+
+
+def _failures(moved: Fit, j: int) -> list[str]:
+    pair = (2 * j, 2 * j + 1)
+    return [moved.warnings(0, k)[0] for k in pair if not bool(moved.converged[0, k])]

@@ -132,20 +132,18 @@ def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
     targets = expected_root(alpha)
     grid = _halvings(curves)
     observed, asimov = curves.both(grid)
-    roots = [np.sqrt(asimov) - target for target in targets]
-    expected = np.array(
-        [
-            _solve(lambda mu, t=target: np.sqrt(curves.of_asimov(mu)) - t, grid, root)
-            for target, root in zip(targets, roots, strict=True)
-        ]
-    )
 
-    def excess(mu: Array) -> Array:
-        return alpha - cls(*curves.both(mu))
+    def root(mu: Array, target: Array) -> Array:
+        return np.asarray(np.sqrt(curves.of_asimov(mu)) - target)
 
+    def excess(mu: Array, target: Array) -> Array:
+        return np.asarray(target - cls(*curves.both(mu)))
+
+    expected = _solve(root, grid, np.sqrt(asimov) - targets[:, None], targets)
     found = math.nan
     if curves.data is not None:
-        found = _solve(excess, grid, alpha - cls(observed, asimov))
+        rising = (alpha - cls(observed, asimov))[None]
+        found = float(_solve(excess, grid, rising, np.array([alpha]))[0])
     words = list(curves.warnings)
     names = ["observed", *(f"expected ({n:+d}σ)" for n in SIGMAS)]
     numbers = [found if curves.data is not None else 0.0, *expected]
@@ -170,18 +168,27 @@ def _halvings(curves: _Curves) -> Array:
     return high * 2.0 ** np.arange(-_HALVINGS, 1.0)
 
 
-def _solve(function: Callable[[Array], Array], grid: Array, values: Array) -> float:
-    """The last place where an (on the whole) rising function passes 0; NaN if it does not."""
-    rising = np.nonzero((values[:-1] < 0) & (values[1:] >= 0))[0]
-    if not len(rising):
-        return math.nan
-    k = rising[-1]
-    found = elementwise.find_root(
-        lambda mu: np.asarray(function(np.atleast_1d(mu))),
-        (grid[k : k + 1], grid[k + 1 : k + 2]),
-        tolerances={"xrtol": 1e-7, "xatol": 0.0, "fatol": 1e-9, "frtol": 0.0}, maxiter=40,
-    )  # fmt: skip
-    return float(found.x[0])
+def _solve(
+    function: Callable[[Array, Array], Array], grid: Array, values: Array, targets: Array
+) -> Array:
+    """Where J functions, rising on the whole, pass 0 for the last time; NaN where they do not.
+
+    Arguments:
+        function: Of μ and the target, shapes ``(M,)``.
+        grid: Of μ, shape ``(K,)``.
+        values: On the grid, shape ``(J, K)``.
+        targets: Shape ``(J,)``.
+    """
+    rising = (values[:, :-1] < 0) & (values[:, 1:] >= 0)
+    some = rising.any(1)
+    last = rising.shape[1] - 1 - rising[:, ::-1].argmax(1)[some]
+    out = np.full(len(targets), np.nan)
+    if some.any():
+        out[some] = elementwise.find_root(
+            function, (grid[last], grid[last + 1]), args=(targets[some],),
+            tolerances={"xrtol": 1e-7, "xatol": 0.0, "fatol": 1e-9, "frtol": 0.0}, maxiter=40,
+        ).x  # fmt: skip
+    return out
 
 
 def _values(

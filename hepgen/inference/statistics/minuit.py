@@ -27,7 +27,7 @@ from hepgen.inference.statistics.fit import (
     index,
     prior_scale,
 )
-from hepgen.inference.statistics.profile import LEVELS
+from hepgen.inference.statistics.intervals import LEVELS
 from hepgen.statements import Interval
 
 _ZERO = 1e12
@@ -38,7 +38,7 @@ def minuit_fit(
     likelihood: Likelihood,
     data: DataSets,
     *,
-    fixed: Mapping[str, float] = {},  # noqa: B006 (never changed)
+    fixed: Mapping[str, float] = {},
     start: Tensor | None = None,
     bounds: Bounds = {},  # noqa: B006
 ) -> Fit:
@@ -124,7 +124,7 @@ def _minimised(
     for name, value in fixed.items():
         begin[index(parameters, name)] = value
 
-    def value(theta: NDArray[np.float64]) -> float:
+    def height(theta: NDArray[np.float64]) -> float:
         with torch.no_grad():
             found = likelihood.log_likelihoods(data, torch.tensor(theta)[None, None])
         return -found.item() if math.isfinite(found.item()) else _ZERO
@@ -136,7 +136,7 @@ def _minimised(
             (slope,) = torch.autograd.grad(total, at)
         return slope[0, 0].nan_to_num(0.0, 0.0, 0.0).numpy()
 
-    minimiser = iminuit.Minuit(value, begin.numpy(), grad=gradient, name=parameters.free_names)
+    minimiser = iminuit.Minuit(height, begin.numpy(), grad=gradient, name=parameters.free_names)
     minimiser.errordef = iminuit.Minuit.LIKELIHOOD
     minimiser.errors = (0.1 * prior_scale(parameters)).tolist()
     minimiser.limits = list(zip(*(b.tolist() for b in box(parameters, bounds)), strict=True))

@@ -266,7 +266,8 @@ def newton_step(curvature: Tensor, gradient: Tensor, fixed: Tensor) -> tuple[Ten
 def reduced(matrix: Tensor, fixed: Tensor) -> Tensor:
     """The matrix with the rows and columns of what is fixed those of the identity."""
     either = fixed[..., :, None] | fixed[..., None, :]
-    return matrix.masked_fill(either, 0.0) + torch.diag_embed(fixed.to(matrix.dtype))
+    identity: Tensor = torch.diag_embed(fixed.to(matrix.dtype))
+    return matrix.masked_fill(either, 0.0) + identity
 
 
 def _to_the_wall(point: Tensor, direction: Tensor, box: Box) -> Tensor:
@@ -282,7 +283,8 @@ def _positive(curvature: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(curvature)
     values = values.abs()
     values = torch.maximum(values, (1e-3 * values.amax(-1, keepdim=True)).clamp(min=1e-3))
-    return (vectors * values[..., None, :]) @ vectors.mT
+    positive: Tensor = (vectors * values[..., None, :]) @ vectors.mT
+    return positive
 
 
 def _bfgs(curvature: Tensor, moved: Tensor, change: Tensor) -> Tensor:
@@ -292,8 +294,8 @@ def _bfgs(curvature: Tensor, moved: Tensor, change: Tensor) -> Tensor:
     new = (moved * change).sum(-1)
     use = (new > 1e-12 * change.norm(dim=-1) * moved.norm(dim=-1)) & (old > 1e-300) & (new > 1e-300)
     safe_old, safe_new = torch.where(use, old, 1.0), torch.where(use, new, 1.0)
-    update = (
+    update: Tensor = (
         change[..., :, None] * change[..., None, :] / safe_new[..., None, None]
         - product[..., :, None] * product[..., None, :] / safe_old[..., None, None]
     )
-    return curvature + update * use[..., None, None]
+    return curvature + update.masked_fill(~use[..., None, None], 0.0)

@@ -94,6 +94,28 @@ def asimov_data(
     return likelihood.asimov(theta)
 
 
+def expected_significance(
+    likelihood: Likelihood, parameter: str, value: float, data: DataSets | None = None
+) -> float:
+    """The median discovery significance Z = √q₀ of a signal, by its Asimov data set.
+
+    Arguments:
+        likelihood: With the parameters; 0 of the parameter means that there is no signal.
+        parameter: μ.
+        value: Of the signal that is hoped for.
+        data: To which the nuisance parameters are fitted first; at their defaults without.
+
+    For s on a known b it is √(2((s + b) ln(1 + s/b) − s)):
+
+    >>> from hepgen.inference.statistics.counting import OnOff
+    >>> round(expected_significance(OnOff(10.0, 100.0, tau=1e6).likelihood(), "s", 10.0), 3)
+    0.984
+    """
+    asimov = asimov_data(likelihood, parameter, value, data)
+    zero = torch.zeros(1, dtype=torch.float64)
+    return math.sqrt(evaluate("q0", likelihood, asimov, parameter, zero).statistic.item())
+
+
 def hypothesis_test(
     likelihood: Likelihood,
     data: DataSets,

@@ -11,7 +11,7 @@ from torch import Tensor
 from hepgen.inference.event_sets import EventSets
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.statistics.profile import profile_scan
+from hepgen.inference.statistics.scans import profile_scan
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
 from hepgen.simulators.processes.registry import process

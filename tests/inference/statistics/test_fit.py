@@ -90,7 +90,7 @@ def test_a_parameter_at_its_bound(bounded_line: Any) -> None:
 
 def test_a_flat_direction_is_named() -> None:
     model = Given("abc", lambda t: -0.5 * ((t[..., 0] + t[..., 1] - 1) ** 2 + t[..., 2] ** 2))
-    found = fit(model, torch.zeros(1))  # type: ignore[arg-type]
+    found = fit(model, torch.zeros(1))
     (word,) = found.warnings(0)
     assert word.startswith("nothing fixes a, b:")
     assert found.flat.tolist() == [[True, True, False]]
@@ -101,7 +101,7 @@ def test_a_flat_direction_is_named() -> None:
 def test_a_fit_that_fails_says_where_and_what_to_do() -> None:
     """A likelihood of zero everywhere has no maximum."""
     model = Given("ab", lambda t: t.sum(-1) * 0 - torch.inf)
-    found = fit(model, torch.zeros(2))  # type: ignore[arg-type]
+    found = fit(model, torch.zeros(2))
     assert not found.converged.any()
     for word in (found.status[1], found.warnings(0)[0]):
         assert word.startswith("not converged: log L = -inf")
@@ -117,8 +117,8 @@ def test_several_starts_find_the_higher_of_two_maxima() -> None:
         )
 
     model, data = Given("x", two), torch.zeros(1)
-    one: Any = fit(model, data, start=torch.tensor([4.0]))  # type: ignore[arg-type]
-    many: Any = fit(model, data, start=torch.tensor([[[4.0], [0.3], [-4.0]]]))  # type: ignore[arg-type]
+    one: Any = fit(model, data, start=torch.tensor([4.0]))
+    many: Any = fit(model, data, start=torch.tensor([[[4.0], [0.3], [-4.0]]]))
     assert one.theta.item() == pytest.approx(5.0, abs=1e-6)
     assert many.theta.item() == pytest.approx(-5.0, abs=1e-6)
 
@@ -126,7 +126,7 @@ def test_several_starts_find_the_higher_of_two_maxima() -> None:
 def test_the_valley_of_rosenbrock() -> None:
     model = Given("xy", lambda t: -((1 - t[..., 0]) ** 2 + 100 * (t[..., 1] - t[..., 0] ** 2) ** 2))
     starts = torch.tensor([[-1.2, 1.0], [5.0, -5.0], [-9.0, 9.0]]).double()
-    found = fit(model, torch.zeros(3), start=starts)  # type: ignore[arg-type]
+    found = fit(model, torch.zeros(3), start=starts)
     torch.testing.assert_close(found.theta, torch.ones(3, 2).double(), rtol=0, atol=1e-4)
     assert found.converged.all()
 
@@ -141,7 +141,7 @@ def test_straight_pieces_need_the_quasi_newton_steps() -> None:
         left, right = joints[at - 1], joints[at]
         return -0.5 * (left**2 + (x - left) * (right + left)).sum(-1)
 
-    found = fit(Given("ab", polygon), torch.zeros(1))  # type: ignore[arg-type]
+    found = fit(Given("ab", polygon), torch.zeros(1))
     assert found.theta[0, 0].item() == pytest.approx(0.5, abs=0.02)
     assert found.theta[0, 1].item() == pytest.approx(0.3, abs=0.02)
 

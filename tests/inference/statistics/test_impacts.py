@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from hepgen.inference.binned import uncorrelated_background
+from hepgen.inference.binned import (
+    BinFactors,
+    BinnedLikelihood,
+    Channel,
+    Factor,
+    Sample,
+    uncorrelated_background,
+)
 from hepgen.inference.statistics.impacts import impacts
+from hepgen.parameters import Parameter, ParameterSet, Uniform
 
 
 def test_impacts_of_a_linear_model(line: Any) -> None:
@@ -66,11 +74,8 @@ def test_poisson_constraints_have_pulls() -> None:
     assert pulls["gamma_0"] > 0 > pulls["gamma_1"]
 
 
-def test_a_nuisance_that_nothing_fixes_is_named(line: Any) -> None:
+def test_a_nuisance_that_nothing_fixes_is_named() -> None:
     """A gamma of a bin in which nothing is expected of it."""
-    from hepgen.inference.binned import BinFactors, BinnedLikelihood, Channel, Factor, Sample
-    from hepgen.parameters import Parameter, ParameterSet, Uniform
-
     loose = BinFactors((None, "loose"))
     model = BinnedLikelihood(
         [

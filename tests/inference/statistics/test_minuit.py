@@ -17,8 +17,8 @@ from torch import Tensor
 from hepgen.inference.binned import uncorrelated_background
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.fit import fit
+from hepgen.inference.statistics.intervals import profile_intervals
 from hepgen.inference.statistics.minuit import minos_intervals, minuit_fit
-from hepgen.inference.statistics.profile import profile_intervals
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 
 LOW, HIGH = 80.0, 102.0

@@ -14,12 +14,9 @@ from torch import Tensor
 from hepgen.inference.binned import uncorrelated_background
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.fit import fit
-from hepgen.inference.statistics.profile import (
-    profile,
-    profile_contour,
-    profile_intervals,
-    profile_scan,
-)
+from hepgen.inference.statistics.intervals import profile_intervals
+from hepgen.inference.statistics.profile import profile
+from hepgen.inference.statistics.scans import profile_contour, profile_scan
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 from hepgen.results import to_json
 
@@ -118,14 +115,14 @@ class Modes(Likelihood):
 def test_an_interval_of_two_pieces_and_the_higher_maximum() -> None:
     """The fit starts in the lower valley; the scan finds the other, and says so."""
     model, data = Modes(), torch.zeros(1)
-    assert fit(model, data).theta[0, 0].item() == pytest.approx(-2.0, abs=1e-3)  # type: ignore[arg-type]
-    ((narrow, wide),) = profile_intervals(model, data, "mu")  # type: ignore[arg-type]
+    assert fit(model, data).theta[0, 0].item() == pytest.approx(-2.0, abs=1e-3)
+    ((narrow, wide),) = profile_intervals(model, data, "mu")
     for interval, threshold in ((narrow, 0.98895), (wide, 3.841459)):
         assert interval.best == pytest.approx(2.0, abs=1e-3)
         half_left, half_right = 0.4 * (threshold - 0.6) ** 0.5, 0.6 * threshold**0.5
         expected = (-2 - half_left, -2 + half_left, 2 - half_right, 2 + half_right)
         assert np.ravel(interval.pieces) == pytest.approx(expected, abs=2e-3)
-        assert f"the {100 * interval.level:g} % set of mu has 2 pieces" in interval.warnings
-    scan = profile_scan(model, data, "mu", values=np.linspace(-4, 4, 33))  # type: ignore[arg-type]
+        assert f"the {100 * interval.level:g} % interval of mu has 2 pieces" in interval.warnings
+    scan = profile_scan(model, data, "mu", values=np.linspace(-4, 4, 33))
     assert scan.statistic.min() == pytest.approx(0.0, abs=1e-6)
     assert scan.statistic[8] == pytest.approx(0.6, abs=1e-3)

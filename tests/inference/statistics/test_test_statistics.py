@@ -14,7 +14,7 @@ from hepgen.errors import ParameterError
 from hepgen.inference.statistics.asymptotics import cls, expected_cls, expected_root, p_value
 from hepgen.inference.statistics.test_statistics import asimov_data, evaluate, hypothesis_test
 from hepgen.statements import SIGMAS, Statistic, significance
-from tests.inference.statistics.conftest import counting
+from tests.inference.statistics.models import counting
 
 ALL: tuple[Statistic, ...] = ("t", "t_tilde", "q", "q_tilde", "q0")
 

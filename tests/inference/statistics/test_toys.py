@@ -13,7 +13,7 @@ from scipy.stats import kstest, poisson
 from hepgen.inference.binned import uncorrelated_background
 from hepgen.inference.statistics.test_statistics import hypothesis_test
 from hepgen.inference.statistics.toys import fraction_above, toy_statistics
-from tests.inference.statistics.conftest import counting
+from tests.inference.statistics.models import counting
 
 
 def test_toys_of_a_gaussian_model_follow_wilks(line: Any) -> None:
