@@ -85,8 +85,8 @@ class Channel:
 
     def rates(self, values: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:
         """λ_s, shape ``(samples, *shape)``, of parameters under their names in the likelihood."""
-        here, one = self.local(values), torch.ones(tuple(shape), dtype=torch.float64)
-        return torch.stack([one if s.rate is None else s.rate(here) * one for s in self.samples])
+        here = self.local(values)
+        return torch.stack([_expanded(self.name, s, here, shape) for s in self.samples])
 
     def points(self, values: Mapping[str, Tensor], shape: Sequence[int]) -> list[Tensor]:
         """θ of each sample's density, shape ``(*shape, D_s)``."""
@@ -139,6 +139,23 @@ def signed_sum(terms: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
     top = terms.detach().masked_fill(factors.detach() == 0, -torch.inf).amax(0)
     top = torch.where(torch.isfinite(top), top, 0.0)
     return (factors * torch.exp((terms - top).clamp(max=_UNLIKELY))).sum(0), top
+
+
+def _expanded(
+    channel: str, sample: Sample, values: Mapping[str, Tensor], shape: Sequence[int]
+) -> Tensor:
+    """The rate of a sample, of the shape of the parameters; ones where it has none."""
+    if sample.rate is None:
+        return torch.ones(tuple(shape), dtype=torch.float64)
+    rate = sample.rate(values).double()
+    # A product of shapes that do not match would broadcast, and count data sets twice.
+    if rate.dim() and rate.shape != tuple(shape):
+        raise ParameterError(
+            f"the rate of sample {sample.name!r} in channel {channel!r} has the shape "
+            f"{tuple(rate.shape)} for parameters of shape {tuple(shape)}; expected one number for "
+            "each parameter point"
+        )
+    return rate.expand(tuple(shape))
 
 
 def _columns(

@@ -46,12 +46,13 @@ class ChannelData:
         """(Σw)²/Σw² of each set, shape ``(S,)``: how many events of weight one (Kish)."""
         return self.total.square() / self.squares.clamp_min(1e-300)
 
-    def split(self, rows: int) -> list[ChannelData]:
-        """The same sets in pieces of ``rows`` events."""
-        starts = range(0, self.weight.shape[1], rows)
-        return [self._rows(slice(start, start + rows)) for start in starts]
+    def split(self, size: int) -> list[ChannelData]:
+        """The same sets in pieces of ``size`` events."""
+        starts = range(0, self.weight.shape[1], size)
+        return [self.rows(slice(start, start + size)) for start in starts]
 
-    def _rows(self, part: slice) -> ChannelData:
+    def rows(self, part: slice) -> ChannelData:
+        """Some of the events of every set."""
         prepared = tuple(one[:, part] for one in self.prepared)
         return ChannelData(self.events[:, part], self.weight[:, part], prepared, self.squares)
 

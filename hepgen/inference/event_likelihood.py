@@ -23,7 +23,7 @@ from hepgen.errors import DataError, ParameterError, nearest
 from hepgen.inference.channel import Channel
 from hepgen.inference.event_data import ChannelData, EventData, checked_weights, stacked
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.pseudo_data import asimov_events, toy_events
+from hepgen.inference.pseudo_data import asimov_data, toy_events
 from hepgen.inference.sampler import generator_of
 from hepgen.parameters import Normal, ParameterSet
 
@@ -179,8 +179,7 @@ class EventLikelihood(Likelihood):
 
     def asimov(self, theta: Tensor) -> EventData:
         """The data set at θ, shape ``(D,)``, in which nothing fluctuates; see the contract."""
-        values = self.parameters.values(theta.double())
-        channels = {c.name: c.prepare(*asimov_events(c, values)) for c in self.channels}
+        channels = {c.name: asimov_data(c, self.parameters, theta) for c in self.channels}
         return EventData(channels, theta.double()[None, self._constrained])
 
     def __repr__(self) -> str:

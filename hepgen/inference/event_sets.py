@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -39,14 +39,17 @@ class EventSets:
 
 @runtime_checkable
 class SetLikelihood(Protocol):
-    """log p(data set | θ), for many data sets and parameter points at once."""
+    """log p(data set | θ), for many data sets and parameter points at once.
+
+    How it keeps data sets is its own: most as :class:`EventSets`.
+    """
 
     parameters: ParameterSet
 
-    def encode(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> EventSets:
+    def encode(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> Any:
         """The data sets ``x``, each of shape ``(N, d)`` in physical variables, checked."""
 
-    def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
+    def log_likelihoods(self, sets: Any, theta: Tensor) -> Tensor:
         """Shape ``(S, K)`` in float64, for physical θ of shape ``(S, K, D)``."""
 
 

@@ -109,7 +109,9 @@ class ExactLikelihood:
 
     def rate(self, values: Mapping[str, Tensor]) -> Tensor:
         """σ(θ)ε(θ) in pb, shape ``(*,)``, of parameters by name; others are at their defaults."""
-        return self.density.rate({**self.parameters.values(), **values})
+        # The density wants a last dimension for its events, see EventDensity.
+        known = self.parameters.values() | dict(values)
+        return self.density.rate({n: v[..., None] if v.dim() else v for n, v in known.items()})
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         """log L of S data sets at K points each, shape ``(S, K)``, for θ ``(S, K, D)``."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from hepgen.errors import ParameterError
 from hepgen.inference.importance import importance_draws
 from hepgen.inference.laplace import Laplace, LogDensity, laplace
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
 
@@ -95,6 +96,7 @@ def grid_marginals(
     x: Tensor | None = None,
     *,
     weight: Tensor | None = None,
+    sets: DataSets | None = None,
     names: Sequence[str] | None = None,
     points: int | None = None,
     seed: int = 0,
@@ -105,6 +107,7 @@ def grid_marginals(
         posterior: Of a likelihood.
         x: The data set, shape ``(N, d)``.
         weight: Event weights, shape ``(N,)``.
+        sets: Instead of both, one data set as the likelihood keeps it.
         names: One or two parameters.
         points: An axis.
         seed: Of the draws that integrate the other parameters.
@@ -119,7 +122,8 @@ def grid_marginals(
             raise ParameterError(f"parameter {name!r} is not free; expected one that has a prior")
     if not 1 <= len(chosen) <= 2:
         raise ParameterError(f"a grid over {len(chosen)} parameters; expected one or two")
-    sets = posterior.likelihood.encode([posterior.data(x)], [weight])
+    if sets is None:
+        sets = posterior.likelihood.encode([posterior.data(x)], [weight])
     density, joint = posterior.log_density(sets), posterior.laplace(sets)
     axes = [parameters.free_names.index(name) for name in chosen]
     if len(parameters.free) <= 2:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import SamplingError
-from hepgen.inference.event_sets import EventSets, SetLikelihood
+from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.importance import WeightedDraws, importance_draws
 from hepgen.inference.laplace import Laplace, LogDensity, laplace
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.nuts import effective_sample_size, run_nuts, split_r_hat
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.inference.unbounded import UnboundedPrior
@@ -64,12 +65,17 @@ class LikelihoodPosterior(Posterior):
     ) -> list[PosteriorSample]:
         """n draws with diagnostics for each data set; see :meth:`Posterior.draw_batched`."""
         weights = [None] * len(x) if weight is None else list(weight)
-        sets = self.likelihood.encode(x, weights)
+        return self.draw_sets(n, self.likelihood.encode(x, weights), seed=seed, method=method)
+
+    def draw_sets(
+        self, n: int, sets: DataSets, *, seed: int = 0, method: Method | None = None
+    ) -> list[PosteriorSample]:
+        """As :meth:`draw_batched`, for data sets as the likelihood keeps them."""
         if (method or self.method) == "importance":
             return self._importance(n, sets, seed)
         return [self._nuts(n, sets[s : s + 1], seed + s) for s in range(len(sets))]
 
-    def log_density(self, sets: EventSets) -> LogDensity:
+    def log_density(self, sets: DataSets) -> LogDensity:
         """log p(x, u), shape ``(S, K)``, as a function of u, shape ``(S, K, D)``."""
 
         def evaluate(u: Tensor) -> Tensor:
@@ -78,7 +84,7 @@ class LikelihoodPosterior(Posterior):
 
         return evaluate
 
-    def laplace(self, sets: EventSets) -> Laplace:
+    def laplace(self, sets: DataSets) -> Laplace:
         """The Gaussian approximation of each posterior in the unbounded space."""
         density = self.log_density(sets)
         generator = torch.Generator().manual_seed(0)
@@ -107,11 +113,11 @@ class LikelihoodPosterior(Posterior):
             values = values.masked_scatter(inside, likelihood + prior[inside] - evidence)
         return values
 
-    def _weighted(self, sets: EventSets, draws: int, seed: int) -> WeightedDraws:
+    def _weighted(self, sets: DataSets, draws: int, seed: int) -> WeightedDraws:
         generator = torch.Generator().manual_seed(seed)
         return importance_draws(self.log_density(sets), self.laplace(sets), draws, generator)
 
-    def _importance(self, n: int, sets: EventSets, seed: int) -> list[PosteriorSample]:
+    def _importance(self, n: int, sets: DataSets, seed: int) -> list[PosteriorSample]:
         weighted = self._weighted(sets, math.ceil(self.proposals * n), seed)
         if not bool(torch.isfinite(weighted.log_weight).any(-1).all()):
             raise SamplingError("a posterior is zero wherever it was looked for; see its data")
@@ -124,7 +130,7 @@ class LikelihoodPosterior(Posterior):
             for one, size in zip(theta, sizes, strict=True)
         ]
 
-    def _nuts(self, n: int, sets: EventSets, seed: int) -> PosteriorSample:
+    def _nuts(self, n: int, sets: DataSets, seed: int) -> PosteriorSample:
         draws = math.ceil(n / self.chains)
         result = run_nuts(
             self.log_density(sets),

@@ -13,14 +13,16 @@ Logistics Quarterly 26 (1979) 403).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError
 from hepgen.inference.channel import Channel, signed_sum
-from hepgen.inference.event_data import stacked
+from hepgen.inference.event_data import ChannelData, stacked
 from hepgen.inference.sampler import Sampler, generator_of
+from hepgen.parameters import ParameterSet
 from hepgen.simulators.chain import stream
 
 _ROWS = 2**15
@@ -52,9 +54,31 @@ def toy_events(
     return stacked([x], [torch.ones(len(x), dtype=torch.float64)], [owner], sets)
 
 
+def asimov_data(channel: Channel, parameters: ParameterSet, theta: Tensor) -> ChannelData:
+    r"""Weighted events that stand for λp at θ, shape ``(D,)``, as one set.
+
+    A sample of M events has a sum of weights and a score that are off by their statistical error.
+    Both are put right by the smallest change of weights, w → w(1 + c·g) with g the ones and the
+    derivatives of ln λp of each event, so that log L has its maximum at θ as for M → ∞.
+
+    Raises:
+        DataError: The expected number of events, or the density of one of them, is not positive.
+    """
+    x, weight = _expected_events(channel, parameters.values(theta.double()))
+    data = channel.prepare(x[None], weight[None])
+    gradients = _gradients(channel, parameters, theta, data)
+    wanted = _wanted(channel, parameters, theta)
+    weight = data.weight[0]
+    scale = (weight.abs() @ gradients.square()).sqrt().clamp_min(1e-300)
+    g = gradients / scale
+    matrix = (g * weight[:, None]).mT @ g
+    c = torch.linalg.pinv(matrix, hermitian=True, rtol=1e-12) @ (wanted / scale - weight @ g)
+    return replace(data, weight=(weight * (1 + g @ c))[None])
+
+
 @torch.no_grad()
-def asimov_events(channel: Channel, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Events ``(1, M, d)`` with weights ``(1, M)``, those of each sample of sum λ_s."""
+def _expected_events(channel: Channel, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Events ``(M, d)`` with weights ``(M,)``, those of each sample of sum λ_s."""
     rates = channel.rates(values, ())
     total = rates.sum()
     if not total > 0:
@@ -68,7 +92,54 @@ def asimov_events(channel: Channel, values: Mapping[str, Tensor]) -> tuple[Tenso
         if rate != 0
         for x, weight in [_sampler(channel, sample.name, sample.sampler).expected(here)]
     ]
-    return torch.cat([x for x, _ in parts])[None], torch.cat([w for _, w in parts])[None]
+    return torch.cat([x for x, _ in parts]), torch.cat([w for _, w in parts])
+
+
+def _gradients(
+    channel: Channel, parameters: ParameterSet, theta: Tensor, data: ChannelData
+) -> Tensor:
+    """1 and ∇ ln Σ_s λ_s p_s of each event, shape ``(M, 1 + D)``."""
+    rows = []
+    for part in data.split(_ROWS):
+        n = part.weight.shape[1]
+        each = ChannelData(
+            part.events[0][:, None],
+            part.weight[0][:, None],
+            tuple(one[0][:, None] for one in part.prepared),
+            part.squares.expand(n),
+        )
+        at = theta.double().expand(n, 1, -1).clone().requires_grad_(True)
+        values = parameters.values(at)
+        height = channel.log_density(each, channel.points(values, (n, 1)),
+                                     channel.rates(values, (n, 1)))[:, 0, 0]  # fmt: skip
+        wrong = torch.isneginf(height) & (part.weight[0] != 0)
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            raise DataError(
+                f"channel {channel.name!r}: the sum of its samples is not positive at x = "
+                f"{part.events[0, row].tolist()} ({int(wrong.sum())} of {n} events); no data can "
+                "be distributed so: look at the parameters, and at samples with a negative rate"
+            )
+        rows.append(_derivative(torch.where(wrong, 0.0, height).sum(), at)[:, 0])
+    gradients = torch.cat(rows)
+    return torch.cat([torch.ones_like(gradients[:, :1]), gradients], dim=-1)
+
+
+def _wanted(channel: Channel, parameters: ParameterSet, theta: Tensor) -> Tensor:
+    """What Σ w and Σ w ∇ ln λp are on average, shape ``(1 + D,)``."""
+    at = theta.double().clone().requires_grad_(True)
+    total = channel.rates(parameters.values(at), ()).sum()
+    slope = _derivative(total, at)
+    number = total.detach() if channel.counts else torch.tensor(float(_number(channel))).double()
+    return torch.cat([number[None], slope * number / total.detach()])
+
+
+def _derivative(value: Tensor, at: Tensor) -> Tensor:
+    """∂value/∂at, zeros where it does not depend on it."""
+    if not value.requires_grad:
+        return torch.zeros_like(at)
+    (found,) = torch.autograd.grad(value, at, allow_unused=True)
+    return torch.zeros_like(at) if found is None else found
 
 
 def _drawn(
@@ -108,10 +179,10 @@ def _kept(
         data = channel.prepare(part[:, None], torch.ones(len(part), 1, dtype=torch.float64))
         terms = channel.terms(data, [p[sets][:, None] for p in points])
         factors = rates[:, sets, None]
-        total, positive = (
-            signed_sum(terms, f)[0][:, 0, 0] for f in (factors, factors.clamp_min(0))
+        (total, top), (positive, first) = (
+            signed_sum(terms, rate) for rate in (factors, factors.clamp_min(0))
         )
-        chance = total / positive
+        chance = (total / positive * (top - first).exp())[:, 0, 0]
         if bool((chance < 0).any()):
             row = int(chance.argmin())
             raise DataError(

@@ -85,6 +85,13 @@ class MorphedRate:
         """λ, shape ``(*,)``."""
         return self.luminosity * self.parts(values) @ torch.ones_like(self.cross_sections).double()
 
+    def of(self, i: int) -> Rate:
+        """𝓛 wᵢ(c) σ(cᵢ): of the events simulated at basis point i, as a sample of their own.
+
+        The samples of all basis points are the density at any c; some have negative rates.
+        """
+        return lambda values: self.luminosity * self.parts(values)[..., i]
+
     def parts(self, values: Mapping[str, Tensor]) -> Tensor:
         """wᵢ(c) σ(cᵢ), shape ``(*, n)``; some are negative."""
         columns = [values[name].double() for name in self.couplings]

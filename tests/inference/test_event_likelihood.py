@@ -6,6 +6,8 @@ Statistical tests are refused at p < 10⁻⁴, at fixed seeds.
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,19 @@ from scipy import stats
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError
+from hepgen.features import Feature
 from hepgen.inference.channel import Channel, Sample
-from hepgen.inference.density import ClosedForm
+from hepgen.inference.density import ClosedForm, Fixed, Given
 from hepgen.inference.event_likelihood import EventLikelihood
+from hepgen.inference.laplace import laplace
 from hepgen.inference.likelihood import Likelihood
+from hepgen.inference.nle import NLE
 from hepgen.inference.rate import Constant, Product
+from hepgen.inference.sampler import FromDensity
+from hepgen.inference.surrogate_likelihood import SurrogateLikelihood
+from hepgen.inference.validity import imbalance
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
+from hepgen.surrogates.surrogate import Surrogate
 from tests.inference.bump import BACKGROUND, CENTRE, SIGNAL, UNCERTAINTY, WIDTH, bump
 
 FALSE_ALARM = 1e-4
@@ -143,8 +152,6 @@ def counting(observed: int, a: float | None = None) -> tuple[EventLikelihood, An
 
 def test_a_counting_experiment_is_fitted_in_closed_form() -> None:
     """ŝ = n − a, b̂ = a, and the covariance is that of two independent measurements."""
-    from hepgen.inference.laplace import laplace
-
     model, data = counting(34, a=19.0)
     start = torch.tensor([[10.0, 20.0]], dtype=torch.float64)
     found = laplace(lambda t: model.log_likelihoods(data, t), start)
@@ -195,3 +202,72 @@ def test_what_does_not_fit_together_is_an_error() -> None:
         bump().data({"all": torch.tensor([[math.nan]])})
     with pytest.raises(DataError, match="sum to -3"):
         bump().data({"all": spectrum(3, 0)}, {"all": -torch.ones(3)})
+
+
+def test_a_density_of_every_kind_plugs_in(nle: NLE, peak: Any) -> None:
+    """Σ log p of a sample alone is what the estimator itself says of the events."""
+    x = peak.simulate(torch.tensor([[91.0, 2.0]]).double().expand(300, 2), generator())
+    theta = torch.tensor([[91.0, 2.0], [90.0, 3.0]], dtype=torch.float64)
+    sampler = FromDensity(nle, nle.parameters.free_names, size=5000)
+    sample = Sample("all", nle, Product(200.0), sampler)
+    model = EventLikelihood(peak.parameters, [Channel("c", (sample,))])
+    found = model.log_likelihoods(model.data({"c": x}), theta[None])[0]
+
+    wanted = nle.log_likelihood(x, theta)
+    torch.testing.assert_close(found - wanted, (found - wanted)[:1].expand(2), atol=1e-3, rtol=0)
+    # At one θ it is evaluated once.
+    fixed = EventLikelihood(peak.parameters, [Channel("c", (Sample("all", Fixed(nle, theta[0])),))])
+    alone = fixed.log_likelihoods(fixed.data({"c": x}), theta[None])[0]
+    torch.testing.assert_close(alone, wanted[:1].expand(2), atol=1e-3, rtol=0)
+    toys = model.generate(theta[[0, 0, 1]], seed=1)
+    assert toys.channels["c"].total.mean().item() == pytest.approx(200, abs=4 * (200 / 3) ** 0.5)
+    assert imbalance(model, model.asimov(theta[0]), theta[0]) < 1e-5
+
+
+def test_a_surrogate_plugs_in(peak: Any) -> None:
+    draws = peak.parameters.prior().sample((3000,), generator())
+    surrogate = Surrogate.fit(
+        peak.simulate(draws, generator()), draws, features=[peak.feature],
+        inputs=[Feature("mass"), Feature("width")], method="flow", epochs=1,
+    )  # fmt: skip
+    likelihood = SurrogateLikelihood(surrogate, peak.parameters)
+    sampler = FromDensity(likelihood, peak.parameters.free_names)
+    sample = Sample("all", likelihood, None, sampler)
+    model = EventLikelihood(peak.parameters, [Channel("c", (sample,), events=50)])
+    theta = torch.tensor([[91.0, 2.0], [90.0, 3.0], [60.0, 3.0]], dtype=torch.float64)
+    x = peak.simulate(theta[:1].expand(100, 2), generator())
+    found = model.log_likelihoods(model.data({"c": x}), theta[None])[0]
+
+    torch.testing.assert_close(found, likelihood.log_likelihood(x, theta), atol=1e-3, rtol=0)
+    assert torch.isneginf(found[2])
+    assert model.generate(theta[:2], seed=1).channels["c"].events.shape == (2, 50, 1)
+
+
+def test_a_given_log_density_plugs_in() -> None:
+    """A column of log p for the signal, and one for the background."""
+    mu = ParameterSet([Parameter("mu", 1.0, prior=Uniform(0.0, 5.0))])
+    samples = (Sample("s", Given(0), Product(3.0, "mu")), Sample("b", Given(1), Product(5.0)))
+    model = EventLikelihood(mu, [Channel("c", samples)])
+    density = torch.tensor([[2.0, 0.5], [0.0, 1.5]], dtype=torch.float64)
+    found = model.log_likelihoods(model.data({"c": density.log()}), torch.tensor([[[0.5]]]))
+
+    wanted = math.log((1.5 * 2 + 5 * 0.5) * (5 * 1.5)) - 6.5 - math.log(2)
+    assert found.item() == pytest.approx(wanted)
+
+
+def test_memory_is_flat() -> None:
+    """The curvature of log L at 400,000 events needs hardly more than at 40,000."""
+    program = "from tests.benchmarks.event_likelihood import main; main()"
+    memory = []
+    for events in ("4e4", "4e5"):
+        found = subprocess.run(
+            [sys.executable, "-c", program, "--kind", "closed", "--events", events],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        memory.append(float(found.stdout.split()[-2]))
+    # One number for each event and derivative would be 30 MB more, each pair with its graph 300.
+    assert memory[1] - memory[0] < 30
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)

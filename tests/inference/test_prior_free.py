@@ -1,0 +1,103 @@
+"""Posteriors of a likelihood with constraints: closed forms, and each constraint once."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hepgen.errors import DataError
+from hepgen.inference.channel import Channel, Sample
+from hepgen.inference.combination import combine
+from hepgen.inference.density import ClosedForm
+from hepgen.inference.event_likelihood import EventLikelihood
+from hepgen.inference.exact import ExactLikelihood
+from hepgen.inference.grid import grid_marginals
+from hepgen.inference.likelihood_posterior import LikelihoodPosterior
+from hepgen.inference.prior_free import PriorFree
+from hepgen.inference.rate import Product
+from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
+from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
+from hepgen.simulators.processes.registry import process
+
+MEAN = Parameter("mean", 0.0, role="interest", prior=Uniform(-20.0, 20.0))
+SHIFT = Parameter("shift", 0.0, prior=Normal(0.0, 0.5))
+
+
+def shifted() -> EventLikelihood:
+    """x ~ N(mean + shift, 1), shift measured to ± 0.5."""
+    both = ParameterSet([MEAN, SHIFT])
+    density = ClosedForm(
+        both,
+        ("x",),
+        lambda x, v: (
+            -0.5 * (x[..., 0] - v["mean"] - v["shift"]).square() - 0.5 * math.log(2 * math.pi)
+        ),
+    )
+    return EventLikelihood(both, [Channel("c", (Sample("all", density),))])
+
+
+def test_a_constraint_is_counted_once() -> None:
+    """mean | x, a ~ N(x̄ − a, 1/n + 0.25), shift ~ N(a, 0.25) with the prior's own a."""
+    model = shifted()
+    x = torch.linspace(0.0, 4.0, 25, dtype=torch.float64)[:, None]
+    posterior = LikelihoodPosterior(PriorFree(model))
+    for method in ("importance", "nuts"):
+        (found,) = posterior.draw_batched(2000, [x], seed=3, method=method)
+        for name, mean, std in (("mean", 2.0, 0.29**0.5), ("shift", 0.0, 0.5)):
+            draws = found.column(name)
+            assert draws.mean().item() == pytest.approx(mean, abs=4.5 * std / 1000**0.5)
+            assert draws.std().item() == pytest.approx(std, rel=0.1)
+    (marginal,) = grid_marginals(posterior, x)
+    assert marginal.mean == pytest.approx(2.0, abs=1e-4)
+    assert marginal.std == pytest.approx(0.29**0.5, rel=1e-3)
+
+
+def test_another_auxiliary_measurement_moves_the_posterior() -> None:
+    """A flat prior and the measurement a alone: shift ~ N(a, 0.5²)."""
+    model = shifted()
+    x = torch.linspace(0.0, 4.0, 25, dtype=torch.float64)[:, None]
+    data = model.data({"c": x}, auxiliary={"shift": 0.8})
+    posterior = LikelihoodPosterior(PriorFree(model))
+    (mean,) = grid_marginals(posterior, sets=data, names=["mean"])
+    (shift,) = grid_marginals(posterior, sets=data, names=["shift"])
+
+    assert (mean.mean, shift.mean) == pytest.approx((1.2, 0.8), abs=1e-4)
+    assert (mean.std, shift.std) == pytest.approx((0.29**0.5, 0.5), rel=1e-3)
+
+
+def test_the_exact_posterior_of_ee_mumu_with_its_rate() -> None:
+    chain = process("ee_mumu", energies=(89.0,))
+    free = Parameter("sin2_theta_w", 0.2312, role="interest", prior=Uniform(0.2, 0.26))
+    parameters = ParameterSet([free, *(p for p in chain.parameters if p.name != free.name)])
+    density = ElectronPositronDensity.of(chain)
+    exact, extended = (
+        ExactLikelihood(density, parameters, luminosity) for luminosity in (None, 20.0)
+    )
+    sample = Sample("signal", exact, Product(20.0, exact.rate))
+    model = EventLikelihood(parameters, [Channel("mumu", (sample,))])
+    state = chain.simulate(chain.parameters.values(), 3000, seed=4).state
+    x = state["Dimuon_cos_theta"][state["selected"]][:, None]
+    theta = torch.linspace(0.21, 0.25, 5, dtype=torch.float64)[:, None]
+
+    ours = model.log_likelihoods(model.encode([x], [None]), theta[None])[0]
+    theirs = extended.log_likelihood(x, theta)
+    torch.testing.assert_close(ours.diff(), theirs.diff())
+    (one,) = grid_marginals(LikelihoodPosterior(PriorFree(model)), x)
+    (other,) = grid_marginals(LikelihoodPosterior(extended), x)
+    assert (one.mean, one.std) == pytest.approx((other.mean, other.std), rel=1e-9)
+
+
+def test_several_channels_have_data_sets_of_their_own() -> None:
+    both = combine({"a": shifted(), "b": shifted()}, {"b": {"mean": "mean_b"}})
+    posterior = LikelihoodPosterior(PriorFree(both))
+    x = torch.linspace(0.0, 4.0, 25, dtype=torch.float64)[:, None]
+    with pytest.raises(DataError, match="2 channels"):
+        posterior.sample((10,), x)
+    (found,) = posterior.draw_sets(4000, both.data({"a/c": x, "b/c": x - 1}), seed=1)
+    difference = found.column("mean") - found.column("mean_b")
+
+    # The shared shift cancels: var = 1/25 + 1/25.
+    assert difference.mean().item() == pytest.approx(1.0, abs=4 * 0.283 / 2000**0.5)
+    assert difference.std().item() == pytest.approx(0.08**0.5, rel=0.1)
