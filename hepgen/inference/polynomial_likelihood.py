@@ -5,8 +5,8 @@ r"""The likelihood of events as a polynomial in θ, for many fits: each data set
           + \text{constraints}
 
 with r the density of an event, or its rate where the number of events says something too; λ is
-its integral then. φ are the products of Chebyshev polynomials up to a total degree, over the range
-of each parameter. A data set enters by J sums, however many events it has, and a fit costs
+its integral then. φ are the monomials up to a total degree, over the range of each parameter, which
+is 4 σ of a constraint. A data set enters by J sums, however many events it has, and a fit costs
 nothing: toys by the hundred thousand. ``residual`` says how far the polynomial is from r.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -52,6 +52,7 @@ class PolynomialSets:
         return PolynomialSets(self.sums[part], self.auxiliary[part])
 
 
+@runtime_checkable
 class Events(Protocol):
     """Where toys come from."""
 
@@ -126,11 +127,13 @@ class PolynomialLikelihood(Likelihood):
         return PolynomialSets(sums, auxiliary)
 
     def log_likelihoods(self, sets: PolynomialSets, theta: Tensor) -> Tensor:  # type: ignore[override]
-        """See :class:`hepgen.inference.likelihood.Likelihood`."""
+        """See :class:`hepgen.inference.likelihood.Likelihood`; −∞ beyond the polynomial's range."""
         total = torch.einsum("skj,sj->sk", self._basis(theta), sets.sums)
         if self.rate:
             total = total - self.expected(theta)
-        return total + self._constraints(theta, sets.auxiliary)
+        total = total + self._constraints(theta, sets.auxiliary)
+        t = (theta.double() - self._centre) / self._half
+        return torch.where((t.abs() > 1 + 1e-9).any(-1), -torch.inf, total)
 
     def log_rates(self, theta: Tensor) -> Tensor:
         """ln r of each kind, ``(*, D)`` to ``(*, B)``."""

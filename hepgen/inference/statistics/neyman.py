@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ class Measured(NamedTuple):
     conditions: Tensor
 
 
+@runtime_checkable
 class Statistic(Protocol):
     """t(data; ψ), and the parameters on which its distribution depends."""
 
@@ -184,7 +185,7 @@ class Neyman:
     @classmethod
     def fit(
         cls, statistic: Statistic, generate: Generate, theta: Tensor, *, seed: int = 0,
-        chunk: int = 2000,
+        chunk: int = 2000, members: int = 4,
     ) -> Neyman:  # fmt: skip
         """Learn the critical values from a toy at each θ.
 
@@ -196,13 +197,14 @@ class Neyman:
                 <hepgen.inference.statistics.neyman>` for what their distribution means.
             seed: The result is a function of it.
             chunk: Toys at a time.
+            members: Networks, see :meth:`CriticalValues.fit`.
 
         Raises:
             DataError: Too few toys, or a statistic that is not finite.
         """
         values = statistics_of_toys(statistic, generate, theta, seed=seed, chunk=chunk)
         conditions = columns(statistic.parameters, statistic.conditions, theta)
-        critical = CriticalValues.fit(conditions, values, seed=seed)
+        critical = CriticalValues.fit(conditions, values, seed=seed, members=members)
         return cls(statistic, critical, torch.stack([conditions.amin(0), conditions.amax(0)]))
 
     def p_values(self, sets: DataSets, psi: Tensor) -> Tensor:

@@ -1,0 +1,136 @@
+"""Global p-values of Gaussian processes, whose upcrossings are known, and of a fitted bump."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.errors import DataError
+from hepgen.inference.polynomial_likelihood import PolynomialLikelihood
+from hepgen.inference.statistics.look_elsewhere import (
+    brute_force,
+    euler_characteristic,
+    global_p_value,
+    local_p_value,
+    local_statistics,
+    upcrossings,
+)
+from hepgen.parameters import Parameter, ParameterSet, Uniform
+
+LENGTH, POINTS = 30.0, 301
+
+
+def processes(number: int, seed: int) -> NDArray[np.float64]:
+    """Z(m) of covariance exp(−d²/2) over a length of 30, shape ``(S, K)``."""
+    rng = np.random.default_rng(seed)
+    x = np.linspace(0, LENGTH, POINTS)
+    nodes = np.arange(-6, LENGTH + 6, 0.25)
+    # A moving average with a Gaussian of width 1/√2 has the wanted covariance.
+    kernel = np.exp(-((x[:, None] - nodes) ** 2))
+    kernel /= np.sqrt((kernel**2).sum(1, keepdims=True))
+    return np.asarray(rng.standard_normal((number, len(nodes))) @ kernel.T)
+
+
+def q(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(z > 0, z**2, 0.0)
+
+
+def test_upcrossings_are_those_of_rice() -> None:
+    number = upcrossings(q(processes(2000, 1)), 1.0)
+    rice = LENGTH / (2 * math.pi) * math.exp(-0.5)
+    # Four standard errors: 1 in 16,000; the grid of a tenth of a width loses 1 %.
+    error = number.std() / math.sqrt(len(number))
+    assert number.mean() == pytest.approx(rice, abs=4 * error + 0.01 * rice)
+
+
+def test_few_toys_know_the_global_p_value() -> None:
+    few, many = q(processes(100, 2)), q(processes(20_000, 3))
+    found, exact = global_p_value(12.0, few), brute_force(12.0, many)
+    rice = local_p_value(12.0) + LENGTH / (2 * math.pi) * math.exp(-6.0)
+    assert found.value == pytest.approx(rice, abs=4 * found.error)
+    assert exact.value == pytest.approx(rice, abs=4 * exact.error + 0.05 * rice)
+    assert found.trials > 10
+    assert found.significance < 3
+
+
+def test_over_two_parameters_by_the_euler_characteristic() -> None:
+    rng = np.random.default_rng(5)
+    side, points = 12.0, 61
+    nodes = np.arange(-4, side + 4, 0.5)
+    kernel = np.exp(-((np.linspace(0, side, points)[:, None] - nodes) ** 2))
+    kernel /= np.sqrt((kernel**2).sum(1, keepdims=True))
+
+    def fields(number: int) -> NDArray[np.float64]:
+        noise = rng.standard_normal((number, len(nodes), len(nodes)))
+        return q(np.einsum("an,snm,bm->sab", kernel, noise, kernel))
+
+    found, exact = global_p_value(16.0, fields(60)), brute_force(16.0, fields(3000))
+    # 5 % of the finite grid, and four standard errors of both.
+    allowed = 4 * math.hypot(found.error, exact.error) + 0.05 * exact.value
+    assert found.value == pytest.approx(exact.value, abs=allowed)
+    assert found.method == "euler characteristic"
+
+
+def test_euler_characteristic_counts_pieces_minus_holes() -> None:
+    field = np.zeros((1, 8, 8))
+    field[0, 1:4, 1:4] = 1.0
+    field[0, 2, 2] = 0.0
+    field[0, 6, 6] = 1.0
+    assert euler_characteristic(field, 0.5).tolist() == [1]
+
+
+def bump() -> PolynomialLikelihood:
+    """A Gaussian bump of width 0.3 at a free place on a flat background of 300 events."""
+    x = torch.linspace(0.05, 9.95, 100, dtype=torch.float64)
+
+    def log_rate(theta: Tensor) -> Tensor:
+        strength, place = theta[:, :1], theta[:, 1:]
+        line = torch.exp(-0.5 * ((x - place) / 0.3).square()) / (0.3 * math.sqrt(2 * math.pi))
+        return (3.0 + 0.1 * strength * line).log()
+
+    class Exact(PolynomialLikelihood):
+        """Only the toys are those of the class: no polynomial follows a narrow bump."""
+
+        def log_rates(self, theta: Tensor) -> Tensor:
+            return log_rate(theta.reshape(-1, 2)).reshape(*theta.shape[:-1], -1)
+
+        def log_likelihoods(self, sets: Tensor, theta: Tensor) -> Tensor:  # type: ignore[override]
+            rate = self.log_rates(theta)
+            return torch.einsum("skb,sb->sk", rate, sets) - rate.exp().sum(-1)
+
+    parameters = ParameterSet(
+        [
+            Parameter("s", 5.0, role="interest", prior=Uniform(0.0, 80.0)),
+            Parameter("m", 5.0, role="interest", prior=Uniform(1.0, 9.0)),
+        ]
+    )
+    return Exact(parameters, log_rate, degree=2, rate=True)
+
+
+def test_a_fitted_bump_is_found_where_it_is() -> None:
+    model = bump()
+    places = torch.linspace(1.5, 8.5, 29, dtype=torch.float64)
+    rate = torch.full((40, 100), 3.0, dtype=torch.float64)
+    counts = torch.poisson(rate, torch.Generator().manual_seed(3))
+    empty = local_statistics(model, counts, "s", {"m": places}).numpy()  # type: ignore[arg-type]
+    # q₀ is ½ δ(0) + ½ χ²: half of the places have none, and the mean is ½.
+    assert np.mean(empty == 0) == pytest.approx(0.5, abs=0.08)
+    assert empty.mean() == pytest.approx(0.5, abs=0.12)
+    signal = model.log_rates(torch.tensor([[25.0, 5.0]]).double()).exp()
+    found = local_statistics(model, signal, "s", {"m": places}).numpy()[0]  # type: ignore[arg-type]
+    assert places[found.argmax()].item() == pytest.approx(5.0, abs=0.13)
+    whole = global_p_value(float(found.max()), empty)
+    assert whole.local < whole.value < 0.1
+
+
+def test_what_cannot_be_said_is_refused_or_warned_of() -> None:
+    toys = q(processes(50, 1))
+    with pytest.raises(DataError, match="ten toys"):
+        global_p_value(9.0, toys[:3])
+    assert global_p_value(1.0, toys).warnings
+    assert "0 of 50 toys" in brute_force(40.0, toys).warnings[0]
