@@ -59,8 +59,8 @@ def plot_contours(
             star = {"marker": "*", "color": "black", "linestyle": "none", "markersize": 13.0}
             axes.plot(*[[v] for v in reference], zorder=5, **star)  # type: ignore[arg-type]
             handles.append(Line2D([], [], label=text(reference_label), **star))  # type: ignore[arg-type]
-        axes.set_xlim(first.x[0], first.x[-1])
-        axes.set_ylim(first.y[0], first.y[-1])
+        axes.set_xlim(_span([one.x for one in contours.values()], contours, 0, reference))
+        axes.set_ylim(_span([one.y for one in contours.values()], contours, 1, reference))
         headroom(axes, 0.09 + 0.06 * ((len(handles) + 1) // 2))
         axes.set_xlabel(text(first.axes[0]))
         axes.set_ylabel(text(first.axes[1]))
@@ -86,6 +86,25 @@ def _checked(contours: Mapping[str, ProfileContour]) -> ProfileContour:
                 f"({len(one.x)}, {len(one.y)})"
             )
     return first
+
+
+def _span(
+    lines: Sequence[Array], contours: Mapping[str, ProfileContour], axis: int,
+    reference: tuple[float, float] | None,
+) -> tuple[float, float]:  # fmt: skip
+    """The range that the regions take, with the reference where that is near."""
+    low, high = [], []
+    for line, one in zip(lines, contours.values(), strict=True):
+        inside = np.nan_to_num(one.statistic, nan=np.inf) <= max(one.thresholds)
+        held = line[inside.any(axis=1 - axis)] if inside.any() else line
+        low.append(float(held[0]))
+        high.append(float(held[-1]))
+    first, last = min(low), max(high)
+    width = last - first
+    if reference is not None and first - width < reference[axis] < last + width:
+        first, last = min(first, reference[axis]), max(last, reference[axis])
+    edge = (min(float(line[0]) for line in lines), max(float(line[-1]) for line in lines))
+    return max(edge[0], first - 0.15 * width), min(edge[1], last + 0.15 * width)
 
 
 def _draw(

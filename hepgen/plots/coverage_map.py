@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hepgen.errors import ParameterError
 from hepgen.parameters import Parameter
+from hepgen.plots.intervals import NAMES
 from hepgen.plots.style import (
     FIRST,
     GREY,
@@ -77,21 +78,26 @@ def _line(
         axes.axhline(level, color=GREY, linestyle=":", linewidth=1.3)
         axes.annotate(
             f"{100 * level:.3g} %", (1, level), xycoords=("axes fraction", "data"),
-            xytext=(-6, 4), textcoords="offset points", ha="right", fontsize=SMALL, color="0.3",
+            xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL, color="0.3",
+            annotation_clip=False,
         )  # fmt: skip
     span = np.ptp(np.concatenate([one.theta[:, 0] for one in maps]))
     for one in maps:
         i = methods.index(one.method)
         # Beside each other, so that the errors of two methods can be told apart.
         shift = 0.006 * span * (i - 0.5 * (len(methods) - 1))
-        _points(axes, one, shift, *_LINES[i], first=one is next(m for m in maps if m.method == one.method))  # noqa: E501
+        first = next(m for m in maps if m.method == one.method)
+        _points(axes, one, shift, *_LINES[i], first=one is first)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     axes.set_ylabel("Coverage [%]")
     axes.set_xlabel(text(f"True {parameters[0].axis}"))
     _limits(axes, maps, tolerance)
-    headroom(axes, 0.12 + 0.05 * len(methods))
-    axes.legend(loc="upper left", fontsize=SMALL, title=_toys(maps), title_fontsize=SMALL,
-                alignment="left")  # fmt: skip
+    axes.set_title(_toys(maps), loc="right")
+    if len({one.level for one in maps}) > 1:
+        axes.legend(loc="center", fontsize=SMALL)
+    else:
+        headroom(axes, 0.08 + 0.06 * len(methods))
+        axes.legend(loc="upper left", fontsize=SMALL)
     return figure
 
 
@@ -102,7 +108,7 @@ def _points(
     axes.errorbar(
         one.theta[order, 0] + shift, one.coverage[order], yerr=one.error[order], fmt=marker,
         color=colour, markersize=4.5, elinewidth=1.2, zorder=3,
-        label=text(one.method) if first else "_",
+        label=text(NAMES.get(one.method, one.method)) if first else "_",
     )  # fmt: skip
 
 
@@ -145,7 +151,7 @@ def _plane(
     axes.tick_params(which="both", top=False, right=False)
     axes.set_xlabel(text(f"True {parameters[0].axis}"))
     axes.set_ylabel(text(f"True {parameters[1].axis}"))
-    axes.set_title(text(f"{one.method}, {_toys(maps)}"), loc="right")
+    axes.set_title(text(f"{NAMES.get(one.method, one.method)}, {_toys(maps)}"), loc="right")
     return figure
 
 

@@ -52,13 +52,14 @@ def plot_impacts(impacts: Impacts, *, top: int = 20, data: str = "") -> StyledFi
             engine.set(wspace=0.03, w_pad=0.03)  # type: ignore[call-arg]
         _pulls(left, ranking)
         _bars(right, impacts, ranking)
-        left.set_yticks(range(rows), [_label(i, one) for i, one in enumerate(ranking)])
+        left.set_yticks(range(rows), [text(one.label or one.parameter) for one in ranking])
         left.set_ylim(rows - 0.4, -0.6)
         for axes in (left, right):
             axes.tick_params(axis="y", which="both", left=False, right=False)
         left.tick_params(axis="y", labelsize=SMALL)
-        _legend(figure, impacts, ranking)
-        figure.suptitle(_headline(impacts, data), fontsize=SMALL + 1)
+        _legend(figure, ranking)
+        right.set_title(_headline(impacts), loc="left")
+        right.set_title(text(data), loc="right")
         finish(figure, _words(impacts, ranking))
     return figure
 
@@ -102,36 +103,29 @@ def _bars(axes: Axes, impacts: Impacts, ranking: Sequence[Impact]) -> None:
     axes.tick_params(labelleft=False)
 
 
-def _label(row: int, one: Impact) -> str:
-    return text(f"{one.label or one.parameter}  {row + 1}")
-
-
-def _legend(figure: StyledFigure, impacts: Impacts, ranking: Sequence[Impact]) -> None:
+def _legend(figure: StyledFigure, ranking: Sequence[Impact]) -> None:
     handles: list[Patch | Line2D] = [
         Line2D([], [], marker="o", color="black", markersize=4, linewidth=1.3, label="Pull"),
-        Patch(facecolor=LIGHTER, label=r"$\pm 1\sigma$ before"),
-        Patch(facecolor=_UP, label=r"$+1\sigma$ after"),
-        Patch(facecolor=_DOWN, label=r"$-1\sigma$ after"),
+        Patch(facecolor=LIGHTER, label="Constraint"),
+        Patch(facecolor=_UP, label="+1σ, after the fit"),
+        Patch(facecolor=_DOWN, label="−1σ"),
     ]
     if any(math.isfinite(v) for one in ranking for v in one.pre):
-        handles.append(Patch(facecolor="none", edgecolor="0.3", label=r"$\pm 1\sigma$ before"))
-        handles[1].set_label("Constraint")
+        handles.append(Patch(facecolor="none", edgecolor="0.3", label="±1σ, before it"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), fontsize=SMALL - 1,
         columnspacing=1.1, handlelength=1.4, handletextpad=0.5,
     )  # fmt: skip
 
 
-def _headline(impacts: Impacts, data: str) -> str:
+def _headline(impacts: Impacts) -> str:
     total, parts = impacts.breakdown.total, impacts.breakdown
     name, unit = impacts.label or impacts.parameter, f" {impacts.unit}" if impacts.unit else ""
     words = f"{name} = {rounded(impacts.best, total)} ± {rounded(total, total)}"
     if np.isfinite(parts.statistical) and np.isfinite(parts.systematic):
         stat, syst = (rounded(v, total) for v in (parts.statistical, parts.systematic))
-        words = (
-            f"{name} = {rounded(impacts.best, total)} ± {stat} (stat.) ± {syst} (syst.)"
-        )
-    return text(f"{words}{unit}".replace("-", "−") + (f", {data}" if data else ""))
+        words = f"{name} = {rounded(impacts.best, total)} ± {stat} (stat.) ± {syst} (syst.)"
+    return text(f"{words}{unit}".replace("-", "−"))
 
 
 def _words(impacts: Impacts, ranking: Sequence[Impact]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from hepgen.errors import DataError
 from hepgen.parameters import Parameter
@@ -55,7 +55,7 @@ def plot_intervals(
     with style():
         figure = new_figure(width=7.2, height=1.75 + 0.55 * len(rows))
         axes = figure.add_subplot()
-        for i, (method, sets) in enumerate(rows.items()):
+        for i, sets in enumerate(rows.values()):
             _draw(axes, i, sets)
             axes.annotate(
                 _numbers(sets), (1, i), xycoords=("axes fraction", "data"), xytext=(8, 0),
@@ -64,9 +64,10 @@ def plot_intervals(
         _frame(axes, rows, parameter)
         handles = _handles(rows)
         mark_reference(
-            axes, parameter.reference, parameter.reference_error, reference_label, len(rows)
-        )
-        handles += [h for h, _ in zip(*axes.get_legend_handles_labels(), strict=True)]
+            axes, parameter.reference, parameter.reference_error, reference_label,
+            (-0.5, len(rows) - 0.5),
+        )  # fmt: skip
+        handles += axes.get_legend_handles_labels()[0]
         axes.set_xlabel(text(parameter.axis))
         axes.set_title(text(data), loc="right")
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles),
@@ -95,10 +96,11 @@ def _draw(axes: Axes, row: int, sets: Sequence[Interval]) -> None:
         for j, (low, high) in enumerate(one.pieces):
             axes.plot([low, high], [row, row], color=colour, linewidth=6 if k == 0 else 3,
                       solid_capstyle="butt", zorder=4 - k)  # fmt: skip
-            ends = ((one.open_low and j == 0, low, "<"), (one.open_high and j == len(one.pieces) - 1, high, ">"))  # noqa: E501
-            for is_open, end, marker in ends:
-                if is_open:
-                    axes.plot(end, row, marker=marker, color=colour, markersize=8, zorder=5)
+            last = j == len(one.pieces) - 1
+            if one.open_low and j == 0:
+                axes.plot(low, row, marker="<", color=colour, markersize=8, zorder=5)
+            if one.open_high and last:
+                axes.plot(high, row, marker=">", color=colour, markersize=8, zorder=5)
     best = sets[0].best
     if np.isfinite(best):
         axes.plot(best, row, marker="o", color="white", markeredgecolor="black", markersize=6,
@@ -128,10 +130,10 @@ def _numbers(sets: Sequence[Interval]) -> str:
     return "\n".join(lines)
 
 
-def _handles(rows: dict[str, list[Interval]]) -> list[Line2D | Patch]:
+def _handles(rows: dict[str, list[Interval]]) -> list[Artist]:
     levels = sorted({one.level for sets in rows.values() for one in sets})
     looks = ((FIRST, 6.0), (LIGHT, 3.0))
-    handles: list[Line2D | Patch] = [
+    handles: list[Artist] = [
         Line2D([], [], color=colour, linewidth=width, label=f"{100 * level:.3g} %")
         for (colour, width), level in zip(looks, levels, strict=False)
     ]

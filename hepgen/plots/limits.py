@@ -21,7 +21,6 @@ from hepgen.plots.style import (
     style,
     text,
 )
-from hepgen.results import rounded
 from hepgen.statements import Limit, LimitScan
 
 Array = NDArray[np.float64]
@@ -97,7 +96,7 @@ def plot_cls(scan: LimitScan, *, data: str = "") -> StyledFigure:
                               color="black", markersize=3.5, zorder=4)  # fmt: skip
         axes.axhline(alpha, color=SECOND, linestyle=(0, (1, 1.5)), linewidth=1.4, zorder=3)
         axes.annotate(
-            rf"$\mathrm{{CL_s}} = {alpha:.2g}$", (0, alpha), xycoords=("axes fraction", "data"),
+            rf"$\mathrm{{CL_s = {alpha:.2g}}}$", (0, alpha), xycoords=("axes fraction", "data"),
             xytext=(8, 4), textcoords="offset points", fontsize=SMALL, color=SECOND,
         )  # fmt: skip
         for value, colour in ((limit.observed, "black"), (limit.median, FIRST)):
@@ -122,8 +121,6 @@ def draw_bands(axes: Axes, x: Array, bands: Array, name: str) -> None:
     axes.fill_between(x, bands[1], bands[3], color=INNER, linewidth=0, zorder=2,
                       label=r"68 % expected")  # fmt: skip
     axes.plot(x, bands[2], color="black", linestyle="--", linewidth=1.5, zorder=3, label=name)
-    handles, labels = axes.get_legend_handles_labels()
-    del handles, labels
 
 
 def _checked(limits: Sequence[Limit]) -> list[Limit]:
@@ -165,11 +162,10 @@ def _method(limit: Limit) -> str:
 
 def _summary(limit: Limit) -> str:
     unit = f" {limit.unit}" if limit.unit else ""
-    scale = float(limit.expected[3] - limit.expected[1]) / 2
     name = limit.label or limit.parameter
-    words = f"expected {rounded(limit.median, scale)}"
+    words = f"expected {limit.median:.3g}"
     if np.isfinite(limit.observed):
-        words = f"{rounded(limit.observed, scale)} ({words})"
+        words = f"{limit.observed:.3g} ({words})"
     return f"{name} < {words}{unit} at {100 * limit.level:.3g} % CL"
 
 

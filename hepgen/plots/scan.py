@@ -59,14 +59,14 @@ def plot_scan(
         for interval in sorted(scan.intervals, key=lambda one: -one.level):
             _shade(axes, scan, interval)
         label = f"{_name(scan)}: {best_text(scan)}"
-        axes.plot(scan.values, scan.statistic, color=FIRST, zorder=3, label=text(label))
+        top = _frame(axes, scan)
+        axes.plot(scan.values, _below(scan, top), color=FIRST, zorder=3, label=text(label))
         if statistical is not None:
             words = f"Statistics only: {best_text(statistical)}"
-            axes.plot(statistical.values, statistical.statistic, color=SECOND, linestyle="--",
+            axes.plot(statistical.values, _below(statistical, top), color=SECOND, linestyle="--",
                       zorder=3, label=text(words))  # fmt: skip
-        top = _frame(axes, scan)
         _thresholds(axes, scan, top)
-        mark_reference(axes, reference, reference_error, reference_label, top)
+        mark_reference(axes, reference, reference_error, reference_label, (0.0, top))
         axes.set_xlabel(text(scan.axis))
         axes.set_ylabel(r"$-2\,\Delta\ln L$")
         axes.set_title(text(data), loc="right")
@@ -87,8 +87,10 @@ def best_text(scan: ProfileScan) -> str:
     if one is None or len(one.pieces) != 1 or not np.isfinite(scan.best):
         if not np.isfinite(scan.error):
             return f"{scan.best:.6g}{unit}".replace("-", "−")
-        return f"{rounded(scan.best, scan.error)} ± {rounded(scan.error, scan.error)}{unit}".replace(
-            "-", "−"
+        return (
+            f"{rounded(scan.best, scan.error)} ± {rounded(scan.error, scan.error)}{unit}".replace(
+                "-", "−"
+            )
         )
     return f"{interval_text(one)}{unit}"
 
@@ -109,16 +111,16 @@ def interval_text(interval: Interval) -> str:
 
 
 def mark_reference(
-    axes: Axes, value: float | None, error: float, label: str, top: float
+    axes: Axes, value: float | None, error: float, label: str, ends: tuple[float, float]
 ) -> None:
-    """A value to compare with, as a vertical line up to ``top``, with its band."""
+    """A value to compare with, as a vertical line between ``ends``, with its band."""
     if value is None:
         return
     words = f"{rounded(value, error)} ± {rounded(error, error)}" if error else f"{value:.6g}"
     if error:
-        axes.fill_betweenx([0, top], value - error, value + error, color=GREY, alpha=0.5, lw=0)
+        axes.fill_betweenx(ends, value - error, value + error, color=GREY, alpha=0.5, lw=0)
     axes.plot(
-        [value, value], [0, top], color="black", linestyle="-.", linewidth=1.3, zorder=2,
+        [value, value], ends, color="black", linestyle="-.", linewidth=1.3, zorder=2,
         label=text(f"{label}: {words}".replace("-", "−")),
     )  # fmt: skip
 
@@ -155,6 +157,11 @@ def _frame(axes: Axes, scan: ProfileScan) -> float:
     axes.set_xlim(scan.values[0], scan.values[-1])
     axes.set_ylim(0, 1.5 * top)
     return top
+
+
+def _below(scan: ProfileScan, top: float) -> Array:
+    """The curve up to ``top``: above it is the legend."""
+    return np.where(scan.statistic <= top, scan.statistic, np.nan)
 
 
 def _heights(scan: ProfileScan) -> dict[float, float]:
