@@ -112,9 +112,8 @@ def statements(
 ) -> Statements:
     """What the workflow asks for, on one data set of shape ``(N, d)``."""
     entry = session.workflow.statements
-    intervals = posterior_intervals(session, samples[headline])
     if entry.intervals == ["posterior"] and not (entry.asimov or entry.limit):
-        return Statements(intervals if "posterior" in entry.intervals else ())
+        return Statements()  # the estimates say it all
     steps = 2 + len(interest(session)) * ("neyman" in entry.intervals)
     with session.monitor.task("profile the likelihood", steps) as update:
         likelihood = likelihood_of(session, len(x))
@@ -144,7 +143,7 @@ def statements(
                 maps += covered
                 update(3 + number)
     chosen = {
-        "posterior": intervals,
+        "posterior": posterior_intervals(session, samples[headline]),
         "profile": tuple(i for scan in found.scans for i in scan.intervals),
         "neyman": tuple(neyman),
     }
