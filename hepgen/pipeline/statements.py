@@ -28,7 +28,8 @@ from hepgen.inference.statistics.fit import Fit, box, fit, index
 from hepgen.inference.statistics.impacts import impacts
 from hepgen.inference.statistics.limits import upper_limit
 from hepgen.inference.statistics.neyman import Neyman, ProfileRatio
-from hepgen.inference.statistics.profile import profile, profile_contour, profile_scan
+from hepgen.inference.statistics.profile import profile
+from hepgen.inference.statistics.scans import profile_contour, profile_scan
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
 from hepgen.results import Check
