@@ -231,17 +231,15 @@ class BinnedLikelihood(Likelihood):
         """The bins of all channels."""
         return sum(channel.bins for channel in self.channels)
 
-    @property
-    def constraints(self) -> dict[str, tuple[float, float]]:
-        """The centre and the width of the constraint of each parameter that has one."""
+    def constraints(self, sets: BinnedSets) -> dict[str, tuple[float, float]]:
+        """The centre and the width of the constraint of each parameter, in the first data set."""
         names = self.parameters.free_names
-        found = {
-            names[i]: (m, s)
-            for i, m, s in zip(
-                self._normal.tolist(), self._mean.tolist(), self._std.tolist(), strict=True
-            )
-        }
-        return found | {name: (1.0, tau**-0.5) for name, tau in self.poisson.items()}
+        normal = zip(
+            self._normal.tolist(), sets.normal[0].tolist(), self._std.tolist(), strict=True
+        )
+        counted = zip(self.poisson.items(), sets.poisson[0].tolist(), strict=True)
+        found = {names[i]: (mean, std) for i, mean, std in normal}
+        return found | {name: (m / tau, tau**-0.5) for (name, tau), m in counted}
 
     def expected(self, theta: Tensor) -> Tensor:
         """λ of the bins of all channels, shape ``(*, B)`` for θ ``(*, D)``."""

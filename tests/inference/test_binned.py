@@ -182,7 +182,7 @@ def test_toys_have_the_moments_of_the_model() -> None:
     pulls = (toys.counts.mean(0) - expected) / (expected / 4000).sqrt()
     assert pulls.abs().max() < 4
     np.testing.assert_allclose(toys.counts.var(0) / expected, 1.0, atol=4 * math.sqrt(2 / 4000))
-    sigma = [s for n, (_, s) in likelihood.constraints.items() if n not in likelihood.poisson]
+    sigma = [s for n, (_, s) in likelihood.constraints(toys).items() if n not in likelihood.poisson]
     np.testing.assert_allclose(toys.normal.std(0), sigma, rtol=4 / math.sqrt(8000))
     tau = torch.tensor(list(likelihood.poisson.values()))
     assert ((toys.poisson.mean(0) - tau) / (tau / 4000).sqrt()).abs().max() < 4

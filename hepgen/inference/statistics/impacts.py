@@ -9,8 +9,8 @@ with all other parameters refitted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,22 +25,40 @@ _UNKNOWN = (math.nan, math.nan)
 
 @runtime_checkable
 class Constrained(Protocol):
-    """A likelihood that knows of constraints that are not Normal priors."""
+    """A likelihood with constraints that are not Normal priors."""
+
+    def constraints(self, sets: Any) -> Mapping[str, tuple[float, float]]:
+        """The centre and the width of the constraint of each parameter, in the first data set."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A likelihood that says which parameters have an auxiliary measurement."""
 
     @property
-    def constraints(self) -> Mapping[str, tuple[float, float]]:
-        """The centre and the width of the constraint of each parameter that has one."""
+    def constrained(self) -> tuple[str, ...]:
+        """Their names."""
 
 
-def constraints(likelihood: Likelihood) -> Mapping[str, tuple[float, float]]:
+@runtime_checkable
+class Measured(Protocol):
+    """Data sets with auxiliary measurements, shape ``(S, G)``."""
+
+    @property
+    def auxiliary(self) -> Tensor:
+        """Of the parameters that are constrained, in order."""
+
+
+def constraints(likelihood: Likelihood, data: DataSets) -> Mapping[str, tuple[float, float]]:
     """The centre and the width of the constraint of each parameter that has one."""
     if isinstance(likelihood, Constrained):
-        return likelihood.constraints
-    return {
-        p.name: (p.prior.mean, p.prior.std)
-        for p in likelihood.parameters.free
-        if isinstance(p.prior, Normal)
-    }
+        return likelihood.constraints(data)
+    priors = {p.name: p.prior for p in likelihood.parameters.free}
+    normal = {n: (p.mean, p.std) for n, p in priors.items() if isinstance(p, Normal)}
+    if isinstance(likelihood, Measuring) and isinstance(data, Measured):
+        seen = zip(likelihood.constrained, data.auxiliary[0].tolist(), strict=True)
+        return {name: (a, normal[name][1]) for name, a in seen}
+    return normal
 
 
 def impacts(
@@ -70,7 +88,7 @@ def impacts(
     interest = tuple(parameters or likelihood.parameters.interest)
     nuisances = [name for name in names if name not in interest]
     best = best or fit(likelihood, data)
-    known = constraints(likelihood)
+    known = constraints(likelihood, data)
     sigma = [known.get(name, _UNKNOWN)[1] for name in nuisances]
     columns = [index(likelihood.parameters, name) for name in nuisances]
     post = _refitted(likelihood, data, best, columns, best.errors[0, columns])
@@ -80,7 +98,7 @@ def impacts(
             parameter=name,
             best=best.column(name)[0].item(),
             ranking=_ranking(likelihood.parameters, best, known, nuisances, name, post, pre),
-            breakdown=breakdown(likelihood, best, name, groups=groups),
+            breakdown=breakdown(best, name, known, groups=groups),
             unit=likelihood.parameters[name].unit,
             label=likelihood.parameters[name].label,
             warnings=best.warnings(0),
@@ -90,18 +108,18 @@ def impacts(
 
 
 def breakdown(
-    likelihood: Likelihood,
     best: Fit,
     parameter: str,
+    constrained: Iterable[str],
     *,
     groups: Mapping[str, Sequence[str]] = {},
 ) -> Breakdown:
     """The parts of the standard error of a parameter; see :class:`hepgen.statements.Breakdown`.
 
     Arguments:
-        likelihood: With the constraints.
         best: The fit of one data set.
         parameter: Of interest.
+        constrained: The parameters with a constraint.
         groups: Names of nuisance parameters.
     """
     total = curvature_error(best, parameter)[0].item()
@@ -110,7 +128,7 @@ def breakdown(
         rest = curvature_error(best, parameter, held)[0].item()
         return rest, math.sqrt(max(total**2 - rest**2, 0.0))
 
-    statistical, systematic = part([n for n in constraints(likelihood) if n != parameter])
+    statistical, systematic = part([n for n in constrained if n != parameter])
     parts = tuple(part(members)[1] for members in groups.values())
     return Breakdown(total, statistical, systematic, tuple(groups), parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def profile_intervals(
     one, limits = likelihood.parameters[parameter], (low.item(), high.item())
     return [
         tuple(
-            _interval(pieces, float(level), s, one, found, limits)
+            _interval(pieces, float(level), s, one, found, limits, s in crossing.failed)
             for pieces, level in zip(row, levels, strict=True)
         )
         for s, row in enumerate(solved)
@@ -86,6 +86,8 @@ class _Crossing:
     parameter: str
     best: Fit
     bounds: Bounds
+    failed: set[int] = field(default_factory=set)
+    """Data sets with a fit on the way to a crossing that did not converge."""
 
     def statistic(self, rows: NDArray[np.int64], values: Array) -> Array:
         """t of the set of each row at one value each, shapes ``(M,)``."""
@@ -97,6 +99,8 @@ class _Crossing:
             best, sets, grid = self.best.at_rows(chosen), self.sets[chosen], at[:, None]
         named = {self.parameter: grid}
         found = conditional_fit(self.likelihood, sets, named, best, self.bounds)
+        bad = ~found.converged & torch.isfinite(found.log_likelihood)
+        self.failed.update(np.asarray(rows)[bad.reshape(-1).numpy()].tolist())
         return ratio(best, found).reshape(-1).numpy()
 
     def solve(self, grid: Array, t: Array, thresholds: Array) -> list[list[_Pieces]]:
@@ -148,12 +152,15 @@ def _interval(
     parameter: Parameter,
     profiled: Profile,
     limits: tuple[float, float],
+    failed: bool,
 ) -> Interval:
     what = f"{100 * level:g} % interval of {parameter.name}"
     words = list(profiled.best.warnings(s))
     bad = int(profiled.failed[s].sum())
     if bad:
         words.append(f"{bad} of {profiled.statistic.shape[1]} fits along {parameter.name} failed")
+    if failed:
+        words.append(f"a fit at an end of the {what} did not converge: the end is uncertain")
     open_ends = (found.open_low, found.open_high)
     for is_open, end, side in zip(open_ends, limits, ("below", "above"), strict=True):
         where = f"up to the bound {end:.6g}" if np.isfinite(end) else "within 25 standard errors"

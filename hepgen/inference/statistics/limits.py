@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -75,7 +75,9 @@ def upper_limit(
     if method == "toys":
         return _toy_scan(curves, limit, grid, toys, seed, progress)
     observed, asimov = curves.both(grid)
-    return LimitScan(limit, grid, cls(observed, asimov), expected_cls(asimov))
+    return LimitScan(
+        limit, grid, cls(observed, asimov), expected_cls(asimov), warnings=curves.warnings
+    )
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class _Curves:
     asimov: DataSets
     fits: tuple[Fit | None, Fit]
     high: float
+    failed: list[float] = field(default_factory=list)
+    """Values of μ where a fit did not converge."""
 
     @classmethod
     def of(cls, likelihood: Likelihood, data: DataSets | None, parameter: str) -> _Curves:
@@ -118,13 +122,21 @@ class _Curves:
     def _statistic(self, sets: DataSets, mu: Array, best: Fit | None) -> Array:
         values = torch.as_tensor(np.asarray(mu, dtype=np.float64)).reshape(-1)
         found = evaluate("q_tilde", self.likelihood, sets, self.parameter, values, best)
+        self.failed.extend(values[found.failed[0]].tolist())
         return found.statistic[0].numpy().reshape(np.shape(mu))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Of the best fit to the data, but for a signal that fluctuated below nothing."""
+        """Of the fits so far, but for a signal that fluctuated below nothing."""
         best = self.fits[0] or self.fits[1]
-        return tuple(w for w in best.warnings(0) if not w.startswith(f"{self.parameter} is at"))
+        words = [w for w in best.warnings(0) if not w.startswith(f"{self.parameter} is at")]
+        if self.failed:
+            words.append(
+                f"{len(self.failed)} fits with {self.parameter} held did not converge, from "
+                f"{min(self.failed):.4g} to {max(self.failed):.4g}: limits there are not to be "
+                "believed"
+            )
+        return tuple(words)
 
 
 def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
@@ -237,7 +249,7 @@ def _toy_scan(
         found[0][1], np.array([e for _, e in found[1:]]), asymptotic.at, asymptotic.unit,
         asymptotic.label, tuple(words),
     )  # fmt: skip
-    return LimitScan(limit, grid, ratio[:, 0], ratio[:, 1:], error[:, 0])
+    return LimitScan(limit, grid, ratio[:, 0], ratio[:, 1:], error[:, 0], tuple(words))
 
 
 def _ratio(signal: torch.Tensor, background: torch.Tensor, q: float) -> tuple[float, float]:

@@ -28,7 +28,7 @@ STEPS = 40
 _NOISE = 1e-4
 """Below this expected distance, a step that gains less than half of it met rounding errors."""
 
-_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3, 0.0)
+_LENGTHS = (0.5, 0.2, 0.05, 0.01, 1e-3, 0.0)
 _LONGEST_STEP = 2.0
 _SMALLEST_CURVATURE = 1e-8
 _DIFFERENCE = 1e-4
@@ -121,6 +121,7 @@ class _Search:
     def run(self, steps: int, quasi: bool) -> None:
         curvature: Tensor | None = None
         before: tuple[Tensor, Tensor] | None = None
+        pending = ~self.done
         rows, columns = self._left()
         for step in range(steps + 1):
             if not quasi or step == 0:
@@ -149,8 +150,15 @@ class _Search:
             distance = torch.where(usable, distance, torch.inf)
             self.distance[at] = torch.where(self.done[at], self.distance[at], distance)
             arrived = distance < TOLERANCE
-            if step < steps:
-                moved, gain = call.along(point, value, direction, box)
+            rest = self.done[at] | arrived
+            if step < steps and not bool(rest.all()):
+                moved, gain = call.along(
+                    point,
+                    value,
+                    direction,
+                    box,
+                    enough=torch.where(rest, -torch.inf, 0.25 * distance),
+                )
                 noisy = (distance < _NOISE) & (gain < 0.5 * distance)
                 stay = (self.done[at] | arrived | noisy)[..., None]
                 self.point[at] = torch.where(stay, point, moved)
@@ -159,17 +167,18 @@ class _Search:
             if quasi and bool(self.done[at].all()):
                 break
         if quasi:
-            self._renew(rows, columns)
+            self._renew(rows, columns, pending)
 
     def _left(self) -> tuple[Tensor, Tensor]:
         left = ~self.done
         return left.any(1).nonzero()[:, 0], left.any(0).nonzero()[:, 0]
 
-    def _renew(self, rows: Tensor, columns: Tensor) -> None:
+    def _renew(self, rows: Tensor, columns: Tensor, wanted: Tensor) -> None:
         """Second derivatives as differences of gradients: they see the joints of the pieces."""
         at = (rows[:, None], columns)
         call = _Part(self.function, rows, self.box.scale)
-        self.hessian[at] = call.differences(self.point[at], self.varied)
+        found = call.differences(self.point[at], self.varied)
+        self.hessian[at] = torch.where(wanted[at][..., None, None], found, self.hessian[at])
 
     def result(self) -> Maximum:
         scale = self.box.scale
@@ -221,21 +230,42 @@ class _Part:
         return (0.5 * (hessian + hessian.mT)).nan_to_num(0.0, 0.0, 0.0)
 
     def along(
-        self, point: Tensor, value: Tensor, direction: Tensor, box: Box
+        self, point: Tensor, value: Tensor, direction: Tensor, box: Box, enough: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The highest of several points along a direction, and the gain there, ``(R, K)``."""
-        lengths = torch.tensor(_LENGTHS, dtype=torch.float64).expand(*value.shape, -1)
+        """A higher point along a direction, and the gain there, shape ``(R, K)``.
+
+        The whole step where it gains enough, else the highest of several, down to none.
+        """
+        moved = box.clamp(point + direction, point)
+        gain = self._height(self.rows, moved[:, :, None])[..., 0] - value
+        poor = ~(gain >= enough)
+        if bool(poor.any()):
+            rows, columns = poor.any(1).nonzero()[:, 0], poor.any(0).nonzero()[:, 0]
+            at, part = (rows[:, None], columns), box.part(rows, columns)
+            trial, top = self._highest(rows, point[at], direction[at], part)
+            better = top - value[at] > gain[at].nan_to_num(nan=-torch.inf)
+            moved[at] = torch.where(better[..., None], trial, moved[at])
+            gain[at] = torch.where(better, top - value[at], gain[at])
+        up = gain > 0
+        return torch.where(up[..., None], moved, point), torch.where(up, gain, 0.0)
+
+    def _highest(
+        self, rows: Tensor, point: Tensor, direction: Tensor, box: Box
+    ) -> tuple[Tensor, Tensor]:
+        lengths = torch.tensor(_LENGTHS, dtype=torch.float64).expand(*point.shape[:2], -1)
         lengths = torch.cat([lengths, _to_the_wall(point, direction, box)], dim=-1)
         trial = point[..., None, :] + lengths[..., None] * direction[..., None, :]
         trial = box.clamp(trial, point[..., None, :].expand_as(trial))
+        top, best = self._height(self.rows[rows], trial).max(-1)
+        where = best[..., None, None].expand(*trial.shape[:2], 1, trial.shape[-1])
+        return torch.gather(trial, 2, where)[:, :, 0], top
+
+    def _height(self, rows: Tensor, trial: Tensor) -> Tensor:
+        """Of points ``(R, K, M, D)``, shape ``(R, K, M)``, without a graph."""
         r, k, m, d = trial.shape
         with torch.no_grad():
-            height = self.function(self.rows, trial.reshape(r, k * m, d)).double()
-        height = height.reshape(r, k, m).nan_to_num(nan=-torch.inf)
-        best = height.argmax(-1, keepdim=True)
-        moved = torch.gather(trial, 2, best[..., None].expand(r, k, 1, d))[:, :, 0]
-        top = torch.gather(height, 2, best)[..., 0]
-        return torch.where((top > value)[..., None], moved, point), (top - value).clamp(min=0)
+            height = self.function(rows, trial.reshape(r, k * m, d)).double()
+        return height.reshape(r, k, m).nan_to_num(nan=-torch.inf)
 
 
 def _direction(

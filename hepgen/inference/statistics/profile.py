@@ -142,14 +142,16 @@ def from_neighbours(likelihood: Likelihood, sets: DataSets, found: Profile) -> P
     A conditional fit may end in a lower maximum; along a scan its neighbour may not have.
     """
     at, held = found.conditional, found.conditional.fixed
-    if at.theta.shape[1] < 2:
-        return found
-    for shift in (1, -1):
-        start = torch.where(held, at.theta, at.theta.roll(shift, dims=1))
-        with torch.no_grad():
-            height = likelihood.log_likelihoods(sets, start)
-        if bool((height > at.log_likelihood + _HIGHER).any()):
-            at = joined(at, fit_points(likelihood, sets, start, held))
+    for _ in range(at.theta.shape[1]):
+        before = at
+        for shift in (1, -1):
+            start = torch.where(held, at.theta, at.theta.roll(shift, dims=1))
+            with torch.no_grad():
+                height = likelihood.log_likelihoods(sets, start)
+            if bool((height > at.log_likelihood + _HIGHER).any()):
+                at = joined(at, fit_points(likelihood, sets, start, held))
+        if at is before:
+            break
     if at is found.conditional:
         return found
     best = _renewed(likelihood, sets, found.best, at, {})

@@ -16,8 +16,9 @@ from hepgen.inference.binned import (
     Sample,
     uncorrelated_background,
 )
-from hepgen.inference.statistics.impacts import impacts
+from hepgen.inference.statistics.impacts import constraints, impacts
 from hepgen.parameters import Parameter, ParameterSet, Uniform
+from tests.inference.bump import bump
 
 
 def test_impacts_of_a_linear_model(line: Any) -> None:
@@ -72,6 +73,24 @@ def test_poisson_constraints_have_pulls() -> None:
         assert row.post[0] * row.post[1] < 0
     pulls = {row.parameter: row.pull for row in found.ranking}
     assert pulls["gamma_0"] > 0 > pulls["gamma_1"]
+
+
+def test_pulls_are_from_what_was_measured() -> None:
+    """In a toy the auxiliary measurement is another, on histograms and on events."""
+    model = uncorrelated_background([12, 11], [50, 52], [3, 7], low=-5.0)
+    toy = model.generate(torch.ones(1, 3), 5)
+    tau = torch.tensor(list(model.poisson.values()))
+    known = constraints(model, toy)
+    assert [known[f"gamma_{b}"][0] for b in (0, 1)] == pytest.approx(
+        (toy.poisson[0] / tau).tolist()
+    )
+    events = bump()
+    sets = events.generate(torch.tensor([[1.0, 1.5, 0.0]]), 3)
+    (found,) = impacts(events, sets)
+    row = next(r for r in found.ranking if r.parameter == "scale")
+    assert row.centre == sets.auxiliary[0, 0].item() != 0
+    assert row.pull == pytest.approx(row.value - row.centre)
+    assert math.isnan(next(r for r in found.ranking if r.parameter == "slope").pull)
 
 
 def test_a_nuisance_that_nothing_fixes_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from hepgen.inference.binned import uncorrelated_background
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.statistics.fit import fit
+from hepgen.inference.statistics.fit import fit, fit_points
 from hepgen.inference.statistics.intervals import profile_intervals
-from hepgen.inference.statistics.profile import profile
+from hepgen.inference.statistics.profile import from_neighbours, profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 from hepgen.results import to_json
@@ -126,3 +127,26 @@ def test_an_interval_of_two_pieces_and_the_higher_maximum() -> None:
     scan = profile_scan(model, data, "mu", values=np.linspace(-4, 4, 33))
     assert scan.statistic.min() == pytest.approx(0.0, abs=1e-6)
     assert scan.statistic[8] == pytest.approx(0.6, abs=1e-3)
+
+
+def test_a_scan_leaves_a_lower_maximum_with_its_neighbours() -> None:
+    """Two valleys in ν that cross at μ = 0: t is the lower of two parabolas at every point."""
+
+    class Crossing(Modes):
+        def log_likelihoods(self, sets: DataSets, theta: Tensor) -> Tensor:
+            assert isinstance(sets, Tensor)
+            mu, nu = theta.double().unbind(-1)
+            left = -0.5 * (mu + 1) ** 2 - 8 * (nu + 2) ** 2
+            right = -0.5 * (mu - 1) ** 2 - 8 * (nu - 2) ** 2
+            return torch.logaddexp(left, right) + 0 * sets[:, None]
+
+    model, data = Crossing(), torch.zeros(1)
+    values = torch.linspace(-3, 3, 25).double()
+    found = profile(model, data, {"mu": values})
+    right = fit(model, data, start=torch.tensor([2.0, 2.0]), fixed={"mu": 2.0})
+    alone = found.conditional.theta.clone()
+    alone[0, 20] = right.theta[0]  # one of 25 is in the other valley
+    one = fit_points(model, data, alone, found.conditional.fixed, steps=0)
+    found = from_neighbours(model, data, replace(found, conditional=one))
+    expected = (values.abs() - 1).square()
+    torch.testing.assert_close(found.statistic[0], expected, rtol=0, atol=0.01)
