@@ -189,7 +189,8 @@ class PolynomialLikelihood(Likelihood):
     def _design(self, points: int, seed: int = 0) -> Tensor:
         """Points over the ranges, denser at their ends as Chebyshev's nodes are, ``(M, D)``."""
         d = len(self.parameters.free)
-        share = SobolEngine(d, scramble=True, seed=seed).draw(points, dtype=torch.float64)
+        engine = SobolEngine(d, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+        share: Tensor = engine.draw(points, dtype=torch.float64)
         return self._centre - self._half * torch.cos(torch.pi * share)
 
     def _basis(self, theta: Tensor) -> Tensor:

@@ -190,7 +190,7 @@ class _Quantiles(nn.Module):
 
 def _between(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
     """y at a point, on the straight lines through (x, y); x ``(*, L)`` ascending, at ``(*,)``."""
-    x, y = torch.broadcast_tensors(x, y)
+    x, y = torch.broadcast_tensors(x, y)  # type: ignore[no-untyped-call]
     right = torch.searchsorted(x.contiguous(), at[..., None].contiguous())
     right = right.clamp(1, x.shape[-1] - 1)
     (x0, x1), (y0, y1) = (

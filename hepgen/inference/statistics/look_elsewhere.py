@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 from torch import Tensor
@@ -143,7 +142,7 @@ def global_p_value(q: float, toys: NDArray[np.float64], *, level: float = 0.5) -
         excess, method = _from_euler(q, toys), "euler characteristic"
     local = local_p_value(q)
     value = local + float(excess.mean())
-    words = ()
+    words: tuple[str, ...] = ()
     if value > 0.1:
         words = (
             f"the formula is for small p-values and gives {value:.2g}: use toys by brute force",
@@ -163,7 +162,7 @@ def brute_force(q: float, toys: NDArray[np.float64]) -> GlobalPValue:
     largest = toys.reshape(len(toys), -1).max(1)
     above = int((largest >= q).sum())
     value = above / len(toys)
-    words = ()
+    words: tuple[str, ...] = ()
     if above < 10:
         words = (f"{above} of {len(toys)} toys are as large: make more, or use upcrossings",)
     error = math.sqrt(max(value * (1 - value), 1 / len(toys)) / len(toys))

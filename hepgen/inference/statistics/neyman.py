@@ -247,9 +247,7 @@ class Neyman:
         self._check_reach(values)
         found = self.statistic(sets, values.double().expand(len(sets), -1)[..., None])
         best = values[found.statistic.argmin(1)]
-        ends = [
-            self._ends(found, level, values.double().numpy()) for level in levels
-        ]
+        ends = [self._ends(found, level, values.double().numpy()) for level in levels]
         return [
             tuple(
                 self._interval(level, pieces[s], values, best[s].item())

@@ -191,14 +191,14 @@ def test_an_empty_set_says_so() -> None:
 
 def test_refusals(neyman: Neyman) -> None:
     data = Values(torch.tensor([2.0], dtype=torch.float64))
-    with pytest.raises(ParameterError, match="toys reach from 0 to 8"):
+    with pytest.raises(ParameterError, match="toys reach from 0 to"):
         neyman.intervals(data, torch.linspace(0, 20, 30).double())
     with pytest.raises(DataError, match=r"level 0\.9999"):
         neyman.critical(POINTS, 0.9999)
     with pytest.raises(DataError, match="100 toys"):
         CriticalValues.fit(torch.rand(100, 1), torch.rand(100))
+    broken = torch.rand(600).index_fill(0, torch.tensor([3]), torch.nan)
     with pytest.raises(DataError, match="1 of 600 toys is NaN"):
-        broken = torch.rand(600).index_fill(0, torch.tensor([3]), torch.nan)
         CriticalValues.fit(torch.rand(600, 1), broken)
     with pytest.raises(DataError, match="ascending"):
         pieces(np.array([1.0, 0.0]), np.ones(2))

@@ -50,7 +50,9 @@ def test_credibilities_of_draws_are_those_of_the_distribution() -> None:
     draws = torch.randn(3, 20_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64)
     exact = [0.0, 0.6827, 0.9545]
-    assert central_credibility(draws, value[:, None])[:, 0].tolist() == pytest.approx(exact, abs=0.02)
+    assert central_credibility(draws, value[:, None])[:, 0].tolist() == pytest.approx(
+        exact, abs=0.02
+    )
     density = highest_density_credibility(-draws.square(), -value.square())
     assert density.tolist() == pytest.approx(exact, abs=0.02)
 

@@ -1,6 +1,6 @@
 """Coverage of Neyman sets at 20 points of θ, and their score beside a binned fit of the same data.
 
-    python tests/benchmarks/coverage.py [--process zmumu ee_jets dijet_bump] [--toys 1000]
+    python tests/benchmarks/neyman.py [--process zmumu ee_jets dijet_bump] [--toys 1000]
         [--training N] [--points 20] [--widths 100] [--save FILE] [--quick]
 
 Asked: sets of 68.27 and 95.45 % cover within 3 % (absolute) at each point and within 1 % on
@@ -8,11 +8,11 @@ average. 1,000 toys know the coverage of 68 % sets to 1.5 %, so that of 20 point
 coverage one lies beyond 3 % on average; what binomial fluctuation leads to is printed beside what
 was measured. Toys of the test are always of the simulator, never of the likelihood that is fitted.
 
-zmumu       m_Z, with momentum scale and resolution and the background free; 500 events. The density
-            of the mass is an NLE; the toys' nuisance parameters are drawn from their priors, and the
-            test points are drawn so too and then held: 20 points in five dimensions.
-ee_jets     α_s; 500 events in bins of the Durham y₂₃ and the number of tracks, from templates. Toys
-            are drawn from pools of events that joint likelihood ratios carry to each α_s.
+zmumu       m_Z, with momentum scale and resolution and the background free; 500 events. The
+            density of the mass is an NLE; the toys' nuisance parameters are drawn from their
+            priors, and the test points too and then held: 20 points in five dimensions.
+ee_jets     α_s; 500 events in bins of the Durham y₂₃ and the number of tracks, from templates.
+            Toys are drawn from pools of events that joint likelihood ratios carry to each α_s.
 dijet_bump  The signal strength from 0 to 3, not below 0, at 10 pb⁻¹ (2,200 events, of which 5 are
             signal at strength 1); slopes, luminosity, jet scale and resolution free. The rate in
             narrow bins of the mass is the exact spectrum, which the training toys are drawn from;
@@ -189,7 +189,9 @@ def histfactory(
     def template(theta: Tensor) -> tuple[float, ...]:
         rate = likelihood.log_rates(theta[None])[0].exp()
         rate = rate if likelihood.rate else size * rate / rate.sum()
-        return tuple(torch.zeros(int(merged.max()) + 1).double().index_add(0, merged, rate).tolist())
+        return tuple(
+            torch.zeros(int(merged.max()) + 1).double().index_add(0, merged, rate).tolist()
+        )
 
     old = likelihood.parameters.free
     modifiers: list[Modifier] = []
@@ -358,9 +360,9 @@ def dijet_bump(training: int) -> Problem:
         theta[:, 0] = 16 * (1.1 * u - 0.1).clamp(min=0).square()
         sigma = torch.tensor([getattr(p, "std", 0.0) for p in parameters.priors]).double()
         mean = torch.tensor([getattr(p, "mean", 0.0) for p in parameters.priors]).double()
-        theta[:, 1:] = torch.maximum(
-            torch.minimum(theta, mean + 3.5 * sigma), mean - 3.5 * sigma
-        )[:, 1:]
+        theta[:, 1:] = torch.maximum(torch.minimum(theta, mean + 3.5 * sigma), mean - 3.5 * sigma)[
+            :, 1:
+        ]
         return theta
 
     points = draw(20, 99)
@@ -400,7 +402,9 @@ def signal_and_background(
     moves: tuple[list[Modifier], list[Modifier]] = ([Factor(names[0])], [])
     for i, name in enumerate(names[1:], start=1):
         unit = torch.eye(len(names), dtype=torch.float64)[i] * step
-        for sample, low, high in zip(moves, both(nominal - unit), both(nominal + unit), strict=True):
+        for sample, low, high in zip(
+            moves, both(nominal - unit), both(nominal + unit), strict=True
+        ):
             sample.append(HistoSys(name, tuple(low.tolist()), tuple(high.tolist())))
     samples = (
         Sample("signal", tuple(signal.tolist()), tuple(moves[0])),
