@@ -38,7 +38,7 @@ class AugmentedEvents:
     Arguments:
         x: Shape ``(N, d)``, physical variables.
         theta: Shape ``(N, D)``, the free parameters.
-        score: t at θ, shape ``(N, D)``; of an event of the reference it is not used.
+        score: t at the point where the event was made, shape ``(N, D)``.
         log_ratio: log r of θ to the reference, shape ``(N,)``; ``None`` where it was not kept.
         weight: Signed event weights, shape ``(N,)``; ``None`` for ones.
         at_theta: Shape ``(N,)``; ``None`` where all are.
@@ -139,14 +139,28 @@ class AugmentedEvents:
         """Those that were made at their θ."""
         return self if self.at_theta is None else self[self.at_theta]
 
+    @property
+    def at_reference(self) -> AugmentedEvents:
+        """Those of the reference, with it as their θ: what SALLY is trained on."""
+        if self.at_theta is None:
+            raise DataError("all events are of their own θ; expected some of a reference")
+        part = self[~self.at_theta]
+        return AugmentedEvents(part.x, part.made_at, part.score, weight=part.weight)
+
+    @property
+    def made_at(self) -> Tensor:
+        """The parameters that made each event, shape ``(N, D)``."""
+        if self.at_theta is None or self.reference is None:
+            return self.theta
+        return torch.where(self.at_theta[:, None], self.theta, self.reference)
+
     def efficiency(self, degree: int = 3) -> SelectionEfficiency:
-        """log ε(θ) from the scores of those that were made at their θ."""
-        own = self.own
-        return SelectionEfficiency.fit(own.theta, own.score, own.weight, degree=degree)
+        """log ε(θ) from the scores of all events."""
+        return SelectionEfficiency.fit(self.made_at, self.score, self.weight, degree=degree)
 
     def selected(self, efficiency: SelectionEfficiency) -> AugmentedEvents:
         """With t and r of the density of selected events, which is normalised over them."""
-        score = self.score - efficiency.score(self.theta)
+        score = self.score - efficiency.score(self.made_at)
         ratio = self.log_ratio
         if ratio is not None:
             there = 0.0 if self.reference is None else efficiency.log(self.reference)
@@ -201,7 +215,11 @@ def _pair(
         log_ratio = joint_log_ratio(chain, trace, here, made_at)
         if at_theta:
             log_ratio = -joint_log_ratio(chain, trace, there, made_at)
-        yield _rows(chain, trace, parameters, features, reference, here, log_ratio, at_theta)
+        score = [joint_score(chain, trace, made_at, n) for n in parameters.free_names]
+        yield _rows(
+            trace, parameters, features, reference, here, log_ratio, torch.stack(score, -1),
+            at_theta,
+        )  # fmt: skip
 
 
 def _points(
@@ -221,25 +239,20 @@ def _points(
 
 
 def _rows(
-    chain: Chain,
     trace: Trace,
     parameters: ParameterSet,
     features: Sequence[Feature],
     reference: Tensor,
     theta: Mapping[str, Tensor],
     log_ratio: Tensor,
+    score: Tensor,
     at_theta: bool,
 ) -> AugmentedEvents:
     state, shape = trace.state, trace.shape
     kept = state.get("selected", torch.ones(shape, dtype=torch.bool))
-    names = parameters.free_names
-    if at_theta:
-        score = torch.stack([joint_score(chain, trace, theta, n) for n in names], dim=-1)
-    else:
-        score = torch.zeros(*shape, len(names), dtype=torch.float64)
     return AugmentedEvents(
         x=torch.stack([state[f.name].double() for f in features], dim=-1)[kept],
-        theta=torch.stack([theta[n].expand(shape) for n in names], dim=-1)[kept],
+        theta=torch.stack([theta[n].expand(shape) for n in parameters.free_names], dim=-1)[kept],
         score=score[kept],
         log_ratio=log_ratio[kept],
         weight=state["weight"].double().expand(shape)[kept] if "weight" in state else None,

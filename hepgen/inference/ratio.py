@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from hepgen.results import TrainingCurve
 
 _PAIRS = 2**15
 """How many (event, θ) pairs are evaluated at once: what fits a processor's cache."""
-_NO_CURVE = TrainingCurve((), (), (), -1, 0.0, "not trained")
+AnyRatio = TypeVar("AnyRatio", bound="Ratio")
 
 
 class RatioNetwork(nn.Module):
@@ -95,7 +95,7 @@ class Ratio(ABC):
         location: Tensor,
         scale: Tensor,
         hidden: Sequence[int],
-        curve: TrainingCurve = _NO_CURVE,
+        curve: TrainingCurve,
     ) -> None:
         self.network = network
         self.features = features
@@ -159,7 +159,7 @@ class Ratio(ABC):
         write_model(Path(folder), self.kind, description, self.network)
 
     @classmethod
-    def load(cls, folder: Path | str) -> Self:
+    def load(cls: type[AnyRatio], folder: Path | str) -> AnyRatio:
         """Read what :meth:`save` wrote; nothing from the files is executed.
 
         Raises:
