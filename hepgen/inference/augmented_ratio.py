@@ -51,7 +51,7 @@ def fit_ratio(
     Raises:
         DataError: There is no ratio, or there are no events of one of the two classes.
     """
-    log_ratio, at_theta, reference = _classes(events)
+    at_theta, reference = _classes(events)
     check_scores(events.score[at_theta], parameters)
     efficiency = events.efficiency()
     weight = _balanced(events, at_theta, efficiency.log(events.theta))
@@ -74,7 +74,8 @@ def fit_ratio(
     return data.arguments(fit_network(data.network, total, rows, weight, _DEFAULTS, options))
 
 
-def _classes(events: AugmentedEvents) -> tuple[Tensor, Tensor, Tensor]:
+def _classes(events: AugmentedEvents) -> tuple[Tensor, Tensor]:
+    """Which events are of θ, and the reference."""
     ratio, at_theta, reference = events.log_ratio, events.at_theta, events.reference
     if ratio is None or reference is None:
         raise DataError(
@@ -89,7 +90,7 @@ def _classes(events: AugmentedEvents) -> tuple[Tensor, Tensor, Tensor]:
             "the events are all of one kind; expected some of θ and some of the reference: "
             "AugmentedEvents.pairs makes both"
         )
-    return ratio, at_theta, reference
+    return at_theta, reference
 
 
 def _balanced(events: AugmentedEvents, at_theta: Tensor, log_efficiency: Tensor) -> Tensor:

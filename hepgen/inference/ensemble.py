@@ -249,9 +249,7 @@ class Ensemble(Generic[Member]):
 _ENDS = ("low", "high")
 
 
-def shares(
-    events: int, members: int, scheme: Scheme, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def shares(events: int, members: int, scheme: Scheme, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Indices of the events that each member has, and factors for their weights.
 
     ``parts`` are disjoint. ``bootstrap`` is all events, each with a Poisson number of mean one for
@@ -279,6 +277,3 @@ def _slopes(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
         at = u.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(function(at).sum(), at)
     return slope
-
-
-

@@ -290,7 +290,9 @@ def _from_products(
     batch = np.arange(len(a)) * size // len(a)
     zeroth = np.bincount(batch, w, size)
     first = np.stack([np.bincount(batch, w * c, size) for c in both.T], axis=1)
-    second = np.stack([(both[batch == k].T * w[batch == k]) @ both[batch == k] for k in range(size)])
+    second = np.stack(
+        [(both[batch == k].T * w[batch == k]) @ both[batch == k] for k in range(size)]
+    )
     moments = zeroth, first, second
 
     def information(keep: Array) -> Array:

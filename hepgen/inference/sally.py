@@ -10,9 +10,9 @@ the mean of the joint score at fixed x,
 over events of θ_ref has it as its minimum, V the variance of the joint score. Over selected events
 the mean of the joint score is ∇ log ε(θ_ref), which is taken off.
 
-Of the likelihood of a data set there are three forms, each for a use: :class:`LocalLikelihood` here,
-without any further simulation, close to θ_ref; and of the observables at any θ, from events made
-there, :class:`hepgen.inference.score_likelihood.ScoreMean` and
+The likelihood of a data set has three forms: :class:`LocalLikelihood` here, without any further
+simulation, close to θ_ref; and of the observables at any θ, from events made there,
+:class:`hepgen.inference.score_likelihood.ScoreMean` and
 :class:`hepgen.inference.score_likelihood.ScoreHistogram`.
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -208,9 +208,7 @@ class LocalLikelihood:
         return slope - 0.5 * sets.weight.sum(-1, keepdim=True) * curved
 
 
-def encode_scores(
-    sally: SALLY, x: Sequence[Tensor], weight: Sequence[Tensor | None]
-) -> EventSets:
+def encode_scores(sally: SALLY, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> EventSets:
     """Data sets, each of shape ``(N, d)``, as t̂ of their events."""
     zeros = [torch.zeros(len(one), dtype=torch.float64) for one in x]
     return pad([sally.score(one) for one in x], weight, zeros)

@@ -187,12 +187,12 @@ class ScoreHistogram:
         # Quantiles of an even subsample: torch sorts 16 million numbers at most.
         some = t[:: max(1, len(t) // 1_000_000)]
         edges = [torch.quantile(column, quantiles) for column in some.unbind(-1)]
-        number, total = _bins(t, edges), (bins**t.shape[1])
+        number, total = _bins(t, edges), (bins ** t.shape[1])
         sums = torch.zeros(total, dtype=torch.float64).index_add_(0, number, w)
         if not bool((sums > 0).all()):
             raise DataError(
-                f"{int((sums <= 0).sum())} of {total} bins have no positive sum of weights; expected "
-                "all: more events, or fewer bins"
+                f"{int((sums <= 0).sum())} of {total} bins have no positive sum of weights; "
+                "expected none: give more events, or fewer bins"
             )
         basis = _Basis.of(theta.double(), degree)
         start = torch.zeros(basis(theta[:1]).shape[1], total, dtype=torch.float64)

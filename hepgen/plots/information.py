@@ -33,7 +33,9 @@ def plot_budget(
         for i, curve in enumerate(curves):
             _draw(panels, curve, i)
         unit = f" [{axis}]" if axis else ""
-        for panel, label in zip(panels, ("Mean width", "RMS error", "Coverage of 68 %"), strict=True):
+        for panel, label in zip(
+            panels, ("Mean width", "RMS error", "Coverage of 68 %"), strict=True
+        ):
             panel.set(xscale="log", xlabel="Simulated events", ylabel=label)
         for panel in panels[:2]:
             panel.set(yscale="log", ylabel=panel.get_ylabel() + unit)

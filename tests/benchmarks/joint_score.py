@@ -8,8 +8,9 @@ NLE and NRE see events and their α_s; SCANDAL, RASCAL, ALICES and SALLY their j
 ratios, too. A budget counts all generated events that an estimator is trained on: of RASCAL and
 ALICES half of them, and of SALLY the half that trains the score, are of the middle of the prior.
 For each, pseudo-data sets of ``--size`` events at α_s of the middle half of the prior have a
-posterior on a grid: printed are its mean width, the rms error of its mean, and the share of its 68 %
-intervals that hold the truth, with ``--templates`` beside those of templates from so many events.
+posterior on a grid: printed are its mean width, the rms error of its mean, and the share of its
+68 % intervals that hold the truth, with ``--templates`` beside those of templates from so many
+events.
 Asked: with a tenth of the events of the best of NLE and NRE a width, error and coverage no worse.
 
 An event knows the slope of log p in α_s by its being there with a variance of s², the variance
@@ -167,9 +168,7 @@ def main() -> None:
     data, truth = pseudo_data(one, given.sets, given.size, seed=2)
     own = single_events(one, budgets[-1], seed=1)
     pairs = [
-        AugmentedEvents.pairs(
-            one.chain, one.parameters, one.features, one.middle, b, seed=3 + k
-        )
+        AugmentedEvents.pairs(one.chain, one.parameters, one.features, one.middle, b, seed=3 + k)
         for k, b in enumerate(budgets)
     ]
     noise = float((own.score.std() * own.theta.std()) ** 2)
@@ -210,7 +209,7 @@ def main() -> None:
 
 
 def verdict(curves: Sequence[BudgetCurve]) -> list[str]:
-    """For each estimator with the score: asked beside measured, at a tenth of the largest budget."""
+    """Asked beside measured, for each estimator with the score at a tenth of the events."""
     plain = [c for c in curves if not c.augmented]
     if not plain:
         return []
