@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,8 +60,8 @@ class AugmentedEvents:
     def __getitem__(self, rows: slice | Tensor) -> AugmentedEvents:
         """Some of the events: a slice, a mask, or indices."""
         names = ("x", "theta", "score", "log_ratio", "weight", "at_theta")
-        columns = {n: getattr(self, n) for n in names}
-        kept = {n: None if c is None else c[rows] for n, c in columns.items()}
+        columns = ((n, getattr(self, n)) for n in names)
+        kept: dict[str, Any] = {n: None if c is None else c[rows] for n, c in columns}
         return AugmentedEvents(**kept, reference=self.reference)
 
     @classmethod

@@ -192,7 +192,8 @@ class Ensemble(Generic[Member]):
         each = torch.stack([one.log_prob(x, theta) for one in known])
         if self.average == "log":
             return each.mean(0)
-        return each.logsumexp(0) - np.log(len(self))
+        mean: Tensor = each.logsumexp(0) - np.log(len(self))
+        return mean
 
     def of_members(self, sets: EventSets, theta: Tensor) -> Tensor:
         """log L of each member, shape ``(M, S, K)``."""
@@ -268,7 +269,7 @@ def shares(events: int, members: int, scheme: Scheme, seed: int) -> Iterator[tup
 
 def _chunks(events: Tensor, weight: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
     # What fills up a short set has no weight, and is a copy: it may be evaluated, or not.
-    return zip(events.split(rows), weight.split(rows), strict=True)
+    return zip(torch.split(events, rows), torch.split(weight, rows), strict=True)
 
 
 def _slopes(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:

@@ -219,7 +219,7 @@ def event_scores(likelihood: SetLikelihood, x: Tensor, theta: Tensor) -> Tensor:
     """∇ log p(xᵢ | θᵢ) of an estimator by autograd, shape ``(N, D)``, for θ ``(N, D)``."""
     check_columns(theta, likelihood.parameters)
     parts = []
-    for rows in torch.arange(len(x)).split(_CHUNK):
+    for rows in torch.split(torch.arange(len(x)), _CHUNK):
         sets = likelihood.encode(list(x[rows][:, None]), [None] * len(rows))
         with torch.enable_grad():
             at = theta[rows][:, None].double().detach().requires_grad_(True)

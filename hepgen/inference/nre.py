@@ -93,7 +93,7 @@ class NRE(Ratio):
         of_logits = _LOSSES[loss]
         curve = fit_network(
             data.network,
-            lambda batch: of_logits(*_logits(data.network, *batch, contrasts), gamma),
+            lambda batch: of_logits(*_logits(data.network, batch, contrasts), gamma),
             Table(data.u, data.c), weight, _DEFAULTS, options,
         )  # fmt: skip
         data.network.shift.copy_(shift)
@@ -168,8 +168,11 @@ def balanced(first: Tensor | None, n: int, second: Tensor | None, m: int) -> Ten
     return torch.cat([one / one.sum(), other / other.sum()])
 
 
-def _logits(network: RatioNetwork, u: Tensor, c: Tensor, contrasts: int) -> tuple[Tensor, Tensor]:
+def _logits(
+    network: RatioNetwork, batch: tuple[Tensor, ...], contrasts: int
+) -> tuple[Tensor, Tensor]:
     """h of the event's own θ, shape ``(B,)``, and of the θ of K others, shape ``(B, K)``."""
+    u, c = batch
     contrasts = max(1, min(contrasts, len(u) - 1))
     shifted = [c.roll(-k, dims=0) for k in range(contrasts + 1)]
     together = network(u[:, None], torch.stack(shifted, dim=1))

@@ -112,8 +112,8 @@ class Ratio(ABC):
         """
         self.features.check(x)
         events = self.features.forward(x).float()
-        rows = max(1, _PAIRS // len(theta))
-        return torch.cat([self._pairs(part[None], theta[None])[0] for part in events.split(rows)])
+        parts = torch.split(events, max(1, _PAIRS // len(theta)))
+        return torch.cat([self._pairs(part[None], theta[None])[0] for part in parts])
 
     def log_likelihood(self, x: Tensor, theta: Tensor, weight: Tensor | None = None) -> Tensor:
         """Σᵢ wᵢ log r̂(xᵢ | θₖ), shape ``(K,)``, float64, differentiable in θ."""
@@ -196,7 +196,7 @@ class Ratio(ABC):
         """Shape ``(S, n, K)`` in float64, for events ``(S, n, d)`` and θ ``(S, K, D)``."""
         check_columns(theta, self.parameters)
         c = (theta - self._location) / self._scale
-        value = self.network(events[:, :, None], c[:, None].float()).double()
+        value: Tensor = self.network(events[:, :, None], c[:, None].float()).double()
         shift: Tensor = _monomials(c.double()) @ self.network.shift.double()
         return value - shift[:, None]
 
@@ -205,7 +205,7 @@ class Ratio(ABC):
 
     def _sum(self, sets: EventSets, theta: Tensor) -> Tensor:
         rows = max(1, _PAIRS // (len(sets) * theta.shape[1]))
-        events, weights = sets.events.split(rows, dim=1), sets.weight.split(rows, dim=1)
+        events, weights = (torch.split(t, rows, dim=1) for t in (sets.events, sets.weight))
         total = sets.constant[:, None].expand(theta.shape[:2])
         for part, weight in zip(events, weights, strict=True):
             if len(events) > 1 and torch.is_grad_enabled() and theta.requires_grad:
@@ -292,7 +292,8 @@ def log_mean_weight(c: Tensor, weight: Tensor | None) -> Tensor:
             "positive one everywhere: a density ratio needs more events, or fewer negative weights"
         )
     logarithm = (mean / weight.double().mean()).log()[:, None]
-    return torch.linalg.lstsq(basis, logarithm, driver="gelsd").solution[:, 0].float()
+    shift: Tensor = torch.linalg.lstsq(basis, logarithm, driver="gelsd").solution[:, 0]
+    return shift.float()
 
 
 def _monomials(c: Tensor) -> Tensor:

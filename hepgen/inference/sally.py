@@ -111,7 +111,7 @@ class SALLY:
         """t̂(x), shape ``(N, D)`` in float64, for x of shape ``(N, d)``."""
         self.features.check(x)
         u = torch.asinh(self.features.forward(x).float())
-        value = torch.cat([self.network(part) for part in u.split(_CHUNK)])
+        value = torch.cat([self.network(part) for part in torch.split(u, _CHUNK)])
         return value.double() * self._scale
 
     @property

@@ -78,7 +78,7 @@ def fit_scandal(
     )
     factor = alpha / (2 * variance)
     curve = fit_network(
-        estimator, lambda batch: _loss(estimator, *batch, factor.to(batch[0])),
+        estimator, lambda batch: _loss(estimator, batch, factor.to(batch[0])),
         rows, own.weight, _DEFAULTS, options,
     )  # fmt: skip
     return NLE(
@@ -87,8 +87,9 @@ def fit_scandal(
     )  # fmt: skip
 
 
-def _loss(estimator: Any, u: Tensor, c: Tensor, score: Tensor, factor: Tensor) -> Tensor:
+def _loss(estimator: Any, batch: tuple[Tensor, ...], factor: Tensor) -> Tensor:
     """The two terms, shape ``(B,)``; the gradient in c can be trained, also where none is asked."""
+    u, c, score = batch
     with torch.enable_grad():
         c = c.detach().requires_grad_(True)
         log_prob = estimator.net(c).log_prob(u)

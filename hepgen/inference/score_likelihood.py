@@ -219,7 +219,8 @@ def _least_squares(design: Tensor, t: Tensor, w: Tensor) -> Tensor:
     """β with the smallest Σ w |t − Xβ|², shape ``(M, D)``."""
     gram = torch.einsum("n,nm,nk->mk", w, design, design)
     right = torch.einsum("n,nm,nd->md", w, design, t)
-    return torch.linalg.lstsq(gram, right, driver="gelsd").solution
+    found: Tensor = torch.linalg.lstsq(gram, right, driver="gelsd").solution
+    return found
 
 
 def _log_variance(design: Tensor, z: Tensor, w: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class SelectionEfficiency:
         powers = _powers(varies, degree)
         size = len(powers)
         gram, right = torch.zeros(size, size).double(), torch.zeros(size).double()
-        for rows in torch.arange(len(theta)).split(_ROWS):
+        for rows in torch.split(torch.arange(len(theta)), _ROWS):
             slopes = _slopes((theta[rows] - location) / scale, powers)
             gram += torch.einsum("n,ndm,ndk->mk", w[rows], slopes, slopes)
             right += torch.einsum("n,ndm,nd->m", w[rows], slopes, score[rows] * scale)

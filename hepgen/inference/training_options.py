@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def fit_network(
     options: TrainingOptions,
 ) -> TrainingCurve:
     """Train in place; ``options`` win over ``defaults``."""
-    chosen: TrainingOptions = {**defaults, **options}
-    device = chosen.pop("device", "auto")
-    with trained_on(network, choose(device)):
+    chosen: dict[str, Any] = {**defaults, **options}
+    device = choose(chosen.pop("device", "auto"))
+    with trained_on(network, device):
         return train(network, loss, rows, weight=weight, **chosen)

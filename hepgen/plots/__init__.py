@@ -3,6 +3,7 @@
 from hepgen.plots.calibration import plot_coverage, plot_pulls, plot_ranks, plot_recovery
 from hepgen.plots.comparison import plot_comparison, plot_spectrum
 from hepgen.plots.corner import plot_corner
+from hepgen.plots.information import plot_budget
 from hepgen.plots.latent import plot_sheet, plot_traversal
 from hepgen.plots.posterior import plot_posterior
 from hepgen.plots.style import png, svg
@@ -17,6 +18,7 @@ from hepgen.plots.surrogates import (
 from hepgen.plots.training import plot_training
 
 __all__ = [
+    "plot_budget",
     "plot_classifier_output",
     "plot_closure",
     "plot_comparison",

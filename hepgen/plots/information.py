@@ -29,7 +29,7 @@ def plot_budget(
     """
     with style():
         figure = new_figure(1.9 * WIDTH, 0.72 * WIDTH)
-        panels = figure.subplots(1, 3)
+        panels = list(figure.subplots(1, 3))
         for i, curve in enumerate(curves):
             _draw(panels, curve, i)
         unit = f" [{axis}]" if axis else ""

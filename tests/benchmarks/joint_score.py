@@ -3,7 +3,8 @@
     python tests/benchmarks/joint_score.py [--budgets 500 1500 5000 15000] [--sets 100]
         [--size 500] [--prior 0.105 0.130] [--steps 1200] [--templates N] [--save FILE.svg]
 
-α_s is free, all other parameters stand at their defaults; an event is y₂₃ and the number of tracks.
+α_s is free, all other parameters stand at their defaults; an event is y₂₃ and the number of tracks,
+which is spread over its unit, so that it has a density.
 NLE and NRE see events and their α_s; SCANDAL, RASCAL, ALICES and SALLY their joint scores and
 ratios, too. A budget counts all generated events that an estimator is trained on: of RASCAL and
 ALICES half of them, and of SALLY the half that trains the score, are of the middle of the prior.
@@ -25,6 +26,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,6 +76,14 @@ def analysis(low: float, high: float) -> Analysis:
     return Analysis(session.chain, ParameterSet(parameters), session.features)
 
 
+def spread(one: Analysis, x: Tensor, seed: int) -> Tensor:
+    """Whole numbers at random within their unit: a density would go up and up on them alone."""
+    whole = torch.tensor([f.kind == "discrete" for f in one.features])
+    generator = torch.Generator().manual_seed(seed)
+    shift = torch.rand(x.shape, generator=generator, dtype=torch.float64) - 0.5
+    return x + torch.where(whole, 0.999 * shift, 0.0)
+
+
 def single_events(one: Analysis, events: int, seed: int) -> AugmentedEvents:
     names = [feature.name for feature in one.features]
     campaign = Campaign(
@@ -82,7 +92,15 @@ def single_events(one: Analysis, events: int, seed: int) -> AugmentedEvents:
     )  # fmt: skip
     parts = [campaign.simulate(block).events for block in range(campaign.blocks)]
     made = type(parts[0]).concatenate(parts)
-    return AugmentedEvents.from_events(made, one.features, one.parameters)
+    found = AugmentedEvents.from_events(made, one.features, one.parameters)
+    return dataclasses.replace(found, x=spread(one, found.x, seed))
+
+
+def pairs_of(one: Analysis, events: int, seed: int) -> AugmentedEvents:
+    found = AugmentedEvents.pairs(
+        one.chain, one.parameters, one.features, one.middle, events, seed=seed
+    )
+    return dataclasses.replace(found, x=spread(one, found.x, seed))
 
 
 def pseudo_data(one: Analysis, sets: int, size: int, seed: int) -> tuple[list[Tensor], Tensor]:
@@ -91,19 +109,19 @@ def pseudo_data(one: Analysis, sets: int, size: int, seed: int) -> tuple[list[Te
     generator = torch.Generator().manual_seed(seed)
     fraction = 0.25 + 0.5 * torch.rand(sets, generator=generator).double()
     truth = prior.low + (prior.high - prior.low) * fraction
-    data = []
-    for part in truth.split(8):
+    data: list[Tensor] = []
+    for part in torch.split(truth, 8):
         values = one.parameters.values(part[:, None])
         at = {n: v[:, None] if v.dim() else v for n, v in values.items()}
         state = one.chain.simulate(at, int(1.1 * size) + 20, seed, block=len(data)).state
         x = torch.stack([state[f.name] for f in one.features], -1).double()
         data += [row[chosen][:size] for row, chosen in zip(x, state["selected"], strict=True)]
-    return data, truth
+    return [spread(one, x, s) for s, x in enumerate(data)], truth
 
 
 def estimators(one: Analysis) -> dict[str, tuple[bool, Fit]]:
     """By name: whether it uses the joint score, and how it is trained on either sample."""
-    both = {"features": one.features, "parameters": one.parameters}
+    both: dict[str, Any] = {"features": one.features, "parameters": one.parameters}
 
     def sally(_: AugmentedEvents, pairs: AugmentedEvents, options: TrainingOptions) -> ScoreMean:
         at, own = pairs.at_reference, pairs.own
@@ -167,10 +185,7 @@ def main() -> None:
     one, budgets = analysis(*given.prior), sorted(int(b) for b in given.budgets)
     data, truth = pseudo_data(one, given.sets, given.size, seed=2)
     own = single_events(one, budgets[-1], seed=1)
-    pairs = [
-        AugmentedEvents.pairs(one.chain, one.parameters, one.features, one.middle, b, seed=3 + k)
-        for k, b in enumerate(budgets)
-    ]
+    pairs = [pairs_of(one, b, 3 + k) for k, b in enumerate(budgets)]
     noise = float((own.score.std() * own.theta.std()) ** 2)
     print(
         f"{len(own)} events; the score of an event has the variance {noise:.3f} in units of the "

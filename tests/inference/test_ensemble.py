@@ -40,7 +40,8 @@ class Regression:
         return pad(list(x), weight, [torch.zeros(len(one)).double() for one in x])
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
-        return -0.5 * (x - self.a - self.b * theta.T) ** 2
+        value: Tensor = -0.5 * (x - self.a - self.b * theta.T) ** 2
+        return value
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         z = sets.events[:, :, None, 0] - self.a - self.b * theta[:, None, :, 0]
@@ -113,18 +114,19 @@ def test_averages() -> None:
     one, other = ensemble(1, "parts", members=2).members
     theta = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
     sets = [OBSERVED[:7], OBSERVED[7:100]]
-    weights = [None, torch.linspace(-0.2, 2, 93, dtype=torch.float64)]
+    second = torch.linspace(-0.2, 2, 93, dtype=torch.float64)
+    weights = [None, second]
     at = theta.expand(2, -1, -1)
     for average in ("log", "density"):
-        same = Ensemble([one, one], average=average)  # type: ignore[arg-type]
-        both = Ensemble([one, other], average=average)  # type: ignore[arg-type]
+        same = Ensemble([one, one], average=average)
+        both = Ensemble([one, other], average=average)
         found = same.log_likelihoods(same.encode(sets, weights), at)
         alone = one.log_likelihoods(one.encode(sets, weights), at)
         torch.testing.assert_close(found, alone)
         each = torch.stack([m.log_prob(sets[1], theta) for m in (one, other)])
         mean = each.mean(0) if average == "log" else each.exp().mean(0).log()
         torch.testing.assert_close(
-            both.log_likelihoods(both.encode(sets, weights), at)[1], weights[1] @ mean
+            both.log_likelihoods(both.encode(sets, weights), at)[1], second @ mean
         )
         assert both.encode(sets, weights)[1:].members[0].events.shape[0] == 1
 
@@ -141,6 +143,6 @@ def test_what_cannot_be_averaged_is_refused() -> None:
     with pytest.raises(DataError, match="ensemble of 1; expected two"):
         Ensemble([one])
     other = ensemble(1, "parts", members=2).members[0]
-    other.parameters = ParameterSet([Parameter("nu", 0.0, prior=Normal(0.0, 3.0))])  # type: ignore[misc]
+    other.parameters = ParameterSet([Parameter("nu", 0.0, prior=Normal(0.0, 3.0))])
     with pytest.raises(ParameterError, match="members of mu and of nu"):
         Ensemble([one, other])

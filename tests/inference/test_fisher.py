@@ -31,7 +31,7 @@ from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
 from hepgen.simulators.processes.registry import process
 from tests.inference.gaussian_chain import MODEL, PARAMETERS, pairs
 
-#: Of an event on sin²θ_W: quadrature of the exact density.
+#: Of an event on sin²θ_W, its cosine known and all of them selected.
 SHAPE = {89.0: 7.68, 91.1876: 3.53, 93.0: 1.34}
 
 
@@ -58,17 +58,47 @@ def default(exact: ExactLikelihood) -> Tensor:
 
 @pytest.mark.parametrize("energy", SHAPE)
 def test_anchors_of_the_shape(energy: float) -> None:
-    """By the score of the likelihood, between the limits from the joint score."""
-    _, exact, x, joint = simulated(energy)
-    found = estimator_information(exact, x, default(exact))
-    value, error = found.value("sin2_theta_w")
+    """The joint score of all events is that of the cosine: nothing after it knows of sin²θ_W."""
+    chain = process("ee_mumu", energies=(energy,))
+    values = chain.parameters.values()
+    trace = chain.simulate(values, 30_000, seed=3)
+    score = joint_score(chain, trace, values, "sin2_theta_w")[0][:, None]
+    value, error = joint_information(score, ["sin2_theta_w"]).value("sin2_theta_w")
     assert error < 0.03 * value
     assert abs(value - SHAPE[energy]) < 4.5 * error + 0.005
+
+
+def by_quadrature(exact: ExactLikelihood) -> float:
+    """E[(∂ log p)²] of selected events by the midpoint rule."""
+    density = exact.density
+    assert isinstance(density, ElectronPositronDensity)
+    c = torch.linspace(-density.cos_max, density.cos_max, 402, dtype=torch.float64)
+    c = 0.5 * (c[1:] + c[:-1])
+    values, name = exact.parameters.values(), "sin2_theta_w"
+
+    def log_prob(value: Tensor) -> Tensor:
+        return density.log_prob(c[:, None], {**values, name: value})
+
+    at = values[name]
+    p = log_prob(at).exp()
+    score = torch.func.jvp(log_prob, (at,), (torch.ones_like(at),))[1]
+    return float((p * score.square()).sum() / p.sum())
+
+
+@pytest.mark.parametrize("energy", [89.0, 93.0])
+def test_information_of_selected_events(energy: float) -> None:
+    """By the score of the likelihood, and between the limits from the joint score."""
+    _, exact, x, joint = simulated(energy)
+    expected = by_quadrature(exact)
+    found = estimator_information(exact, x, default(exact))
     score = event_scores(exact, x, default(exact).expand(len(x), -1))
-    lower = regression_information(score, joint, found.names).value("sin2_theta_w")
+    lower = regression_information(score, joint, found.names)
+    for one in (found, lower):
+        value, error = one.value("sin2_theta_w")
+        assert error < 0.03 * value
+        assert abs(value - expected) < 4.5 * error
     upper = joint_information(joint, found.names).value("sin2_theta_w")
-    assert abs(lower[0] - SHAPE[energy]) < 4.5 * lower[1] + 0.005
-    assert upper[0] > SHAPE[energy] - 4.5 * upper[1]
+    assert upper[0] > expected - 4.5 * upper[1]
 
 
 def test_anchor_of_the_rate() -> None:
