@@ -325,3 +325,28 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+@dataclass(frozen=True)
+class BudgetCurve:
+    """How an estimator of one parameter does, by the number of simulated events.
+
+    Arguments:
+        method: The estimator.
+        parameter: What it infers.
+        augmented: Whether it uses the joint score or ratio.
+        events: Simulated to train on, shape ``(B,)``, increasing.
+        sets: How many pseudo-data sets the numbers are from.
+        width: The mean standard deviation of the posterior, shape ``(B,)``.
+        rms: The root mean square of posterior mean minus truth, shape ``(B,)``.
+        coverage: The share of central 68 % intervals that hold the truth, shape ``(B,)``.
+    """
+
+    method: str
+    parameter: str
+    augmented: bool
+    events: NDArray[np.int64]
+    sets: int
+    width: NDArray[np.float64]
+    rms: NDArray[np.float64]
+    coverage: NDArray[np.float64]

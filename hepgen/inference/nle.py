@@ -100,7 +100,7 @@ class NLE:
         architecture = {"components": components, "hidden": list(hidden)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            estimator = _estimator(len(space), len(parameters.free), architecture)
+            estimator = build_estimator(len(space), len(parameters.free), architecture)
         rows = Table(space.forward(x).float(), ((theta.double() - location) / scale).float())
         with trained_on(estimator, choose(device)):
             curve = train(
@@ -225,7 +225,7 @@ class NLE:
                 for key in ("location", "scale")
             )
             with torch.device("meta"):
-                estimator = _estimator(len(features), len(parameters.free), architecture)
+                estimator = build_estimator(len(features), len(parameters.free), architecture)
         except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
             raise FileError(f"{folder}/model.json does not describe an NLE: {error!r}") from error
         load_weights(Path(folder), estimator)
@@ -269,7 +269,8 @@ def _weighted(distribution: Any, events: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("snk,sn->sk", log_prob.double(), weight)
 
 
-def _estimator(features: int, parameters: int, architecture: dict[str, Any]) -> Any:
+def build_estimator(features: int, parameters: int, architecture: dict[str, Any]) -> Any:
+    """The untrained network of p(x | θ), which has ``components`` and ``hidden``."""
     from sbi.neural_nets.estimators import ZukoFlow  # takes seconds to import
 
     components, hidden = int(architecture["components"]), tuple(map(int, architecture["hidden"]))

@@ -4,9 +4,13 @@ from hepgen.plots.calibration import plot_coverage, plot_pulls, plot_ranks, plot
 from hepgen.plots.comparison import plot_comparison, plot_spectrum
 from hepgen.plots.contours import plot_contours
 from hepgen.plots.corner import plot_corner
+<<<<<<< HEAD
 from hepgen.plots.coverage_map import plot_coverage_map
 from hepgen.plots.impacts import plot_impacts
 from hepgen.plots.intervals import plot_intervals
+=======
+from hepgen.plots.information import plot_budget
+>>>>>>> score
 from hepgen.plots.latent import plot_sheet, plot_traversal
 from hepgen.plots.limits import plot_cls, plot_limits
 from hepgen.plots.posterior import plot_posterior
@@ -23,6 +27,7 @@ from hepgen.plots.surrogates import (
 from hepgen.plots.training import plot_training
 
 __all__ = [
+    "plot_budget",
     "plot_classifier_output",
     "plot_closure",
     "plot_cls",
