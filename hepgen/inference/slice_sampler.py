@@ -97,6 +97,35 @@ def evaluate(log_density: LogDensity, u: Tensor) -> Tensor:
     return log_density(u[None])[0].nan_to_num(nan=-torch.inf)
 
 
+def drift(draws: Tensor) -> Tensor:
+    """R̂ between the times of an ensemble, shape ``(D,)`` for draws of shape ``(K, S, D)``.
+
+    √((S_w + B)/S_w) with S_w the variance over walkers, averaged over the times, and B that of the
+    means at the times beyond what K independent walkers have. Walkers that have not settled move
+    together: 1.01 is a movement by 0.14 standard deviations. Each walker by itself need not cross
+    the posterior, so that Gelman and Rubin's, between chains, would say nothing.
+    """
+    within = draws.var(dim=0).mean(0)
+    between = (draws.mean(0).var(dim=0) - within / len(draws)).clamp(min=0)
+    return torch.sqrt(1 + between / within)
+
+
+def ensemble_sample_size(draws: Tensor) -> Tensor:
+    """How many independent draws an ensemble is worth, shape ``(D,)`` for ``(K, S, D)``.
+
+    KS/(1 + 2 Σₜ (1 − t/S) ρ(t)), with ρ(t) the correlation over walkers of draws t apart. The
+    walkers count as independent at the start; those that annealing duplicated are less.
+    """
+    walkers, times, _ = draws.shape
+    centred = draws - draws.mean(0)
+    variance = centred.square().mean((0, 1))
+    total = torch.ones_like(variance)
+    for t in range(1, times):
+        lagged = (centred[:, t:] * centred[:, : times - t]).mean((0, 1)) / variance
+        total = total + 2 * (1 - t / times) * lagged.clamp(min=0)
+    return walkers * times / total
+
+
 def _differences(others: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Of n pairs of two different walkers, shape ``(n, D)``."""
     first = torch.randint(len(others), (n,), generator=generator)
