@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kstest
 
-from hepgen.errors import DataError
+from hepgen.diagnostics.sbc import ranks
+from hepgen.diagnostics.tarp import tarp_levels
 from hepgen.results import Calibration, Check
 
 LEVEL = 0.68
@@ -22,11 +23,13 @@ def calibration(
     method: str,
     source: str,
     events: Sequence[int],
+    hpd: NDArray[np.float64] | None = None,
+    seed: int = 0,
 ) -> Calibration:
     """Ranks and pulls of M posteriors against the truth behind each data set.
 
-    With θ drawn from the prior and x from p(x | θ), the rank of θ among posterior draws is
-    uniform (Talts et al., arXiv:1804.06788).
+    With θ drawn from the prior and x from p(x | θ), the ranks of :mod:`hepgen.diagnostics.sbc`,
+    :mod:`hepgen.diagnostics.expected_coverage` and :mod:`hepgen.diagnostics.tarp` are uniform.
 
     Arguments:
         draws: M arrays of posterior draws, each of shape ``(S, D)``.
@@ -35,9 +38,10 @@ def calibration(
         method: The estimator.
         source: Where the data sets came from.
         events: The number of events in each set.
+        hpd: From :func:`hepgen.diagnostics.expected_coverage.hpd_levels`, shape ``(M,)``.
+        seed: Of the reference points of TARP.
     """
-    if len(draws) != len(truth) or not len(draws):
-        raise DataError(f"{len(draws)} posteriors for {len(truth)} truths; expected one for each")
+    rank = ranks(draws, truth)
     return Calibration(
         method=method,
         source=source,
@@ -46,7 +50,10 @@ def calibration(
         truth=truth,
         mean=np.stack([d.mean(axis=0) for d in draws]),
         std=np.stack([d.std(axis=0, ddof=1) for d in draws]),
-        rank=np.stack([(d < t).mean(axis=0) for d, t in zip(draws, truth, strict=True)]),
+        rank=rank,
+        draws=len(draws[0]) if len({len(d) for d in draws}) == 1 else 0,
+        hpd=hpd,
+        tarp=tarp_levels(draws, truth, seed=seed),
     )
 
 

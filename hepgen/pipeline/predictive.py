@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgen.diagnostics.support import holm, prior_predictive_p_value, two_sample_p_value
+from hepgen.diagnostics.multiple_testing import holm
+from hepgen.diagnostics.support import prior_predictive_p_value, two_sample_p_value
 from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.pipeline.data import Observed
