@@ -62,7 +62,7 @@ def uniformity(
     scaled = (rank * draws + 0.25) / (draws + 1) if draws else rank
     count = np.searchsorted(np.sort(scaled), levels)
     tail = 2 * np.minimum(binom.cdf(count, size, levels), binom.sf(count - 1, size, levels))
-    smallest = min(1.0, float(tail.min()))
+    smallest = float(tail.min())
     low, high = _interval(size, levels, _pointwise(size, draws, confidence))
     return UniformityTest(
         name=name,

@@ -66,20 +66,20 @@ def test_one_test_needs_no_correction(correct: Correction) -> None:
 
 def test_holm_keeps_the_family_wise_rate() -> None:
     rng = np.random.default_rng(14)
-    alarms = [min(holm(rng.uniform(size=10).tolist())) <= 0.05 for _ in range(2000)]
+    alarms = [min(holm(rng.uniform(size=10).tolist())) <= 0.05 for _ in range(1000)]
     # 4 standard errors of the rate 1 − (1 − 0.05/10)¹⁰.
-    assert np.mean(alarms) == pytest.approx(0.0489, abs=4 * np.sqrt(0.05 * 0.95 / 2000))
+    assert np.mean(alarms) == pytest.approx(0.0489, abs=4 * np.sqrt(0.05 * 0.95 / 1000))
 
 
 def test_benjamini_and_hochberg_keep_the_share_of_false_alarms() -> None:
     rng, shares, found = np.random.default_rng(15), [], 0
-    for _ in range(2000):
+    for _ in range(1000):
         # Six of ten hypotheses hold: the share is 0.05 · 6/10 for independent tests.
         p = norm.sf(rng.standard_normal(10) + np.repeat([0.0, 3.0], [6, 4]))
         alarms = np.array(benjamini_hochberg(p.tolist())) <= 0.05
         shares.append(alarms[:6].sum() / max(alarms.sum(), 1))
         found += alarms[6:].sum() - (np.array(holm(p.tolist())) <= 0.05)[6:].sum()
-    assert np.mean(shares) == pytest.approx(0.03, abs=4 * np.std(shares) / np.sqrt(2000))
+    assert np.mean(shares) == pytest.approx(0.03, abs=4 * np.std(shares) / np.sqrt(1000))
     # It finds more of the others than Holm does.
     assert found > 0
 
