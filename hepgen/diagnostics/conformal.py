@@ -1,8 +1,8 @@
 r"""Conformal recalibration: the level of credible sets that hold the truth as often as they say.
 
-A score of each calibration data set is the level of the smallest credible set that holds its truth:
-ℓ of :mod:`hepgen.diagnostics.expected_coverage` for regions of highest density, |2r − 1| of the rank r
-for central intervals. With M of them, the credible set at the level
+A score of each calibration data set is the level of the smallest credible set that holds its
+truth: ℓ of :mod:`hepgen.diagnostics.expected_coverage` for regions of highest density, |2r − 1| of
+the rank r for central intervals. With M of them, the credible set at the level
 
 .. math:: \ell_{(k)}, \qquad k = \lceil (M + 1)(1 - \alpha) \rceil,
 
@@ -35,7 +35,7 @@ class ConformalLevels:
 
     >>> levels = ConformalLevels(np.linspace(0.005, 0.995, 99) ** 0.5)
     >>> round(levels.level(0.68), 3), levels.level(0.995)
-    (0.824, 1.0)
+    (0.826, 1.0)
     """
 
     scores: Array

@@ -48,9 +48,7 @@ def hpd_levels(log_prob_truth: Array, log_prob_draws: Array) -> Array:
     return levels
 
 
-def expected_coverage(
-    levels: Array, draws: int = 0, *, confidence: float = 0.95
-) -> UniformityTest:
+def expected_coverage(levels: Array, draws: int = 0, *, confidence: float = 0.95) -> UniformityTest:
     """Coverage against level, with a band for all levels at once.
 
     Arguments:

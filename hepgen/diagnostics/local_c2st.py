@@ -30,8 +30,9 @@ from hepgen.errors import DataError
 
 Array = NDArray[np.float64]
 
-_SHARE = 1.0
+_RIDGE = 1.0
 _STEPS = 8
+_CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,16 @@ def quadratic(x: Array, y: Labels, seed: int) -> Callable[[Array], Array]:  # no
     scale = np.where(scale > 0, scale, 1.0)
     design = np.hstack([np.ones((len(x), 1)), (columns - location) / scale])
     beta = np.zeros(design.shape[1])
-    ridge = _SHARE * np.eye(len(beta))
+    ridge = _RIDGE * np.eye(len(beta))
     ridge[0, 0] = 1e-6
     for _ in range(_STEPS):
         p = expit(design @ beta)
         gradient = design.T @ (y - p) - ridge @ beta
         hessian = (design * (p * (1 - p))[:, None]).T @ design + ridge
-        beta = beta + np.linalg.solve(hessian, gradient)
+        step = np.linalg.solve(hessian, gradient)
+        beta = beta + step
+        if np.abs(step).max() < _CLOSE:
+            break
 
     def logit(at: Array) -> Array:
         return np.asarray(beta[0] + (_products(at) - location) / scale @ beta[1:], dtype=np.float64)

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,9 @@ class FourierEmbedding:
     frequencies: Array
 
     @classmethod
-    def from_sample(cls, reference: Array, features: int = _FEATURES, seed: int = 0) -> Self:
+    def from_sample(
+        cls, reference: Array, features: int = _FEATURES, seed: int = 0
+    ) -> FourierEmbedding:
         """Of a kernel as wide as the median distance of events, and one a third as wide."""
         kernel = Kernel.from_sample(reference)
         rng = np.random.default_rng(seed)

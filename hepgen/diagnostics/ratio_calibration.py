@@ -1,15 +1,15 @@
 r"""Calibration of a learned likelihood ratio, with events of both hypotheses that it has not seen.
 
-A classifier between p₁ and p₀ gives a number s(x) that is monotone in their ratio, if it has learned
-what tells them apart, but not the ratio itself. The ratio of the densities of s,
+A classifier between p₁ and p₀ gives a number s(x) that is monotone in their ratio, if it has
+learned what tells them apart, but not the ratio itself. The ratio of the densities of s,
 
 .. math:: r(x) = \frac{p_1(s(x))}{p_0(s(x))},
 
-is that of x wherever s is (Cranmer, Pavez and Louppe, arXiv:1506.02169, theorem 1), and densities of
-one number are easily estimated:
+is that of x where s is monotone in it (Cranmer, Pavez and Louppe, arXiv:1506.02169, theorem 1),
+and densities of one number are easily estimated:
 
-- ``platt``: log r = a·s + b with the largest likelihood of the labels (Platt 1999): two numbers, for
-  few events;
+- ``platt``: log r = a·s + b with the largest likelihood of the labels (Platt 1999): two numbers,
+  for few events;
 - ``isotonic``: the monotone step function of the largest likelihood (Zadrozny and Elkan 2002);
 - ``histogram``: densities of s in bins with the same number of events in each, as in CARL. It takes
   signed weights, and need not be monotone.
@@ -157,6 +157,9 @@ def _histogram(
     edges = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)))
     if len(edges) < 3:
         raise DataError(f"log-ratios of {len(edges)} different values; expected a spread")
+    for w in weight:
+        if not w.sum() > 0:
+            raise DataError(f"the weights of a sample sum to {w.sum():g}; a ratio must be positive")
     shares = [
         np.histogram(s, edges, weights=w)[0] / w.sum()
         for s, w in zip((numerator, denominator), weight, strict=True)

@@ -67,9 +67,7 @@ class SimulationError:
         )  # fmt: skip
 
 
-def simulation_error(
-    mean: Array, std: Array, *, parameters: Sequence[str]
-) -> SimulationError:
+def simulation_error(mean: Array, std: Array, *, parameters: Sequence[str]) -> SimulationError:
     """The variance between retrainings.
 
     Arguments:
@@ -85,7 +83,7 @@ def simulation_error(
     ...     rng.normal(0, 0.1, (400, 1, 1)), np.ones((1, 1)), parameters=["a"]
     ... )
     >>> round(float(found.share[0]), 2), np.round(found.inflated(np.array([1.0])), 3)
-    (0.1, array([1.005]))
+    (0.09, array([1.004]))
     """
     if mean.ndim != 3 or mean.shape[2] != len(parameters) or len(mean) < 2:
         raise DataError(

@@ -1,24 +1,27 @@
-r"""A learned likelihood, corrected at the best fit by what its score is there on average.
+r"""The likelihood of large event sets near the best fit, by the corrected score of a learned one.
 
 The score of the true density has the mean zero at the true parameters. That of a learned q has
 
 .. math:: b(\theta) = E_{x \sim p(x|\theta)}[\nabla_\theta \log q(x|\theta)],
 
-and N events pull the estimate off by A⁻¹b with A = −E[∇∇ log q], however many they are, while the
-error falls as 1/√N. So b is measured with M fresh events, simulated at the best fit θ̂, and taken
-off, which is one step of indirect inference (Gouriéroux, Monfort and Renault, J. Appl. Econometrics
-8 (1993) S85). Around the corrected estimate θ̃ = θ̂ − A⁻¹b,
+and N events pull the estimate off by the same amount, however many they are, while the error falls
+as 1/√N. So b is measured at the best fit θ₀ of q with M fresh events, and taken off, which is one
+step of indirect inference (Gouriéroux, Monfort and Renault, J. Appl. Econometrics 8 (1993) S85).
+With the scores gᵢ of the data at θ₀ and their variance B per event, the data set is as a
+measurement
 
-.. math:: \log L(\theta) = \sum_i w_i \log q(x_i|\theta) - N\,b \cdot (\theta - \thetâ)
-          + \tfrac12 (\theta - \thetã)^T Q\,(\theta - \thetã),
-          \qquad NA - Q = \left[(NA)^{-1} + A^{-1} \Sigma_b A^{-1}\right]^{-1},
+.. math:: \tilde\theta = \theta_0 + B^{-1}\left(\frac1N \sum_i w_i g_i - b\right), \qquad
+          V = \frac{B^{-1}}{N} + B^{-1} \Sigma_b B^{-1}, \qquad N = \sum_i w_i,
 
-so that the covariance of b, Σ_b, adds to that of the estimate. Where the chain knows the joint
-score t(x, z|θ), its mean is exactly zero over the events that are generated, selected or not: as a
-control variate it takes off Σ_b what the two have in common.
+with a Gaussian likelihood, as every regular likelihood of many events is near its maximum (Le Cam's
+one-step estimate: van der Vaart, Asymptotic Statistics (1998), section 5.7). Σ_b, the covariance of
+the measured b, adds to that of the estimate. Where the chain knows the joint score t(x, z|θ), its
+mean is exactly zero over the events that are generated, selected or not: as a control variate it
+takes off Σ_b what the two have in common.
 
-The correction is local. It is for data sets so large that the posterior is narrow beside the range
-over which b changes.
+B is the variance of the learned score and not the curvature of log q: a small error of q that
+oscillates with θ has a large second derivative. It is for posteriors that are narrow beside the range
+over which b and B change, and Gaussian: some 10⁴ events and more. Smaller sets are better left to q.
 """
 
 from __future__ import annotations
@@ -31,14 +34,14 @@ from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError
 from hepgen.events import SCORE
-from hepgen.inference.event_sets import EventSets, SetLikelihood
-from hepgen.inference.laplace import derivatives
+from hepgen.inference.event_sets import EventSets, SetLikelihood, event_weights
 from hepgen.simulators.augment import no_score
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
 
 _LEAST = 20
-_CURVED = 40
+_EVENTS = 20_000
+"""How many events the variance of the score is taken from, at most."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class MeanScore:
         theta: Where, shape ``(D,)``.
         mean: b, per event, shape ``(D,)``.
         covariance: Σ_b, shape ``(D, D)``.
-        information: A, per event, shape ``(D, D)``.
+        information: B, per event, shape ``(D, D)``.
         events: M.
     """
 
@@ -87,20 +90,18 @@ class MeanScore:
             )
         theta = theta.double().detach()
         size = torch.tensor([float(len(one)) for one in sets], dtype=torch.float64)
-        total = torch.cat([_scores(likelihood, one, theta) for one in sets])
-        raw = total.sum(0) / size.sum()
-        residual = total - raw * size[:, None]
+        total = torch.cat(
+            [_scores(likelihood, likelihood.encode([one], [None]), theta) for one in sets]
+        )
         if control is not None:
-            slope = torch.linalg.lstsq(control, residual).solution
-            residual = residual - control @ slope
-        mean = raw + residual.sum(0) / size.sum()
-        residual = residual - residual.mean(0)
+            slope = torch.linalg.lstsq(torch.cat([control, size[:, None]], 1), total).solution
+            total = total - control @ slope[:-1]
+        mean = total.sum(0) / size.sum()
+        residual = total - mean * size[:, None]
         freedom = len(sets) - 1 - columns
         covariance = residual.mT @ residual * len(sets) / freedom / size.sum() ** 2
-        curvature = sum(_curvature(likelihood, one, theta) for one in sets[:_CURVED])
-        return cls(
-            theta, mean, covariance, curvature / size[:_CURVED].sum(), int(size.sum())
-        )  # fmt: skip
+        information = _variance(likelihood, sets, theta)
+        return cls(theta, mean, covariance, information, int(size.sum()))
 
     @classmethod
     def simulate(
@@ -139,7 +140,7 @@ class MeanScore:
 
     @property
     def shift(self) -> Tensor:
-        """A⁻¹b, by which the estimate is off, shape ``(D,)``."""
+        """B⁻¹b, by which the estimate of q is off, shape ``(D,)``."""
         return torch.linalg.solve(self.information, self.mean)
 
     @property
@@ -149,15 +150,17 @@ class MeanScore:
         return (inverse @ self.covariance @ inverse.mT).diagonal().sqrt()
 
 
-class ScoreCorrected:
-    """A likelihood of event sets, corrected; it answers as the one that it corrects.
+class LocalLikelihood:
+    """The Gaussian likelihood of a large event set; it answers as the one that it corrects.
+
+    A data set is encoded as the sum of its scores and of its weights, once for all θ.
 
     Arguments:
         likelihood: That is learned.
         score: Of it, at the best fit.
 
     Raises:
-        ParameterError: The score is of other parameters, or the likelihood has no maximum there.
+        ParameterError: The score is of other parameters, or knows nothing of a direction.
     """
 
     def __init__(self, likelihood: SetLikelihood, score: MeanScore) -> None:
@@ -167,47 +170,53 @@ class ScoreCorrected:
                 f"a score at θ of shape {tuple(score.theta.shape)}; expected a value for each of "
                 f"{', '.join(free)}"
             )
-        if not bool((torch.linalg.eigvalsh(score.information) > 0).all()):
+        values, vectors = torch.linalg.eigh(score.information)
+        if not bool((values > 0).all()):
+            flat = free[int(vectors[:, 0].abs().argmax())]
             raise ParameterError(
-                f"the learned likelihood is not curved downwards at {score.theta.tolist()}: "
-                "measure its score at the best fit, and within its prior"
+                f"the score at {score.theta.tolist()} does not vary in a direction near {flat!r}: "
+                "no data can fix it; give that parameter a constraint, or hold it"
             )
         self.likelihood, self.score, self.parameters = likelihood, score, likelihood.parameters
 
     def encode(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> EventSets:
-        """As that of the likelihood."""
-        return self.likelihood.encode(x, weight)
+        """The sum of the scores of each data set, shape ``(S, 1, D)``, and of its weights."""
+        scores = [
+            _scores(self.likelihood, self.likelihood.encode([one], [w]), self.score.theta)
+            for one, w in zip(x, weight, strict=True)
+        ]
+        sums = [event_weights(w, len(one)).sum() for one, w in zip(x, weight, strict=True)]
+        total = torch.stack(sums)
+        return EventSets(torch.stack(scores), total[:, None], torch.zeros_like(total))
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
-        """log L of S data sets at K points each, shape ``(S, K)``, for θ ``(S, K, D)``."""
-        score, n = self.score, sets.weight.sum(-1)
-        away = theta.double() - score.theta
-        linear = n[:, None] * (away @ score.mean)
-        off = away + score.shift
-        quadratic = torch.einsum("ski,sij,skj->sk", off, self._softening(n), off)
-        return self.likelihood.log_likelihoods(sets, theta) - linear + 0.5 * quadratic
-
-    def _softening(self, n: Tensor) -> Tensor:
-        """Q of each data set, shape ``(S, D, D)``."""
-        information = n[:, None, None] * self.score.information
-        inverse = torch.linalg.inv(self.score.information)
-        added = inverse @ self.score.covariance @ inverse.mT
-        return information - torch.linalg.inv(torch.linalg.inv(information) + added)
+        """log L up to a constant, shape ``(S, K)``, for θ ``(S, K, D)``"""
+        score, n = self.score, sets.weight
+        inverse = torch.linalg.inv(score.information)
+        estimate = score.theta + (sets.events[:, 0] / n - score.mean) @ inverse.mT
+        added = inverse @ score.covariance @ inverse.mT
+        precision = torch.linalg.inv(inverse / n[..., None] + added)
+        away = theta.double() - estimate[:, None]
+        return -0.5 * torch.einsum("ski,sij,skj->sk", away, precision, away)
 
 
-def _scores(likelihood: SetLikelihood, x: Tensor, theta: Tensor) -> Tensor:
-    """Σ ∇ log q over one set, shape ``(1, D)``."""
-    at = theta[None, None].clone().requires_grad_(True)
+def _scores(likelihood: SetLikelihood, sets: EventSets, theta: Tensor) -> Tensor:
+    """Σ w ∇ log q over the events of each set, shape ``(S, D)``."""
+    at = theta.expand(len(sets), 1, -1).clone().requires_grad_(True)
     with torch.enable_grad():
-        total = likelihood.log_likelihoods(likelihood.encode([x], [None]), at).sum()
+        total = likelihood.log_likelihoods(sets, at).sum()
     (gradient,) = torch.autograd.grad(total, at)
-    return gradient[0]
+    return gradient[:, 0].double()
 
 
-def _curvature(likelihood: SetLikelihood, x: Tensor, theta: Tensor) -> Tensor:
-    sets = likelihood.encode([x], [None])
-    _, hessian = derivatives(lambda u: likelihood.log_likelihoods(sets, u), theta[None])
-    return -hessian[0]
+def _variance(likelihood: SetLikelihood, sets: Sequence[Tensor], theta: Tensor) -> Tensor:
+    """The covariance of the scores of single events, shape ``(D, D)``."""
+    each = -(-_EVENTS // len(sets))
+    together = likelihood.encode([torch.cat([one[:each] for one in sets])], [None])
+    # Each event a set of its own; what does not depend on θ has no gradient.
+    events, weight = together.events.transpose(0, 1), together.weight.mT
+    scores = _scores(likelihood, EventSets(events, weight, torch.zeros_like(weight[:, 0])), theta)
+    return torch.atleast_2d(torch.cov(scores.mT))
 
 
 def _simulated(

@@ -34,7 +34,7 @@ from hepgen.inference.event_sets import EventSets, SetLikelihood
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.nle import NLE
-from hepgen.inference.score_correction import MeanScore, ScoreCorrected
+from hepgen.inference.score_correction import MeanScore, LocalLikelihood
 from hepgen.parameters import ParameterSet, Uniform
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.session import Session
@@ -139,7 +139,7 @@ def compare(
         mode = LikelihoodPosterior(learned).mode(x)
         fresh = max(200_000, int(arguments.simulate * size))
         score = MeanScore.simulate(learned, chain, (COLUMN,), mode, fresh, seed=7000 + number)
-        for name, one in zip(found, (learned, ScoreCorrected(learned, score)), strict=True):
+        for name, one in zip(found, (learned, LocalLikelihood(learned, score)), strict=True):
             (result,) = closure(one, exact, [x], name="exact")
             found[name].append((float(result.shifts[0]), float(result.widths[0])))
     rows = []
@@ -149,7 +149,7 @@ def compare(
                      float(widths.mean())))  # fmt: skip
         asked = ", asked < 0.2" if size == 100_000 else ""
         print(
-            f"{name}, {arguments.sets} sets of {size:.0e}: off by {rows[-1][2]:.3f} σ (rms{asked}), "
+            f"{name}, {len(shifts)} sets of {size:.0e}: off by {rows[-1][2]:.3f} σ (rms{asked}), "
             f"mean {rows[-1][3]:+.3f} σ, largest {np.abs(shifts).max():.3f} σ; width over exact "
             f"{widths.mean():.3f} ({widths.min():.3f} to {widths.max():.3f})",
             flush=True,
@@ -195,7 +195,7 @@ def zmumu(size: int = 100_000) -> None:
         f"zmumu, m_Z off by {score.shift[i] / m_z.std():+.2f} ± "
         f"{score.shift_error[i] / m_z.std():.2f} σ by the mean of its score; asked < 0.2"
     )
-    corrected = LikelihoodPosterior(ScoreCorrected(nle, score)).draw(1400, x, seed=1).column("m_z")
+    corrected = LikelihoodPosterior(LocalLikelihood(nle, score)).draw(1400, x, seed=1).column("m_z")
     print(f"zmumu, score corrected: {corrected.mean():.4f} ± {corrected.std():.4f} GeV")
 
 

@@ -1,6 +1,7 @@
 """A conjugate Gaussian, answered by an analyst who is right, overconfident, cautious or biased.
 
-θ ~ N(0, 1)ᴰ and x | θ ~ N(θ, σ²) in each of D dimensions: the posterior is N(x/(1 + σ²), σ²/(1 + σ²)).
+θ ~ N(0, 1)ᴰ and x | θ ~ N(θ, σ²) in each of D dimensions: the posterior is Gaussian, with the mean
+x/(1 + σ²) and the variance σ²/(1 + σ²).
 """
 
 from __future__ import annotations

@@ -48,9 +48,7 @@ def test_benjamini_and_hochberg_are_those_of_scipy(p_values: list[float]) -> Non
 @both
 @law
 @given(p_lists)
-def test_a_correction_keeps_the_order_and_grows(
-    correct: Correction, p_values: list[float]
-) -> None:
+def test_a_correction_keeps_the_order_and_grows(correct: Correction, p_values: list[float]) -> None:
     corrected = correct(p_values)
     pairs = sorted(zip(p_values, corrected, strict=True))
     assert all(a[1] <= b[1] for a, b in itertools.pairwise(pairs))

@@ -107,10 +107,12 @@ def test_weights_and_densities_that_are_not_possible_are_refused() -> None:
     ones = np.ones(100)
     with pytest.raises(DataError, match="use 'histogram'"):
         RatioCalibration.fit(above, below, weight=(ones, ones), kind="isotonic")
+    signed = np.where(above > np.quantile(above, 0.7), -1.0, 1.0)
+    for weight, words in ((-ones, "sum to -100"), (signed, "1 of 3 bins .* must be positive")):
+        with pytest.raises(DataError, match=words):
+            RatioCalibration.fit(above, below, weight=(weight, ones), kind="histogram", bins=3)
     with pytest.raises(DataError, match="a ratio must be positive"):
-        RatioCalibration.fit(above, below, weight=(-ones, ones), kind="histogram", bins=3)
-    with pytest.raises(DataError, match="a ratio must be positive"):
-        RatioCalibration.fit(above + 9, below, kind="histogram")
+        RatioCalibration.fit(above + 9, below, kind="histogram", bins=8)
     with pytest.raises(DataError, match="1 of them NaN"):
         RatioCalibration.fit(np.append(above, np.nan), below)
     with pytest.raises(DataError, match="expected a spread"):

@@ -7,7 +7,7 @@ other seeds the file would fail with a probability of 5 · 10⁻⁴.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
