@@ -102,7 +102,8 @@ def local_c2st(
 
     def output(exchanged: Labels) -> Array:
         # The label is true for a draw from q.
-        return expit(train(x, np.concatenate([~exchanged, exchanged]), seed)(at))
+        logit = train(x, np.concatenate([~exchanged, exchanged]), seed)(at)
+        return np.asarray(expit(logit), dtype=np.float64)
 
     probability = output(np.zeros(len(truth), dtype=np.bool_))
     null = [output(rng.random(len(truth)) < 0.5) for _ in range(permutations)]
@@ -147,8 +148,15 @@ def _statistic(probability: Array) -> float:
 
 def _frame(draws: Array) -> tuple[Array, Array]:
     """The mean of draws, and the inverse of a factor of their covariance."""
-    factor = np.linalg.cholesky(np.atleast_2d(np.cov(draws.T)))
-    return draws.mean(axis=0), np.linalg.inv(factor)
+    try:
+        factor = np.linalg.cholesky(np.atleast_2d(np.cov(draws.T)))
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            f"{len(draws)} draws of a posterior do not vary in all of {draws.shape[1]} parameters; "
+            "expected draws with a covariance"
+        ) from error
+    inverse: Array = np.linalg.inv(factor)
+    return np.asarray(draws.mean(axis=0)), inverse
 
 
 def _standard(theta: Array, frame: tuple[Array, Array]) -> Array:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from hepgen.diagnostics.multiple_testing import holm
 from hepgen.errors import DataError
@@ -56,8 +57,7 @@ def correlation(first: int, second: int) -> Statistic:
     """The rank correlation of two columns (Spearman)."""
 
     def of(x: Array) -> float:
-        ranks = x[:, [first, second]].argsort(axis=0).argsort(axis=0)
-        return float(np.corrcoef(ranks.T)[0, 1])
+        return float(spearmanr(x[:, first], x[:, second]).statistic)
 
     return of
 

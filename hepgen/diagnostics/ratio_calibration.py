@@ -87,6 +87,7 @@ class RatioCalibration:
         pooled = np.concatenate([numerator, denominator])
         label = np.repeat([True, False], [len(numerator), len(denominator)])
         offset = np.log(len(denominator) / len(numerator))
+        correct: Callable[[Array], Array]
         if kind == "platt":
             slope, constant = calibrate(pooled, label)
             correct = _Line(slope, constant + offset)

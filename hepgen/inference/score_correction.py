@@ -20,8 +20,9 @@ mean is exactly zero over the events that are generated, selected or not: as a c
 takes off Σ_b what the two have in common.
 
 B is the variance of the learned score and not the curvature of log q: a small error of q that
-oscillates with θ has a large second derivative. It is for posteriors that are narrow beside the range
-over which b and B change, and Gaussian: some 10⁴ events and more. Smaller sets are better left to q.
+oscillates with θ has a large second derivative. All this is for posteriors that are Gaussian, and
+narrow beside the range over which b and B change: some 10⁴ events and more. Smaller sets are better
+left to q.
 """
 
 from __future__ import annotations
@@ -141,13 +142,15 @@ class MeanScore:
     @property
     def shift(self) -> Tensor:
         """B⁻¹b, by which the estimate of q is off, shape ``(D,)``."""
-        return torch.linalg.solve(self.information, self.mean)
+        shift: Tensor = torch.linalg.solve(self.information, self.mean)
+        return shift
 
     @property
     def shift_error(self) -> Tensor:
         """The standard error of each component of the shift, shape ``(D,)``."""
         inverse = torch.linalg.inv(self.information)
-        return (inverse @ self.covariance @ inverse.mT).diagonal().sqrt()
+        error: Tensor = (inverse @ self.covariance @ inverse.mT).diagonal().sqrt()
+        return error
 
 
 class LocalLikelihood:
@@ -216,7 +219,8 @@ def _variance(likelihood: SetLikelihood, sets: Sequence[Tensor], theta: Tensor) 
     # Each event a set of its own; what does not depend on θ has no gradient.
     events, weight = together.events.transpose(0, 1), together.weight.mT
     scores = _scores(likelihood, EventSets(events, weight, torch.zeros_like(weight[:, 0])), theta)
-    return torch.atleast_2d(torch.cov(scores.mT))
+    # cov of one row is a number, and not a matrix of one.
+    return torch.cov(scores.mT).reshape(len(theta), len(theta))
 
 
 def _simulated(

@@ -1,7 +1,8 @@
 """Large event sets: how far a learned likelihood is off, against the number of events.
 
     python tests/benchmarks/event_sets.py [--train 2000000 10000000] [--members 1] [--sizes 100 …]
-        [--sets 4] [--simulate 10] [--folder FOLDER] [--plot FILE] [--skip zmumu]
+        [--sets 4] [--simulate 10] [--folder FOLDER] [--model FOLDER] [--plot FILE]
+        [--skip zmumu]
 
 `ee_mumu` (sin²θ_W at 89 GeV, from cos θ): mean and width of the posterior of NLE with its default
 options, of --train generated events, beside those of the exact likelihood, for data sets of 10² to
@@ -10,8 +11,8 @@ corrected at each set's best fit, by --simulate fresh events for each event of t
 bias below 0.2 σ at 10⁵ events. --members averages that many trainings in density.
 
 `zmumu` (m_Z and four nuisance parameters, with the model of the workflow's run folder, trained
-first where it is missing): time and memory of the posterior from 10⁵ events. Asked are 60 s and
-2 GB. --folder keeps the models of `ee_mumu`.
+first where it is missing, or the NLE in --model): time and memory of the posterior from 10⁵
+events. Asked are 60 s and 2 GB. --folder keeps the models of `ee_mumu`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.features import Feature
@@ -34,7 +36,7 @@ from hepgen.inference.event_sets import EventSets, SetLikelihood
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.nle import NLE
-from hepgen.inference.score_correction import MeanScore, LocalLikelihood
+from hepgen.inference.score_correction import LocalLikelihood, MeanScore
 from hepgen.parameters import ParameterSet, Uniform
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.session import Session
@@ -157,9 +159,10 @@ def compare(
     return rows
 
 
-def zmumu(size: int = 100_000) -> None:
+def zmumu(folder: Path | None, size: int = 100_000) -> None:
     session = Session.open(WORKFLOW, monitor=monitor())
-    nle = trained(session, "nle")
+    nle = NLE.load(folder) if folder else trained(session, "nle")
+    assert isinstance(nle, NLE)
     values = session.chain.parameters.values()
     free = session.parameters.free_names
     truth = torch.stack([values[name] for name in free])
@@ -167,7 +170,8 @@ def zmumu(size: int = 100_000) -> None:
         session.chain, session.parameters, 20 * size, 77, theta=truth[None].numpy(),
         columns=session.feature_names, points=32_768,
     )  # fmt: skip
-    blocks, have = [], 0
+    blocks: list[NDArray[np.float64]] = []
+    have = 0
     while have < size:
         blocks.append(campaign.simulate(len(blocks)).events.flat(session.feature_names))
         have += len(blocks[-1])
@@ -175,7 +179,7 @@ def zmumu(size: int = 100_000) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for method in ("importance", "nuts"):
         started, cpu = time.monotonic(), time.process_time()
-        posterior = LikelihoodPosterior(nle, method=method)  # type: ignore[arg-type]
+        posterior = LikelihoodPosterior(nle, method=method)
         sample = posterior.draw(1400, x, seed=1)
         m_z = sample.column("m_z")
         print(
@@ -209,11 +213,12 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=4)
     parser.add_argument("--simulate", type=float, default=10)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--skip", nargs="*", default=[])
     arguments = parser.parse_args()
     if "zmumu" not in arguments.skip:
-        zmumu()
+        zmumu(arguments.model)
     rows = [] if "ee_mumu" in arguments.skip else ee_mumu(arguments)
     if rows and arguments.plot:
         from hepgen.plots import plot_bias, png

@@ -165,6 +165,8 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
         local_c2st(list(draws), truth, data, draws[0], np.zeros(2))
     with pytest.raises(DataError, match="4 draws of 2 parameters; expected at least 5"):
         local_c2st(list(draws[:, :4]), truth, data, draws[0], data[0])
+    with pytest.raises(DataError, match="do not vary in all of 2 parameters"):
+        local_c2st(list(0 * draws), truth, data, draws[0], data[0])
     with pytest.raises(DataError, match=r"\(9,\) at the truth and \(8, 5\)"):
         hpd_levels(np.zeros(9), np.zeros((8, 5)))
     with pytest.raises(DataError, match="of 1 data sets are NaN"):
