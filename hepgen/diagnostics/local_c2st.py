@@ -155,8 +155,7 @@ def _frame(draws: Array) -> tuple[Array, Array]:
             f"{len(draws)} draws of a posterior do not vary in all of {draws.shape[1]} parameters; "
             "expected draws with a covariance"
         ) from error
-    inverse: Array = np.linalg.inv(factor)
-    return np.asarray(draws.mean(axis=0)), inverse
+    return np.asarray(draws.mean(axis=0)), np.asarray(np.linalg.inv(factor), dtype=np.float64)
 
 
 def _standard(theta: Array, frame: tuple[Array, Array]) -> Array:

@@ -177,20 +177,22 @@ def zmumu(folder: Path | None, size: int = 100_000) -> None:
         have += len(blocks[-1])
     x = torch.from_numpy(np.concatenate(blocks)[:size])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    for method in ("importance", "nuts"):
-        started, cpu = time.monotonic(), time.process_time()
-        posterior = LikelihoodPosterior(nle, method=method)
-        sample = posterior.draw(1400, x, seed=1)
-        m_z = sample.column("m_z")
-        print(
-            f"zmumu, m_Z from {size} events by {method}: asked ≤ 60 s, measured "
-            f"{time.monotonic() - started:.1f} s ({time.process_time() - cpu:.1f} CPU s); "
-            f"{m_z.mean():.4f} ± {m_z.std():.4f} GeV, truth {values['m_z']:.4f}, "
-            f"{min(sample.effective_samples):.0f} effective draws",
-            flush=True,
-        )
+    started, cpu = time.monotonic(), time.process_time()
+    posterior = LikelihoodPosterior(nle)
+    sample = posterior.draw(1400, x, seed=1)
+    m_z = sample.column("m_z")
+    print(
+        f"zmumu, m_Z from {size} events by importance sampling: asked ≤ 60 s, measured "
+        f"{time.monotonic() - started:.1f} s ({time.process_time() - cpu:.1f} CPU s); "
+        f"{m_z.mean():.4f} ± {m_z.std():.4f} GeV, truth {values['m_z']:.4f}, "
+        f"{min(sample.effective_samples):.0f} effective draws of 1400",
+        flush=True,
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"zmumu, largest resident set: asked < 2 GB, measured {peak:.2f} ({before:.2f} before)")
+    print(
+        f"zmumu, largest resident set: asked < 2 GB, measured {peak:.2f} ({before:.2f} before)",
+        flush=True,
+    )
     score = MeanScore.simulate(
         nle, session.chain, session.feature_names, posterior.mode(x), 8_000_000, seed=78
     )
