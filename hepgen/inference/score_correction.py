@@ -1,4 +1,4 @@
-r"""The likelihood of large event sets near the best fit, by the corrected score of a learned one.
+r"""A learned likelihood of large event sets, corrected by what its score is on average.
 
 The score of the true density has the mean zero at the true parameters. That of a learned q has
 
@@ -7,40 +7,45 @@ The score of the true density has the mean zero at the true parameters. That of 
 and N events pull the estimate off by the same amount, however many they are, while the error falls
 as 1/√N. So b is measured at the best fit θ₀ of q with M fresh events, and taken off, which is one
 step of indirect inference (Gouriéroux, Monfort and Renault, J. Appl. Econometrics 8 (1993) S85).
-With the scores gᵢ of the data at θ₀ and their variance B per event, the data set is as a
-measurement
+With the variance B of the learned score and its curvature A = −E[∇∇ log q], b changes with θ by
+E[s_q s_p] − A, where s_p is the true score, and B stands for E[s_q s_p], which it is for a true q.
+With d = θ − θ₀ and the corrected estimate θ̃ = θ₀ − B⁻¹b,
 
-.. math:: \tilde\theta = \theta_0 + B^{-1}\left(\frac1N \sum_i w_i g_i - b\right), \qquad
-          V = \frac{B^{-1}}{N} + B^{-1} \Sigma_b B^{-1}, \qquad N = \sum_i w_i,
+.. math:: \log L(\theta) = \sum_i w_i \log q(x_i|\theta) - N\,b \cdot d
+          - \tfrac12 N\,d^T (B - A)\,d
+          + \tfrac12 (\theta - \tilde\theta)^T Q\,(\theta - \tilde\theta),
 
-with a Gaussian likelihood, as every regular likelihood of many events is near its maximum (Le Cam's
-one-step estimate: van der Vaart, Asymptotic Statistics (1998), section 5.7). Σ_b, the covariance of
-the measured b, adds to that of the estimate. Where the chain knows the joint score t(x, z|θ), its
-mean is exactly zero over the events that are generated, selected or not: as a control variate it
-takes off Σ_b what the two have in common.
+.. math:: NB - Q = V^{-1}, \qquad V = \frac{B^{-1}}{N} + B^{-1} \Sigma_b B^{-1},
 
-B is the variance of the learned score and not the curvature of log q: a small error of q that
-oscillates with θ has a large second derivative. All this is for posteriors that are Gaussian, and
-narrow beside the range over which b and B change: some 10⁴ events and more. Smaller sets are better
-left to q.
+so that a small error of q that oscillates with θ, and has a large curvature, does not make the
+posterior too narrow, and Σ_b, the covariance of b, adds to that of the estimate. Where the chain
+knows the joint score t(x, z|θ), its mean is exactly zero over the events that are generated,
+selected or not: as a control variate it takes off Σ_b what the two have in common.
+
+The correction of the score is linear in θ: for posteriors that are narrow beside the range over
+which b changes. Beyond thirty widths it grows no further.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError
 from hepgen.events import SCORE
-from hepgen.inference.event_sets import EventSets, SetLikelihood, event_weights
+from hepgen.inference.event_sets import EventSets, SetLikelihood
+from hepgen.inference.laplace import derivatives
 from hepgen.simulators.augment import no_score
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
 
 _LEAST = 20
+_CURVED = 40
+_REACH = 30.0
 _EVENTS = 20_000
 """How many events the variance of the score is taken from, at most."""
 
@@ -54,6 +59,7 @@ class MeanScore:
         mean: b, per event, shape ``(D,)``.
         covariance: Σ_b, shape ``(D, D)``.
         information: B, per event, shape ``(D, D)``.
+        curvature: A, per event, shape ``(D, D)``.
         events: M.
     """
 
@@ -61,6 +67,7 @@ class MeanScore:
     mean: Tensor
     covariance: Tensor
     information: Tensor
+    curvature: Tensor
     events: int
 
     @classmethod
@@ -101,8 +108,10 @@ class MeanScore:
         residual = total - mean * size[:, None]
         freedom = len(sets) - 1 - columns
         covariance = residual.mT @ residual * len(sets) / freedom / size.sum() ** 2
-        information = _variance(likelihood, sets, theta)
-        return cls(theta, mean, covariance, information, int(size.sum()))
+        return cls(
+            theta, mean, covariance, _variance(likelihood, sets, theta),
+            _curvature(likelihood, sets[:_CURVED], theta), int(size.sum()),
+        )  # fmt: skip
 
     @classmethod
     def simulate(
@@ -153,10 +162,8 @@ class MeanScore:
         return error
 
 
-class LocalLikelihood:
-    """The Gaussian likelihood of a large event set; it answers as the one that it corrects.
-
-    A data set is encoded as the sum of its scores and of its weights, once for all θ.
+class ScoreCorrected:
+    """A likelihood of event sets, corrected; it answers as the one that it corrects.
 
     Arguments:
         likelihood: That is learned.
@@ -183,24 +190,27 @@ class LocalLikelihood:
         self.likelihood, self.score, self.parameters = likelihood, score, likelihood.parameters
 
     def encode(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> EventSets:
-        """The sum of the scores of each data set, shape ``(S, 1, D)``, and of its weights."""
-        scores = [
-            _scores(self.likelihood, self.likelihood.encode([one], [w]), self.score.theta)
-            for one, w in zip(x, weight, strict=True)
-        ]
-        sums = [event_weights(w, len(one)).sum() for one, w in zip(x, weight, strict=True)]
-        total = torch.stack(sums)
-        return EventSets(torch.stack(scores), total[:, None], torch.zeros_like(total))
+        """As that of the likelihood."""
+        return self.likelihood.encode(x, weight)
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
-        """log L up to a constant, shape ``(S, K)``, for θ ``(S, K, D)``"""
-        score, n = self.score, sets.weight
+        """log L of S data sets at K points each, shape ``(S, K)``, for θ ``(S, K, D)``."""
+        score, n = self.score, sets.weight.sum(-1)[:, None, None]
         inverse = torch.linalg.inv(score.information)
-        estimate = score.theta + (sets.events[:, 0] / n - score.mean) @ inverse.mT
-        added = inverse @ score.covariance @ inverse.mT
-        precision = torch.linalg.inv(inverse / n[..., None] + added)
-        away = theta.double() - estimate[:, None]
-        return -0.5 * torch.einsum("ski,sij,skj->sk", away, precision, away)
+        precision = torch.linalg.inv(inverse / n + inverse @ score.covariance @ inverse.mT)
+        away = theta.double() - score.theta
+        widths = _quadratic(away, precision)
+        away = away / (1 + widths / _REACH**2).sqrt()[..., None]
+        correction = -n[..., 0] * (away @ score.mean)
+        correction = correction + 0.5 * _quadratic(away, n * (score.curvature - score.information))
+        softening = n * score.information - precision
+        correction = correction + 0.5 * _quadratic(away + score.shift, softening)
+        return self.likelihood.log_likelihoods(sets, theta) + correction
+
+
+def _quadratic(v: Tensor, matrix: Tensor) -> Tensor:
+    """vᵀMv, shape ``(S, K)``, for v ``(S, K, D)`` and M ``(S, D, D)``."""
+    return torch.einsum("ski,sij,skj->sk", v, matrix, v)
 
 
 def _scores(likelihood: SetLikelihood, sets: EventSets, theta: Tensor) -> Tensor:
@@ -221,6 +231,16 @@ def _variance(likelihood: SetLikelihood, sets: Sequence[Tensor], theta: Tensor) 
     scores = _scores(likelihood, EventSets(events, weight, torch.zeros_like(weight[:, 0])), theta)
     # cov of one row is a number, and not a matrix of one.
     return torch.cov(scores.mT).reshape(len(theta), len(theta))
+
+
+def _curvature(likelihood: SetLikelihood, sets: Sequence[Tensor], theta: Tensor) -> Tensor:
+    """−E[∇∇ log q] per event, shape ``(D, D)``."""
+    total = torch.zeros(len(theta), len(theta), dtype=torch.float64)
+    for one in sets:
+        encoded = likelihood.encode([one], [None])
+        _, hessian = derivatives(partial(likelihood.log_likelihoods, encoded), theta[None])
+        total = total - hessian[0]
+    return total / sum(map(len, sets))
 
 
 def _simulated(

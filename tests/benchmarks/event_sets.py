@@ -36,7 +36,7 @@ from hepgen.inference.event_sets import EventSets, SetLikelihood
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.nle import NLE
-from hepgen.inference.score_correction import LocalLikelihood, MeanScore
+from hepgen.inference.score_correction import ScoreCorrected, MeanScore
 from hepgen.parameters import ParameterSet, Uniform
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.session import Session
@@ -141,7 +141,7 @@ def compare(
         mode = LikelihoodPosterior(learned).mode(x)
         fresh = max(200_000, int(arguments.simulate * size))
         score = MeanScore.simulate(learned, chain, (COLUMN,), mode, fresh, seed=7000 + number)
-        for name, one in zip(found, (learned, LocalLikelihood(learned, score)), strict=True):
+        for name, one in zip(found, (learned, ScoreCorrected(learned, score)), strict=True):
             (result,) = closure(one, exact, [x], name="exact")
             found[name].append((float(result.shifts[0]), float(result.widths[0])))
     rows = []
@@ -201,7 +201,7 @@ def zmumu(folder: Path | None, size: int = 100_000) -> None:
         f"zmumu, m_Z off by {score.shift[i] / m_z.std():+.2f} ± "
         f"{score.shift_error[i] / m_z.std():.2f} σ by the mean of its score; asked < 0.2"
     )
-    corrected = LikelihoodPosterior(LocalLikelihood(nle, score)).draw(1400, x, seed=1).column("m_z")
+    corrected = LikelihoodPosterior(ScoreCorrected(nle, score)).draw(1400, x, seed=1).column("m_z")
     print(f"zmumu, score corrected: {corrected.mean():.4f} ± {corrected.std():.4f} GeV")
 
 

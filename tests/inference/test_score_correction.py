@@ -16,7 +16,7 @@ from hepgen.errors import DataError, ParameterError
 from hepgen.inference.event_sets import EventSets
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
-from hepgen.inference.score_correction import LocalLikelihood, MeanScore
+from hepgen.inference.score_correction import ScoreCorrected, MeanScore
 from hepgen.parameters import ParameterSet, Uniform
 from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
 from hepgen.simulators.processes.registry import process
@@ -82,7 +82,7 @@ def test_the_corrected_posterior_is_the_exact_one_with_the_error_of_the_correcti
     assert (raw.item() - exact_mean) / exact_width == pytest.approx(-2.5, abs=0.01)
     for control in (True, False):
         score = measured(10_000, 4, raw.item(), control)
-        corrected = LocalLikelihood(learned, score)
+        corrected = ScoreCorrected(learned, score)
         gauss = LikelihoodPosterior(corrected).laplace(corrected.encode([x], [None]))
         width = math.hypot(exact_width, score.shift_error.item())
         # The variance of the score is that of 10,000 events, and θ is 2.5 widths away.
@@ -96,7 +96,7 @@ def test_the_corrected_posterior_is_the_exact_one_with_the_error_of_the_correcti
 
 def test_weighted_events_count_by_their_weights() -> None:
     learned, score = Learned(), measured(4000, 5, control=True)
-    corrected = LocalLikelihood(learned, score)
+    corrected = ScoreCorrected(learned, score)
     x = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None]
     theta = torch.tensor([[[0.1], [0.5]]], dtype=torch.float64)
     twice = corrected.encode([torch.cat([x, x])], [None])
@@ -106,7 +106,7 @@ def test_weighted_events_count_by_their_weights() -> None:
 
 
 def test_several_data_sets_are_as_each_alone() -> None:
-    corrected = LocalLikelihood(Learned(), measured(4000, 6))
+    corrected = ScoreCorrected(Learned(), measured(4000, 6))
     x = [torch.randn(n, 1, generator=torch.Generator().manual_seed(n)).double() for n in (3, 70)]
     theta = torch.randn(2, 4, 1, generator=torch.Generator().manual_seed(1)).double()
     both = corrected.log_likelihoods(corrected.encode(x, [None, None]), theta)
@@ -137,6 +137,6 @@ def test_few_sets_and_other_parameters_are_refused() -> None:
         MeanScore.measure(Learned(), theta, sets[:24], score[:24])
     found = MeanScore.measure(Learned(), theta, sets)
     with pytest.raises(ParameterError, match="a value for each of mu"):
-        LocalLikelihood(Learned(), dataclasses.replace(found, theta=torch.zeros(2)))
+        ScoreCorrected(Learned(), dataclasses.replace(found, theta=torch.zeros(2)))
     with pytest.raises(ParameterError, match="near 'mu': no data can fix it"):
-        LocalLikelihood(Learned(), dataclasses.replace(found, information=0 * found.information))
+        ScoreCorrected(Learned(), dataclasses.replace(found, information=0 * found.information))
