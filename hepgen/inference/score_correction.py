@@ -46,7 +46,7 @@ from hepgen.simulators.chain import Chain
 _LEAST = 20
 _CURVED = 40
 _REACH = 30.0
-_EVENTS = 20_000
+_EVENTS = 10_000
 """How many events the variance of the score is taken from, at most."""
 
 
@@ -225,10 +225,9 @@ def _scores(likelihood: SetLikelihood, sets: EventSets, theta: Tensor) -> Tensor
 def _variance(likelihood: SetLikelihood, sets: Sequence[Tensor], theta: Tensor) -> Tensor:
     """The covariance of the scores of single events, shape ``(D, D)``."""
     each = -(-_EVENTS // len(sets))
-    together = likelihood.encode([torch.cat([one[:each] for one in sets])], [None])
-    # Each event a set of its own; what does not depend on θ has no gradient.
-    events, weight = together.events.transpose(0, 1), together.weight.mT
-    scores = _scores(likelihood, EventSets(events, weight, torch.zeros_like(weight[:, 0])), theta)
+    # Each event is a set of its own.
+    events = torch.cat([one[:each] for one in sets]).split(1)
+    scores = _scores(likelihood, likelihood.encode(events, [None] * len(events)), theta)
     # cov of one row is a number, and not a matrix of one.
     return torch.cov(scores.mT).reshape(len(theta), len(theta))
 

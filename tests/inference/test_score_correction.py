@@ -52,8 +52,8 @@ def measured(events: int, seed: int, at: float = 0.3, control: bool = False) -> 
 def test_the_shift_is_that_of_the_learned_density() -> None:
     found = measured(40_000, 1)
     assert found.shift.item() == pytest.approx(-OFFSET, abs=4 * found.shift_error.item())
-    # From 20,000 events.
-    assert found.information.item() == pytest.approx(1 / SIGMA**2, rel=4 * math.sqrt(2 / 20_000))
+    # From 10,000 events.
+    assert found.information.item() == pytest.approx(1 / SIGMA**2, rel=4 * math.sqrt(2 / 10_000))
     assert found.events == 40_000
     # 1/√(MA), of which the scatter of 40 sets knows a ninth.
     assert found.shift_error.item() == pytest.approx(SIGMA / math.sqrt(40_000), rel=0.45)
