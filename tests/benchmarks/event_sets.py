@@ -36,7 +36,7 @@ from hepgen.inference.event_sets import EventSets, SetLikelihood
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.nle import NLE
-from hepgen.inference.score_correction import ScoreCorrected, MeanScore
+from hepgen.inference.score_correction import MeanScore, ScoreCorrected
 from hepgen.parameters import ParameterSet, Uniform
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.session import Session

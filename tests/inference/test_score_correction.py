@@ -16,7 +16,7 @@ from hepgen.errors import DataError, ParameterError
 from hepgen.inference.event_sets import EventSets
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
-from hepgen.inference.score_correction import ScoreCorrected, MeanScore
+from hepgen.inference.score_correction import MeanScore, ScoreCorrected
 from hepgen.parameters import ParameterSet, Uniform
 from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
 from hepgen.simulators.processes.registry import process
