@@ -59,8 +59,14 @@ def pseudo_data(session: Session) -> tuple[list[Tensor], NDArray[np.float64]]:
 
 
 def _number_of_sets(session: Session) -> int:
-    """Those of the calibration, and enough for a p-value well below its threshold."""
-    smallest = math.ceil(2 / session.workflow.checks.p_value)
+    """Those of the calibration, and enough for a p-value of support to fall below its threshold.
+
+    There is a test of each feature, of all jointly, and of the whole set, and Holm's correction
+    multiplies the smallest p-value by their number.
+    """
+    features = len(session.feature_names)
+    tests = features + (features > 1) + 1
+    smallest = math.ceil(tests / session.workflow.checks.p_value)
     return max(session.workflow.calibration.sets, min(smallest, MOST_SETS))
 
 
