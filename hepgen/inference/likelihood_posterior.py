@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import SamplingError
-<<<<<<< HEAD
-from hepgen.inference.event_sets import SetLikelihood
-=======
 from hepgen.inference.annealing import Annealed, anneal
-from hepgen.inference.event_sets import EventSets, SetLikelihood
->>>>>>> sbibm
+from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.importance import WeightedDraws, importance_draws
 from hepgen.inference.laplace import Laplace, LogDensity, laplace
 from hepgen.inference.likelihood import DataSets
@@ -108,10 +104,7 @@ class LikelihoodPosterior(Posterior):
 
         return evaluate
 
-<<<<<<< HEAD
-    def laplace(self, sets: DataSets) -> Laplace:
-=======
-    def annealed(self, sets: EventSets, seed: int = 0, power: float = 1.0) -> Annealed:
+    def annealed(self, sets: DataSets, seed: int = 0, power: float = 1.0) -> Annealed:
         """Walkers at p(u) L(u)^power of one data set; see :mod:`hepgen.inference.annealing`.
 
         The evidence is that of the prior inside the region.
@@ -126,7 +119,7 @@ class LikelihoodPosterior(Posterior):
             power=power,
         )
 
-    def walk(self, n: int, sets: EventSets, seed: int = 0, power: float = 1.0) -> Tensor:
+    def walk(self, n: int, sets: DataSets, seed: int = 0, power: float = 1.0) -> Tensor:
         """Draws of the annealed walkers of one data set, shape ``(K, S, D)`` with KS ≥ n."""
 
         def density(u: Tensor) -> Tensor:
@@ -141,8 +134,7 @@ class LikelihoodPosterior(Posterior):
             generator=torch.Generator().manual_seed(seed + 1),
         )
 
-    def laplace(self, sets: EventSets) -> Laplace:
->>>>>>> sbibm
+    def laplace(self, sets: DataSets) -> Laplace:
         """The Gaussian approximation of each posterior in the unbounded space."""
         density = self.log_density(sets)
         generator = torch.Generator().manual_seed(0)
@@ -174,16 +166,12 @@ class LikelihoodPosterior(Posterior):
             values = values.masked_scatter(inside, likelihood + prior[inside] - evidence)
         return values
 
-<<<<<<< HEAD
-    def _weighted(self, sets: DataSets, draws: int, seed: int) -> WeightedDraws:
-=======
-    def _log_evidence(self, sets: EventSets) -> Tensor:
+    def _log_evidence(self, sets: DataSets) -> Tensor:
         if self.method == "slice":
             return torch.tensor([self.annealed(sets).log_evidence + self.region.log_mass()])
         return self._weighted(sets, 4000, seed=0).log_evidence
 
-    def _weighted(self, sets: EventSets, draws: int, seed: int) -> WeightedDraws:
->>>>>>> sbibm
+    def _weighted(self, sets: DataSets, draws: int, seed: int) -> WeightedDraws:
         generator = torch.Generator().manual_seed(seed)
         return importance_draws(self.log_density(sets), self.laplace(sets), draws, generator)
 
@@ -221,7 +209,7 @@ class LikelihoodPosterior(Posterior):
             result.divergences,
         )
 
-    def _slice(self, n: int, sets: EventSets, seed: int) -> PosteriorSample:
+    def _slice(self, n: int, sets: DataSets, seed: int) -> PosteriorSample:
         draws = self.walk(n, sets, seed)
         # All walkers at each time in turn, so that the first n hold every walker alike.
         u = draws.transpose(0, 1).reshape(-1, len(self.unbounded))[:n]

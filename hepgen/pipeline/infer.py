@@ -24,6 +24,7 @@ from hepgen.inference.grid import compare_with_grid, grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.root import RootWriter
+from hepgen.pipeline import calibration_report
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.predictive import compare, predict, support_checks
 from hepgen.pipeline.session import Session
@@ -291,6 +292,9 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
         curves=inference.curves, calibrations=inference.calibrations,
         configuration=to_toml(session.workflow),
         labels={p.name: p.label or p.name for p in parameters},
+        remarks=list(calibration_report.recalibrated(
+            inference.result, inference.samples[inference.result.method], inference.calibrations
+        )),
     )  # fmt: skip
 
 
@@ -335,7 +339,7 @@ def statement_figures(session: Session, inference: Inference) -> dict[str, Any]:
 def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     from hepgen import plots
 
-    free = session.parameters.free
+    parameters, free = session.parameters, session.parameters.free
     order = [
         inference.result.method,
         *(m for m in inference.samples if m != inference.result.method),
@@ -359,6 +363,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
         )
         figures[f"Pulls of {parameter.name}"] = plots.plot_pulls(inference.calibrations, parameter)
         figures[f"Ranks of {parameter.name}"] = plots.plot_ranks(inference.calibrations, parameter)
+    figures |= calibration_report.figures(inference.calibrations, parameters.interest)
     for name, curve in inference.curves.items():
         figures[f"Training of {name.upper()}"] = plots.plot_training(curve, name=name.upper())
     return figures
