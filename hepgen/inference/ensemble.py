@@ -55,7 +55,7 @@ class MemberSets(EventSets):
 
     members: tuple[EventSets, ...]
 
-    def __getitem__(self, part: slice) -> MemberSets:
+    def __getitem__(self, part: slice | Tensor) -> MemberSets:
         return MemberSets(
             self.events[part], self.weight[part], self.constant[part],
             tuple(one[part] for one in self.members),

@@ -174,7 +174,7 @@ class VectorNLE:
         check_columns(theta, self.parameters)
         points = max(1, _PAIRS // sets.events.shape[1])
         parts = [
-            torch.cat([self._sum(sets[s : s + 1], part) for part in theta[s].split(points)])
+            torch.cat([self._sum(sets[s : s + 1], part) for part in torch.split(theta[s], points)])
             for s in range(len(sets))
         ]
         inside = self.region.contains(self._prior.unbounded(theta.detach()))
