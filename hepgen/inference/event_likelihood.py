@@ -17,10 +17,10 @@ from math import log, pi
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint as recompute
 
 from hepgen.errors import DataError, ParameterError, nearest
 from hepgen.inference.channel import Channel
+from hepgen.inference.chunked_sum import chunked_sum
 from hepgen.inference.event_data import ChannelData, EventData, checked_weights, stacked
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.pseudo_data import asimov_data, toy_events
@@ -248,19 +248,21 @@ def _log_channel(
 
 def _sum(channel: Channel, data: ChannelData, points: list[Tensor], rates: Tensor) -> Tensor:
     """Σ w log Σ_s λ_s p_s over a group of sets, in chunks of their events."""
-    total = rates.new_zeros(rates.shape[1:])
-    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (*points, rates))
-    chunks = data.split(max(1, _PAIRS // max(1, total.numel())))
-    for chunk in chunks:
-        if len(chunks) > 1 and wanted:
-            part = recompute(_weighted, channel, chunk, points, rates, use_reentrant=False)
-        else:
-            part = _weighted(channel, chunk, points, rates)
-        total = total + part
-    return total
+    chunks = data.split(max(1, _PAIRS // max(1, rates[0].numel())))
+    if not chunks:
+        return rates.new_zeros(rates.shape[1:])
+
+    def term(chunk: ChannelData, rates: Tensor, *points: Tensor) -> Tensor:
+        return _weighted(channel, chunk, points, rates)
+
+    if len(chunks) == 1:
+        return term(chunks[0], rates, *points)
+    return chunked_sum(term, chunks, [rates, *points])
 
 
-def _weighted(channel: Channel, data: ChannelData, points: list[Tensor], rates: Tensor) -> Tensor:
+def _weighted(
+    channel: Channel, data: ChannelData, points: Sequence[Tensor], rates: Tensor
+) -> Tensor:
     weight = data.weight[..., None]
     height = channel.log_density(data, points, rates)
     impossible = torch.isneginf(height) & (weight != 0)

@@ -28,6 +28,8 @@ from hepgen.simulators.campaign import POINT
 
 _STEPS = 100
 _LARGEST_DEGREE = 8
+_ENOUGH = 4.0
+"""A deviance of two standard deviations."""
 _CELL = 25.0
 """The least variance of a count whose distribution is taken as Gaussian."""
 
@@ -226,18 +228,15 @@ def legendre_products(theta: Tensor, parameters: ParameterSet, degree: int) -> T
 
 
 def _best_degree(fitted: Points, chosen: Points, parameters: ParameterSet, kind: Kind) -> int:
-    """The degree with the least deviance of the points that choose."""
-    best, least = 0, np.inf
+    """The lowest degree that describes the points that choose as well as any, to two σ."""
+    deviance: list[float] = []
     for degree in range(_LARGEST_DEGREE + 1):
         basis = legendre_products(chosen.theta, parameters, degree)
         if basis.shape[1] > len(fitted) // 2:
             break
         coefficients, _ = _solve(fitted, parameters, kind, degree)
-        height = basis @ coefficients
-        found = _deviance(height, chosen, kind)
-        if found < least:
-            best, least = degree, found
-    return best
+        deviance.append(_deviance(basis @ coefficients, chosen, kind))
+    return next(d for d, found in enumerate(deviance) if found <= min(deviance) + _ENOUGH)
 
 
 def _deviance(height: Tensor, points: Points, kind: Kind) -> float:

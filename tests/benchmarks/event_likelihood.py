@@ -74,7 +74,8 @@ def main() -> None:
     arguments = parser.parse_args()
     sizes = [int(float(size)) for size in arguments.events]
     if arguments.kind:
-        measure(arguments.kind, sizes[0])
+        for size in sizes:
+            measure(arguments.kind, size)
         return
     print(f"{'density':>8} {'events':>9} {'log L':>11} {'∂, ∂²':>11} {'memory':>11}", flush=True)
     for kind in ("closed", "nle"):
