@@ -31,6 +31,8 @@ from hepgen.statements import SIGMAS, Limit, LimitScan
 Array = NDArray[np.float64]
 
 _HALVINGS = 24
+_ROUGH = 0.1
+"""A limit by toys with a larger relative error is called uncertain."""
 
 
 def upper_limit(
@@ -244,6 +246,11 @@ def _toy_scan(
     for name, (number, _) in zip(["observed", *map("{:+d}σ".format, SIGMAS)], found, strict=True):
         if math.isnan(number) and not (name == "observed" and curves.data is None):
             words.append(f"CLs ({name}) does not cross {alpha:g} among the values tested")
+    if found[0][1] > _ROUGH * found[0][0]:
+        words.append(
+            f"the observed limit is uncertain by {found[0][1] / found[0][0]:.0%} from the number "
+            f"of toys, {toys}; draw more"
+        )
     limit = Limit(
         parameter, asymptotic.level, found[0][0], np.array([v for v, _ in found[1:]]), "CLs toys",
         found[0][1], np.array([e for _, e in found[1:]]), asymptotic.at, asymptotic.unit,

@@ -164,7 +164,8 @@ class _Search:
                 self.point[at] = torch.where(stay, point, moved)
                 arrived = arrived | noisy
             self.done[at] |= arrived
-            if quasi and bool(self.done[at].all()):
+            stuck = bool((self.point[at] == point).all())  # the next step would be the same
+            if stuck or bool(self.done[at].all()):
                 break
         if quasi:
             self._renew(rows, columns, pending)

@@ -82,6 +82,14 @@ class Line(Likelihood):
         return torch.tensor([mu, 0.5, 0.2, -0.1], dtype=torch.float64)
 
 
+class Rough(Line):
+    """Beyond μ = 2.5 log L has no gradient, so no search arrives."""
+
+    def log_likelihoods(self, sets: DataSets, theta: Tensor) -> Tensor:
+        one = torch.where(theta[..., 0] > 2.5, 0 * theta[..., 2], 1.0)
+        return super().log_likelihoods(sets, theta) + one.sqrt() - one.detach()
+
+
 def counting(signal: float, background: float, low: float = -5.0) -> BinnedLikelihood:
     """n ~ Pois(μs + b) with a known background."""
     samples = (

@@ -13,7 +13,7 @@ from scipy.stats import norm, poisson
 
 from hepgen.inference.binned import correlated_background, uncorrelated_background
 from hepgen.inference.statistics.limits import upper_limit
-from tests.inference.statistics.models import counting
+from tests.inference.statistics.models import Rough, counting
 
 
 def test_published_cls_of_pyhf() -> None:
@@ -107,3 +107,19 @@ def test_toys_agree_with_formulae_for_many_events(line: Any) -> None:
     assert toys.limit.expected_error is not None
     difference = np.abs(toys.limit.expected - formula.limit.expected)
     assert np.all((difference < 4 * toys.limit.expected_error)[1:4])
+
+
+def test_fits_that_fail_are_said_with_the_limit() -> None:
+    model = Rough()
+    data = model.generate(model.truth(1.0)[None], 3)
+    scan = upper_limit(model, data, "mu", points=4)
+    for words in (scan.warnings, scan.limit.warnings):
+        assert any("fits with mu held did not converge, from 2." in word for word in words)
+        assert any("limits there are not to be believed" in word for word in words)
+
+
+def test_too_few_toys_are_said() -> None:
+    model = counting(4.0, 6.0, low=0.0)
+    values = np.linspace(0.5, 3.0, 6)
+    scan = upper_limit(model, model.observed([5.0]), "mu", method="toys", toys=60, values=values)
+    assert any("from the number of toys, 60; draw more" in word for word in scan.warnings)

@@ -20,6 +20,7 @@ from hepgen.inference.statistics.profile import from_neighbours, profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 from hepgen.results import to_json
+from tests.inference.statistics.models import Rough
 
 
 def test_a_profile_is_the_parabola_of_the_covariance(line: Any) -> None:
@@ -150,3 +151,16 @@ def test_a_scan_leaves_a_lower_maximum_with_its_neighbours() -> None:
     found = from_neighbours(model, data, replace(found, conditional=one))
     expected = (values.abs() - 1).square()
     torch.testing.assert_close(found.statistic[0], expected, rtol=0, atol=0.01)
+
+
+def test_fits_that_fail_are_said_with_the_profile() -> None:
+    model = Rough()
+    data = model.generate(model.truth(1.0)[None], 3)
+    scan = profile_scan(model, data, "mu", points=9)
+    bad = scan.values > 2.5
+    assert np.isnan(scan.statistic[bad]).all()
+    assert np.isfinite(scan.statistic[~bad]).all()
+    (word,) = scan.warnings
+    assert word.startswith(f"{bad.sum()} of 9 fits along mu failed; the first: not converged")
+    for interval in scan.intervals:
+        assert any("fits along mu failed" in w for w in interval.warnings)
