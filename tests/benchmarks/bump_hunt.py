@@ -6,12 +6,13 @@ Asked: with all event features an expected 95 % CLs limit at least 15 % stronger
 binned fit of the mass with the same nuisance parameters; with the mass alone, no weaker than it.
 
 The features of `dijet_bump` that say something are the mass, the angle (|Δy|) and the asymmetry
-A = |ln(pT₁/pT₂)|, which says whether a jet lost energy out of its cone; the boost of the pair has the
-same distribution for signal and background. Their joint density has no Monte Carlo in it: given the
-parton mass, cos θ* and the two losses, ln pT of the jets are Gaussian, so ln m is Gaussian given A
-too, and what is left are sums over quadrature nodes. This is the likelihood that a learned density
-or classifier can reach at best. It is used in narrow bins of all three features, with templates at
-±1σ of slopes, luminosity, jet scale and resolution and losses, the same for all the fits.
+A = |ln(pT₁/pT₂)|, which says whether a jet lost energy out of its cone; the boost of the pair has
+the same distribution for signal and background. Their joint density has no Monte Carlo in it:
+given the parton mass, cos θ* and the two losses, ln pT of the jets are Gaussian, so ln m is
+Gaussian given A too, and what is left are sums over quadrature nodes. This is the likelihood that
+a learned density or classifier can reach at best. It is used in narrow bins of all three features,
+with templates at ±1σ of slopes, luminosity, jet scale and resolution and losses, the same for all
+the fits.
 
 The best binned fit of the mass is the strongest of those with 6 to 60 bins, equal in ln m.
 """
@@ -22,6 +23,7 @@ import argparse
 import math
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -64,13 +66,13 @@ class Rates:
         limit = math.tanh(spectrum.selection.delta_y_max / 2)
         self.step = limit / angles
         self.c = self.step * (torch.arange(angles, dtype=torch.float64) + 0.5)
-        nodes = [gauss(3, low, high) for low, high in zip(ASYMMETRIES, ASYMMETRIES[1:])]  # noqa: B905, RUF007
+        nodes = [gauss(3, *ends) for ends in pairwise(ASYMMETRIES)]
         self.asymmetry = torch.stack([x for x, _ in nodes])
         self.width = torch.stack([w for _, w in nodes])
 
     def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
         parton, s = self.spectrum.parton, self.spectrum.selection
-        pairs = self.spectrum._partons(values)  # noqa: SLF001
+        pairs = self.spectrum._partons(values)
         out = []
         for (mass, rate), angle in zip(pairs, parton.angles, strict=True):
             weight = rate[:, None] * 2 * self.step * angle.log_prob(self.c).exp()
@@ -80,7 +82,7 @@ class Rates:
         return torch.stack([signal, background]) * values["luminosity"]
 
     def _smeared(self, mass: Tensor, weight: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        loss, chance = self.spectrum._losses(values["out_of_cone"])  # noqa: SLF001
+        loss, chance = self.spectrum._losses(values["out_of_cone"])
         i, j = torch.triu_indices(len(loss), len(loss))
         share = chance[i] * chance[j] * torch.where(i == j, 1.0, 2.0)
         parts = []
@@ -90,16 +92,22 @@ class Rates:
             location, scale = response.location.reshape(pt.shape), response.scale.reshape(pt.shape)
             parts.append(
                 self._joint(
-                    (location[:, i], location[:, j]), (scale[:, i], scale[:, j]),
-                    weight[:, number, None] * share, c,
-                )  # fmt: skip
+                    (location[:, i], location[:, j]),
+                    (scale[:, i], scale[:, j]),
+                    weight[:, number, None] * share,
+                    c,
+                )
             )
         return torch.stack(parts, dim=1)
 
     def _joint(
-        self, location: tuple[Tensor, Tensor], scale: tuple[Tensor, Tensor], weight: Tensor, c: Tensor
+        self,
+        location: tuple[Tensor, Tensor],
+        scale: tuple[Tensor, Tensor],
+        weight: Tensor,
+        c: Tensor,
     ) -> Tensor:
-        """Rates in bins of mass and asymmetry, ``(M, A)``; of ln m given A, and of both its signs."""
+        """Rates in bins of mass and asymmetry, ``(M, A)``: ln m given A, of both its signs."""
         (m1, m2), (s1, s2) = location, scale
         apart, spread = (m1 - m2).reshape(-1), torch.hypot(s1, s2).reshape(-1)
         middle = (0.5 * (m1 + m2)).reshape(-1) + math.log(2) - 0.5 * torch.log1p(-c.square())
@@ -154,7 +162,7 @@ def main() -> None:
     start = time.process_time()
     chain = process("dijet_bump", spin=options.spin)
     whole = DijetSpectrum.of(chain)
-    masses, losses, angles = (60, 8, 4) if options.quick else (120, 12, 8)
+    masses, losses, angles = (60, 8, 4) if options.quick else (100, 10, 6)
     spectrum = DijetSpectrum(
         whole.parton, whole.detector, whole.selection, masses=masses, angles=5, losses=losses
     )
