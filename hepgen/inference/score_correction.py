@@ -226,7 +226,7 @@ def _variance(likelihood: SetLikelihood, sets: Sequence[Tensor], theta: Tensor) 
     """The covariance of the scores of single events, shape ``(D, D)``."""
     each = -(-_EVENTS // len(sets))
     # Each event is a set of its own.
-    events = torch.cat([one[:each] for one in sets]).split(1)
+    events = torch.split(torch.cat([one[:each] for one in sets]), 1)
     scores = _scores(likelihood, likelihood.encode(events, [None] * len(events)), theta)
     # cov of one row is a number, and not a matrix of one.
     return torch.cov(scores.mT).reshape(len(theta), len(theta))
