@@ -273,7 +273,7 @@ class StatementsEntry(Section):
         default=None, description="CLs upper limits at 95 %, and how"
     )
     toys: int = Field(
-        default=2000, ge=200, description="pseudo-data sets from the simulator, for Neyman and CLs"
+        default=2000, ge=500, description="pseudo-data sets from the simulator, for Neyman and CLs"
     )
     seed: int = Field(default=4, description="of the pseudo-data")
 

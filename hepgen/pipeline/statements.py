@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, WorkflowError, nearest
-from hepgen.inference.chain_sampler import FromChain
 from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.nle import NLE
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.sampler import FromChain
 from hepgen.inference.statistics.coverage import coverage_maps
 from hepgen.inference.statistics.fit import Fit, box, fit, index
 from hepgen.inference.statistics.impacts import impacts
@@ -98,7 +98,7 @@ def likelihood_of(session: Session, events: int) -> EventLikelihood:
     """The learned likelihood of one data set, with pseudo-data from the chain."""
     model = trained(session, "nle")
     assert isinstance(model, NLE)
-    sampler = FromChain(session.chain, session.feature_names, seed=session.workflow.inference.seed)
+    sampler = FromChain(session.chain, session.parameters, session.feature_names)
     sample = Sample("events", model, None, sampler)
     channel = Channel("data", (sample,), extended=False, events=events)
     return EventLikelihood(session.parameters, [channel])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hepgen.errors import WorkflowError
-from hepgen.inference.chain_sampler import FromChain
+from hepgen.inference.sampler import FromChain
 from hepgen.pipeline.data import DataRequest
 from hepgen.pipeline.infer import Inference, infer, statement_figures, write_results
 from hepgen.pipeline.session import Session
@@ -18,7 +18,7 @@ from hepgen.pipeline.statements import interest
 from hepgen.simulators.processes.registry import process
 
 SMALL = Path(__file__).parent / "small.toml"
-ALL = ["statements.intervals=['posterior','profile','neyman']", "statements.toys=200",
+ALL = ["statements.intervals=['posterior','profile','neyman']", "statements.toys=500",
        "statements.asimov=true"]  # fmt: skip
 
 
@@ -94,9 +94,9 @@ def test_pseudo_data_of_the_chain_have_their_numbers_and_their_parameters() -> N
     chain = process("zmumu")
     values = chain.parameters.values() | {"m_z": torch.tensor([89.0, 93.0]).double()}
     counts = torch.tensor([400, 300])
-    x = FromChain(chain, ["Dimuon_mass"]).draw(counts, values, seed=3)
+    x = FromChain(chain, chain.parameters, ["Dimuon_mass"]).draw(counts, values, seed=3)
     assert x.shape == (700, 1)
     low, high = x[:400].median(), x[400:].median()
     assert high - low == pytest.approx(4.0, abs=0.8)  # 5 σ of a median of 300 events
-    again = FromChain(chain, ["Dimuon_mass"]).draw(counts, values, seed=3)
+    again = FromChain(chain, chain.parameters, ["Dimuon_mass"]).draw(counts, values, seed=3)
     assert torch.equal(x, again)
