@@ -120,7 +120,7 @@ def test_a_ratio_to_a_reference_is_one_there() -> None:
 
 
 def test_the_joint_score_helps_a_density() -> None:
-    """SCANDAL beside NLE with the same events, training and seed: the score's error falls by a quarter at least."""
+    """SCANDAL beside NLE, all else the same: the score's error falls by a quarter at least."""
     own, test = sample().own[:1500], pairs(2000, seed=9).own
     settings = {**SETTINGS, "epochs": 40}
     exact = MODEL.score(test.x, test.theta)[:, :1]
