@@ -282,7 +282,7 @@ def train(
 @app.command()
 def sample(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="the ROOT file to write")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the file to write: .root, or .hdf5 for images")],
     events: Annotated[
         str | None, typer.Option("-n", "--events", help="events to sample, e.g. 1e6")
     ] = None,
@@ -303,7 +303,7 @@ def sample(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Sample events of a trained surrogate into a ROOT file."""
+    """Sample events of a trained surrogate into a ROOT file, or images into an HDF5 file."""
     from hepgen.pipeline.progress import monitor
     from hepgen.pipeline.sample import sample_to_root
 

@@ -218,6 +218,9 @@ class SurrogateEntry(Section):
         min_length=1,
         description="columns it gives; by default those that follow needs, or features and control",
     )
+    image: bool = Field(
+        default=False, description="whether it gives the images of a calorimeter, not columns"
+    )
     variables: dict[str, VariableEntry] = Field(
         default_factory=dict, description="how it sees a column"
     )
@@ -241,6 +244,9 @@ class SurrogateEntry(Section):
     epochs: int | None = Field(default=None, gt=0, description="passes over the events")
     batch_size: int | None = Field(default=None, gt=0, description="events in a step")
     max_learning_rate: float | None = Field(default=None, gt=0, description="top of the cycle")
+    time_budget: float | None = Field(
+        default=None, gt=0, description="seconds after which the training is complete"
+    )
 
 
 class InferenceEntry(Section):
