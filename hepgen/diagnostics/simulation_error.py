@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SimulationError:
+class SimulationSpread:
     """What the finite simulation adds to the error of each parameter.
 
     Arguments:
@@ -67,7 +67,7 @@ class SimulationError:
         )  # fmt: skip
 
 
-def simulation_error(mean: Array, std: Array, *, parameters: Sequence[str]) -> SimulationError:
+def simulation_error(mean: Array, std: Array, *, parameters: Sequence[str]) -> SimulationSpread:
     """The variance between retrainings.
 
     Arguments:
@@ -98,7 +98,7 @@ def simulation_error(mean: Array, std: Array, *, parameters: Sequence[str]) -> S
     each = mean.var(axis=0, ddof=1)
     widths = np.square(std).mean(axis=0) if std.ndim == 3 else np.square(std)
     variance = each.mean(axis=0)
-    return SimulationError(
+    return SimulationSpread(
         tuple(parameters),
         variance,
         variance * np.sqrt(2 / (len(mean) - 1)),

@@ -99,7 +99,7 @@ def likelihood_of(session: Session, events: int) -> EventLikelihood:
     model = trained(session, "nle")
     assert isinstance(model, NLE)
     sampler = FromChain(session.chain, session.parameters, session.feature_names)
-    sample = Sample("events", model, None, sampler)
+    sample = Sample("events", model.double(), None, sampler)
     channel = Channel("data", (sample,), extended=False, events=events)
     return EventLikelihood(session.parameters, [channel])
 

@@ -115,7 +115,7 @@ def highest_density_credibility(
 
 
 def central_credibility(draws: Tensor, value: Tensor) -> Tensor:
-    """|2F(θ) − 1| of the distribution of draws, the credibility of central intervals.
+    """The size of 2F(θ) − 1 of the distribution of draws, the credibility of central intervals.
 
     Arguments:
         draws: Of S posteriors of one parameter, shape ``(S, n)``.
