@@ -282,7 +282,9 @@ def train(
 @app.command()
 def sample(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="the file to write: .root, or .hdf5 for images")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="the file to write: .root, or .hdf5 for images")
+    ],
     events: Annotated[
         str | None, typer.Option("-n", "--events", help="events to sample, e.g. 1e6")
     ] = None,

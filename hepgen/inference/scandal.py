@@ -63,9 +63,9 @@ def fit_scandal(
         ParameterError: A θ outside its prior.
     """
     own = events.own
-    own = own.selected(own.efficiency())
     check_theta(own.theta, parameters, len(own))
     check_scores(own.score, parameters)
+    own = own.selected(own.efficiency())
     space = FeatureSpace.from_sample(as_continuous(features), own.x)
     location, scale = own.theta.double().mean(0), own.theta.double().std(0)
     architecture = {"components": components, "hidden": list(hidden)}

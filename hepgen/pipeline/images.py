@@ -86,13 +86,11 @@ def image_settings(session: Session, task: ImageTask, method: str) -> dict[str, 
     given = session.workflow.surrogate.model_dump(
         include={"epochs", "batch_size", "max_learning_rate", "time_budget"}, exclude_none=True
     )
-    options = image_options(method, task.shape) | session.workflow.surrogate.options
+    options = {**image_options(method, task.shape), **session.workflow.surrogate.options}
     return {"options": options, **image_training(method), **given}
 
 
-def fit_images(
-    session: Session, task: ImageTask, method: str, checkpoint: Path
-) -> ImageSurrogate:
+def fit_images(session: Session, task: ImageTask, method: str, checkpoint: Path) -> ImageSurrogate:
     """A surrogate of images of the family ``method``, which learns from images."""
     from hepgen.pipeline.train import reporter
 

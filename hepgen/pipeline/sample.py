@@ -1,7 +1,7 @@
 """Sample: events of a surrogate into a ROOT file, or its images into HDF5, a block at a time.
 
-A block has 16,384 events, or 256 images, and a seed of its own, so the file is the same for any number of
-workers, and a longer sample begins with the events of a shorter one.
+A block has 16,384 events, or 256 images, and a seed of its own, so the file is the same for any
+number of workers, and a longer sample begins with the events of a shorter one.
 """
 
 from __future__ import annotations
@@ -182,7 +182,10 @@ def sample_to_root(
 
 
 def _contexts(
-    surrogate: Surrogate | ImageSurrogate, events: str | None, theta: Sequence[str], theta_from: str | None
+    surrogate: Surrogate | ImageSurrogate,
+    events: str | None,
+    theta: Sequence[str],
+    theta_from: str | None,
 ) -> Contexts:
     number = None if events is None else count(events)
     if theta_from is not None:

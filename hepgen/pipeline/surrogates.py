@@ -52,9 +52,7 @@ def with_surrogate(chain: Chain, folder: Path) -> Chain:
 
 
 @one_thread()
-def trained_surrogate(
-    session: Session, method: str | None = None
-) -> Surrogate | ImageSurrogate:
+def trained_surrogate(session: Session, method: str | None = None) -> Surrogate | ImageSurrogate:
     """The surrogate in the run folder, trained first where it is missing or out of date.
 
     Arguments:

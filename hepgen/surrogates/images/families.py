@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_NEARLY_NORMAL = {"tail": 100.0, "identity": True}
-_UNET = {
+_NEARLY_NORMAL: dict[str, Any] = {"tail": 100.0, "identity": True}
+_UNET: dict[str, Any] = {
     "network": "unet", "hidden": 16, "blocks": 1, "whiten": False, "probes": 1,
     "sampler": "dpm", "steps": 64, "solver": "linear", "high": 8.0,
 }  # fmt: skip
