@@ -90,7 +90,7 @@ def spread(one: Analysis, x: Tensor, seed: int) -> Tensor:
 def single_events(one: Analysis, events: int, seed: int) -> AugmentedEvents:
     names = [feature.name for feature in one.features]
     campaign = Campaign(
-        one.chain, one.parameters, events, seed, points=16, columns=names,
+        one.chain, one.parameters, events, seed, points=1, columns=names,
         scores=one.parameters.free_names, block_size=min(8192, events),
     )  # fmt: skip
     parts = [campaign.simulate(block).events for block in range(campaign.blocks)]
