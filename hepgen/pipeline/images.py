@@ -76,7 +76,7 @@ def image_task(session: Session) -> ImageTask:
     layers, eta, phi = chain.image
     return ImageTask(
         task.campaign, task.x, (), (), tuple(task.inputs[i] for i in order),
-        tuple(free[i] for i in order), task.manifest | {"image": [layers, eta, phi]},
+        tuple(free[i] for i in order), {**task.manifest, "image": [layers, eta, phi]},
         (layers, eta, phi), float(chain.options.get("adc_step", 0.0)),
     )  # fmt: skip
 
