@@ -49,7 +49,9 @@ class Region:
         """The smallest box around the points u, shape ``(N, D)``, and a margin; within this one."""
         low, high = u.amin(0), u.amax(0)
         margin = _MARGIN * (high - low)
-        return Region(torch.maximum(low - margin, self.low), torch.minimum(high + margin, self.high))
+        return Region(
+            torch.maximum(low - margin, self.low), torch.minimum(high + margin, self.high)
+        )
 
     def contains(self, u: Tensor) -> Tensor:
         """Which of the points are inside, shape ``(*,)`` for ``(*, D)``."""

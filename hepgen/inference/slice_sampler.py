@@ -134,7 +134,11 @@ def _differences(others: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def _slice(
-    log_density: LogDensity, u: Tensor, height: Tensor, direction: Tensor, generator: torch.Generator
+    log_density: LogDensity,
+    u: Tensor,
+    height: Tensor,
+    direction: Tensor,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """A step of each walker along its direction; only those still searching are evaluated."""
     uniform = torch.rand(2, len(u), generator=generator, dtype=u.dtype)

@@ -222,9 +222,7 @@ class VectorNLE:
                 torch.tensor(entry["theta"][key], dtype=torch.float64)
                 for key in ("location", "scale")
             )
-            members = [
-                start(len(features), len(parameters.free), architecture, 0) for _ in curves
-            ]
+            members = [start(len(features), len(parameters.free), architecture, 0) for _ in curves]
         except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
             raise FileError(
                 f"{folder}/model.json does not describe a likelihood of vectors: {error!r}"
@@ -255,9 +253,7 @@ class VectorNLE:
         return total
 
 
-def start(
-    features: int, context: int, architecture: dict[str, Any], seed: int
-) -> ResidualMixture:
+def start(features: int, context: int, architecture: dict[str, Any], seed: int) -> ResidualMixture:
     """An untrained density whose initial weights follow from the seed."""
     components, hidden = int(architecture["components"]), tuple(map(int, architecture["hidden"]))
     with torch.random.fork_rng(devices=[]):

@@ -112,9 +112,7 @@ class VectorNPE(Posterior):
                     )
                 )
             trained.append(density.eval())
-        return cls(
-            trained, space, parameters, location=location, scale=scale, curves=tuple(curves)
-        )
+        return cls(trained, space, parameters, location=location, scale=scale, curves=tuple(curves))
 
     @torch.no_grad()
     def draw_batched(

@@ -276,5 +276,7 @@ def histogram(x: Tensor, edges: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def _histogram(x: Tensor, edges: Tensor, weight: Tensor | None = None) -> Tensor:
-    counts = np.histogram(x.numpy(), edges.numpy(), weights=None if weight is None else weight.numpy())
+    counts = np.histogram(
+        x.numpy(), edges.numpy(), weights=None if weight is None else weight.numpy()
+    )
     return torch.from_numpy(counts[0].astype(np.float64))

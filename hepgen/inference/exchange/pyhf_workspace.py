@@ -90,7 +90,9 @@ class PyhfWorkspace:
             entries = json.loads(_beside(path).read_text())
             return cls(spec, {name: Entry(**entry) for name, entry in entries.items()})
         except (OSError, ValueError, TypeError) as error:
-            raise FileError(f"{path} and {_beside(path)}: no workspace of hepgen: {error}") from error
+            raise FileError(
+                f"{path} and {_beside(path)}: no workspace of hepgen: {error}"
+            ) from error
 
     def save(self, path: Path | str) -> None:
         """Write the workspace, and ``*.parameters.json`` beside it with what θ a value means."""
@@ -213,14 +215,10 @@ def _modifiers(channel: str, template: Template, luminosity: bool) -> list[dict[
     for name, variation in template.variations.items():
         norm, shape = split(template.nominal, variation)
         if norm is not None:
-            found.append(
-                {"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}}
-            )
+            found.append({"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}})
         if shape is not None:
             lo, hi = shape.low.tolist(), shape.high.tolist()
-            found.append(
-                {"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}}
-            )
+            found.append({"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}})
     if template.variance is not None:
         found.append(
             {"name": f"staterror_{channel}", "type": "staterror",
