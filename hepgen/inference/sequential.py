@@ -124,7 +124,8 @@ def infer_sequentially(
         _check(observed, x[-1], share)
         likelihood = VectorNLE.fit(
             torch.cat(x), torch.cat(theta), features=features, parameters=parameters,
-            region=region, seed=seed + 100 * r, **(settings if last else {**settings, "members": 1}),
+            region=region, seed=seed + 100 * r,
+            **(settings if last else {**settings, "members": 1}),
         )  # fmt: skip
         done.append(_summary(likelihood, share, torch.cat(theta), prior))
         if progress is not None:

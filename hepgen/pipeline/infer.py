@@ -144,7 +144,7 @@ def _inferred(
     )
     result = InferenceResult(
         headline, len(observed.events), estimates(session, samples[headline]), checks,
-        provenance, observed.selection, made.to_dict(),
+        provenance, observed.selection, json.loads(to_json(made.to_dict())),
     )  # fmt: skip
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,

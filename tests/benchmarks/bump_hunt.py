@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 
 from hepgen.inference.binned import (
+    BinnedChannel,
     BinnedLikelihood,
-    Channel,
+    BinnedSample,
     Factor,
     HistoSys,
     Modifier,
-    Sample,
 )
 from hepgen.inference.statistics.limits import upper_limit
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
@@ -140,10 +140,12 @@ def likelihood(
             down, up = ((luminosity * r[number]).tolist() for r in (low, high))
             moves.append(HistoSys(one, tuple(down), tuple(up)))
         rate = tuple((luminosity * nominal[number]).tolist())
-        samples.append(Sample(name, rate, tuple(moves)))
+        samples.append(BinnedSample(name, rate, tuple(moves)))
     strength = Parameter("signal_strength", 0.0, prior=Uniform(-20.0, 60.0), role="interest")
     others = [Parameter(one, 0.0, prior=Normal(0.0, 1.0)) for one in shifted]
-    return BinnedLikelihood([Channel("bins", tuple(samples))], ParameterSet([strength, *others]))
+    return BinnedLikelihood(
+        [BinnedChannel("bins", tuple(samples))], ParameterSet([strength, *others])
+    )
 
 
 def expected(model: BinnedLikelihood) -> float:
@@ -171,7 +173,7 @@ def main() -> None:
 
     def at(**moved: float) -> Tensor:
         point = {"signal_strength": 1.0} | {n: c for n, (c, _) in NUISANCES.items()} | moved
-        return rates(chain.parameters.values(**point))
+        return rates(chain.parameters.values(None, **point))
 
     with torch.no_grad():
         nominal = at()

@@ -224,11 +224,11 @@ def test_bad_input_is_refused() -> None:
         model.observed([1.0])
     with pytest.raises(DataError, match="expected 2 numbers from 0"):
         model.observed([1.0, -1.0])
+    wrong = BinnedChannel("c", (signal, BinnedSample("b", (1.0,))))
     with pytest.raises(DataError, match="sample 'b' of channel 'c' has 1 bins; expected 2"):
-        wrong = BinnedChannel("c", (signal, BinnedSample("b", (1.0,))))
         BinnedLikelihood([wrong], ParameterSet([mu]))
+    infinite = BinnedChannel("c", (BinnedSample("b", (math.nan,)),))
     with pytest.raises(DataError, match="expected finite numbers"):
-        infinite = BinnedChannel("c", (BinnedSample("b", (math.nan,)),))
         BinnedLikelihood([infinite], ParameterSet([mu]))
     odd = BinnedSample("b", (1.0,), (NormSys("nu", 0.9, 1.1),))
     with pytest.raises(ParameterError, match="names the parameter 'nu'"):

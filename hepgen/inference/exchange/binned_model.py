@@ -229,8 +229,13 @@ class _Plan:
         }
         # Nuisance parameters are expanded around the means of their constraints.
         theta = torch.tensor(
-            [e.centre if e.kind in ("constrained", "linear") else point.get(n, parameters[n].default)
-             for n, e in entries.items()], dtype=torch.float64,
+            [
+                e.centre
+                if e.kind in ("constrained", "linear")
+                else point.get(n, parameters[n].default)
+                for n, e in entries.items()
+            ],
+            dtype=torch.float64,
         )  # fmt: skip
         for i, (name, entry) in enumerate(entries.items()):
             if entry.kind == "luminosity":
@@ -252,8 +257,8 @@ class _Plan:
 
     def points(self) -> dict[tuple[str, int, str, int], Tensor]:
         """Each linear parameter at −1, 0, 1 times each constrained one at −1, 0, 1."""
-        lines = [("", 0)] + list(product(self.named("linear"), (-1, 1)))
-        columns = [("", 0)] + list(product(self.named("constrained"), (-1, 1)))
+        lines = [("", 0), *product(self.named("linear"), (-1, 1))]
+        columns = [("", 0), *product(self.named("constrained"), (-1, 1))]
         return {
             (line, i, column, j): self.moved({line: i, column: j})
             for (line, i), (column, j) in product(lines, columns)
@@ -349,8 +354,8 @@ def _check(channel: Channel, name: str, counts: Counts) -> None:
     if bool(bad.any()):
         point, bin_ = (int(i) for i in bad.nonzero()[0])
         raise DataError(
-            f"channel {channel.name!r}, sample {name!r}: {counts.mean[point, bin_].item():g} events "
-            f"are expected in bin {bin_}; expected a number that is not negative"
+            f"channel {channel.name!r}, sample {name!r}: {counts.mean[point, bin_].item():g} "
+            f"events are expected in bin {bin_}; expected a number that is not negative"
         )
     if not bool((counts.mean.sum(-1) > 0).all()):
         raise DataError(f"channel {channel.name!r}: sample {name!r} is empty")

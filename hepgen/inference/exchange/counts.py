@@ -170,10 +170,13 @@ class SimulatedCounts:
         """
         points, names = len(theta), self.parameters.free_names
         per_point = 64
+        rounds = -(-self.events // (points * per_point))
+        ratios = {
+            str(k): dict(zip(names, one, strict=True)) for k, one in enumerate(theta.tolist())
+        }
         campaign = Campaign(
-            self.chain, self.parameters, -(-self.events // (points * per_point)) * points * per_point,
-            self.seed, theta=theta.double().numpy(), points=per_point, columns=[self.column],
-            ratios={str(k): dict(zip(names, one, strict=True)) for k, one in enumerate(theta.tolist())},
+            self.chain, self.parameters, rounds * points * per_point, self.seed,
+            theta=theta.double().numpy(), points=per_point, columns=[self.column], ratios=ratios,
         )  # fmt: skip
         bins = len(edges) - 1
         total, square = torch.zeros(points, bins).double(), torch.zeros(bins).double()

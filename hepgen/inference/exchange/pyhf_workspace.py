@@ -164,7 +164,7 @@ def pyhf_module() -> Any:
 
 @contextmanager
 def minuit() -> Iterator[Any]:
-    """pyhf with torch in double precision and Minuit; the backend that was set before comes back."""
+    """pyhf with torch in double precision and Minuit; the backend set before comes back."""
     pyhf = pyhf_module()
     tensors, optimizer = pyhf.get_backend()
     pyhf.set_backend("pytorch", "minuit", precision="64b")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class Statistic(Protocol):
     def conditions(self) -> tuple[str, ...]:
         """The C parameters on which critical values depend, those of interest first."""
 
-    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+    def __call__(self, sets: Any, psi: Tensor) -> Measured:
         """Of S data sets at K values each, ψ of shape ``(S, K, I)``."""
 
 
@@ -108,7 +108,7 @@ class ProfileRatio:
         return Measured(found.statistic, found.conditional.theta[..., columns])
 
 
-Moments = Callable[[DataSets], tuple[Tensor, Tensor]]
+Moments = Callable[[Any], tuple[Tensor, Tensor]]
 """Mean, shape ``(S, I)``, and covariance, shape ``(S, I, I)``, of ψ given each data set."""
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,7 +139,7 @@ class CentralCredibility:
         interest: The name of the parameter of interest, alone.
     """
 
-    draws: Callable[[DataSets], Tensor]
+    draws: Callable[[Any], Tensor]
     parameters: ParameterSet
     interest: tuple[str, ...]
 

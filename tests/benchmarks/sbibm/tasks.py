@@ -215,7 +215,8 @@ class BernoulliGLM(Task):
             1, 0
         ).tril(-1)
         smooth = differences @ differences + (torch.arange(9) / 9).sqrt().diag()
-        precision = torch.block_diag(torch.full((1, 1), 0.5).double(), smooth.T @ smooth)
+        precision = torch.zeros(10, 10, dtype=torch.float64)
+        precision[0, 0], precision[1:, 1:] = 0.5, smooth.T @ smooth
         self.factor = torch.linalg.cholesky(precision)
 
     @property
@@ -227,7 +228,8 @@ class BernoulliGLM(Task):
         return (Feature("x_1", kind="discrete"), *super().features[1:])
 
     def published(self, theta: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self.factor.T, theta.T, upper=True).T
+        solved: Tensor = torch.linalg.solve_triangular(self.factor.T, theta.T, upper=True)
+        return solved.T
 
     def simulate(self, theta: Tensor, generator: torch.Generator) -> Tensor:
         odds = self.published(theta) @ self.design.T

@@ -110,7 +110,7 @@ class OnOffRatio:
 
     def __call__(self, sets: Counts, psi: Tensor) -> Measured:
         t = torch.empty(len(sets), 1, dtype=torch.float64)
-        for s in psi[:, 0, 0].unique():
+        for s in torch.tensor(sorted(set(psi[:, 0, 0].tolist())), dtype=psi.dtype):
             rows = (psi[:, 0, 0] == s).nonzero()[:, 0]
             on, off = sets.on[rows].numpy(), sets.off[rows].numpy()
             t[rows, 0] = torch.from_numpy(profile_statistic(on, off, s.item(), 1.0))
