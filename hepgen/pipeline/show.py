@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from hepgen.config import load, to_toml
@@ -167,7 +168,9 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
         lines.append("Intervals")
         width = max(len(f"{one['parameter']} {one['method']}") for one in intervals)
         for one in intervals:
-            scale = abs(one["pieces"][-1][1] - one["pieces"][0][0]) / 2 if one["pieces"] else 0.0
+            # One standard deviation, whatever the level, so that all have the same digits.
+            reach = abs(one["pieces"][-1][1] - one["pieces"][0][0]) / 2 if one["pieces"] else 0.0
+            scale = reach / NormalDist().inv_cdf(0.5 + one["level"] / 2)
             pieces = " and ".join(
                 f"[{rounded(low, scale)}, {rounded(high, scale)}]" for low, high in one["pieces"]
             )
