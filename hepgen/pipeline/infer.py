@@ -325,7 +325,7 @@ def statement_figures(session: Session, inference: Inference) -> dict[str, Any]:
         title = f"Profile likelihood of {' and '.join(contour.parameters)}"
         figures[title] = plots.plot_contours({"Profile likelihood": contour}, data=data)
     for one in made.impacts:
-        figures[f"Impacts on {one.parameter}"] = plots.plot_impacts(one, data=data)
+        figures[f"Impacts on {one.parameter}"] = plots.plot_impacts(one)
     for limit in made.limits:
         figures[f"Limit on {limit.limit.parameter}"] = plots.plot_cls(limit, data=data)
     for name in dict.fromkeys(one.parameters[0] for one in made.coverage):
