@@ -288,7 +288,7 @@ def ee_jets(training: int, events: int = 40_000) -> Problem:
     def draw(number: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         values = 0.10 + 0.04 * torch.rand(200, generator=generator, dtype=torch.float64)
-        values[:2] = torch.tensor([0.10, 0.14])
+        values[:2] = torch.tensor([0.10, 0.14], dtype=torch.float64)
         return values.repeat_interleave(-(-number // 200))[:number, None]
 
     nominal = torch.tensor([0.12], dtype=torch.float64)

@@ -40,6 +40,10 @@ Generate = Callable[[Tensor, int], DataSets]
 """A data set at each θ, shape ``(S, D)``, as a function of a seed: what the data would be."""
 
 
+IMPOSSIBLE = 1e6
+"""What :func:`~hepgen.inference.statistics.profile.profile` gives where a likelihood is zero."""
+
+
 class Measured(NamedTuple):
     """A statistic, and where its critical value is to be read.
 
@@ -307,7 +311,14 @@ def statistics_of_toys(
             zip(torch.split(theta, chunk), torch.split(psi, chunk), strict=True)
         )
     ]
-    return torch.cat(parts)
+    values = torch.cat(parts)
+    lost = (values >= IMPOSSIBLE).nonzero()[:, 0]
+    if len(lost):
+        raise DataError(
+            f"the likelihood of {len(lost)} of {len(values)} toys is zero at their own θ, e.g. "
+            f"{theta[lost[0]].tolist()}: draw θ from the range in which the likelihood is defined"
+        )
+    return values
 
 
 def columns(parameters: ParameterSet, names: Sequence[str], theta: Tensor) -> Tensor:
