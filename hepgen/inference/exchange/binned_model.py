@@ -35,8 +35,8 @@ Kind = Literal["strength", "luminosity", "constrained", "linear"]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A process that is expected in a channel.
+class Expected:
+    """Events of one kind that are expected in a region.
 
     Arguments:
         filler: Its counts, see :mod:`hepgen.inference.exchange.counts`.
@@ -48,11 +48,11 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Channel:
-    """The bins of one observable, with the samples that are expected in them.
+class Region:
+    """The bins of one observable, with what is expected in them.
 
     Arguments:
-        name: Of the channel.
+        name: That of the channel in pyhf.
         edges: Shape ``(B + 1,)``, increasing.
         samples: By name.
         data: Counts, shape ``(B,)``; by default those expected.
@@ -61,17 +61,17 @@ class Channel:
 
     name: str
     edges: Tensor
-    samples: Mapping[str, Sample]
+    samples: Mapping[str, Expected]
     data: Tensor | None = None
     observable: str = "x"
 
     def __post_init__(self) -> None:
         bins = len(self.edges) - 1
         if bins < 1 or not bool((self.edges.diff() > 0).all()):
-            raise DataError(f"channel {self.name!r}: expected two edges or more, increasing")
+            raise DataError(f"region {self.name!r}: expected two edges or more, increasing")
         if self.data is not None and self.data.shape != (bins,):
             raise DataError(
-                f"channel {self.name!r}: data of shape {tuple(self.data.shape)}; expected the "
+                f"region {self.name!r}: data of shape {tuple(self.data.shape)}; expected the "
                 f"counts of {bins} bins"
             )
 
@@ -139,6 +139,19 @@ class BinnedChannel:
     templates: Mapping[str, Template]
     data: Tensor
 
+    def statistics(self) -> Tensor | None:
+        """The relative error of all simulated templates in each bin, ``(B,)``; zero if empty.
+
+        (Barlow and Beeston, Comput. Phys. Commun. 77 (1993) 219, in the form of one parameter a
+        bin.)
+        """
+        found = [(t.nominal, t.variance) for t in self.templates.values() if t.variance is not None]
+        if not found:
+            return None
+        nominal = torch.stack([n for n, _ in found]).sum(0)
+        error = torch.stack([v for _, v in found]).sum(0).sqrt()
+        return torch.where(nominal > 0, error / nominal, 0.0)
+
 
 @dataclass(frozen=True)
 class BinnedModel:
@@ -151,16 +164,18 @@ class BinnedModel:
         curvature: Of each linear parameter, how far the exact counts at θ₀ ± s are from the
             linear ones, as √χ² of the data's statistics: small beside 1 is good enough for a fit
             that ends within s.
+        parameters: Those that were given.
     """
 
     channels: tuple[BinnedChannel, ...]
     entries: Mapping[str, Entry]
     poi: str
     curvature: Mapping[str, float]
+    parameters: ParameterSet
 
 
 def binned_model(
-    channels: Sequence[Channel],
+    regions: Sequence[Region],
     parameters: ParameterSet,
     poi: str,
     *,
@@ -171,7 +186,7 @@ def binned_model(
     """Fill the templates of an analysis.
 
     Arguments:
-        channels: With their samples.
+        regions: Each with its own name.
         parameters: The free ones enter; those with a normal prior are constrained by it.
         poi: The parameter of interest, a free one.
         point: θ₀, and the strengths of the expected data; by default the parameters' defaults.
@@ -182,26 +197,42 @@ def binned_model(
         ParameterError: A parameter that is not free, or does not act as it is said to.
         DataError: A template that is empty or negative.
     """
-    plan = _Plan.of(channels, parameters, point or {}, steps or {}, luminosity)
+    plan = _Plan.of(regions, parameters, point or {}, steps or {}, luminosity)
     if poi not in plan.entries:
         raise ParameterError(
             f"parameter of interest {poi!r} is not free; free are {', '.join(plan.entries)}"
         )
-    filled = tuple(_fill(channel, plan) for channel in channels)
+    filled = tuple(_fill(region, plan) for region in regions)
     curvature = {
-        name: math.sqrt(sum(plan.bend(channel, name) for channel in channels))
+        name: math.sqrt(sum(plan.bend(region, name) for region in regions))
         for name in plan.named("linear")
     }
-    return BinnedModel(filled, plan.entries, poi, curvature)
+    return BinnedModel(filled, plan.entries, poi, curvature, parameters)
 
 
-def expected(model: BinnedModel, channel: BinnedChannel, values: Mapping[str, float]) -> Tensor:
-    """λ of each bin at values of strengths, linear parameters and luminosity; nuisances at 0."""
-    light = [values[n] for n, e in model.entries.items() if e.kind == "luminosity"]
+def expected(channel: BinnedChannel, entries: Mapping[str, Entry]) -> Tensor:
+    """λ of each bin where every parameter starts."""
     total = torch.zeros_like(channel.data)
     for template in channel.templates.values():
-        total = total + template.nominal * math.prod(values[name] for name in template.factors)
-    return total * math.prod(light)
+        factors = (entries[name].start for name in template.factors)
+        total = total + template.nominal * math.prod(factors)
+    return total
+
+
+def split(
+    nominal: Tensor, variation: Variation
+) -> tuple[tuple[float, float] | None, Variation | None]:
+    """A variation as a normalisation, low and high, and a shape of the nominal's total.
+
+    Of a template that is not positive everywhere, the whole is a shape.
+    """
+    if not bool((nominal >= 0).all()):
+        return None, variation
+    low, high = ((t.sum() / nominal.sum()).item() for t in (variation.low, variation.high))
+    norm = None if max(abs(low - 1), abs(high - 1)) < 1e-9 else (low, high)
+    shape = Variation(variation.low / low, variation.high / high)
+    flat = torch.allclose(torch.stack([shape.low, shape.high]), nominal, rtol=1e-9, atol=0)
+    return norm, None if flat else shape
 
 
 @dataclass(frozen=True)
@@ -214,10 +245,10 @@ class _Plan:
 
     @classmethod
     def of(
-        cls, channels: Sequence[Channel], parameters: ParameterSet, point: Mapping[str, float],
+        cls, regions: Sequence[Region], parameters: ParameterSet, point: Mapping[str, float],
         steps: Mapping[str, float], luminosity: str,
     ) -> _Plan:  # fmt: skip
-        strengths = {s.strength for c in channels for s in c.samples.values()} - {""}
+        strengths = {s.strength for r in regions for s in r.samples.values()} - {""}
         for name in (*strengths, *point, *steps, *filter(None, [luminosity])):
             if name not in parameters.free_names:
                 raise ParameterError(
@@ -230,13 +261,11 @@ class _Plan:
         # Nuisance parameters are expanded around the means of their constraints.
         theta = torch.tensor(
             [
-                e.centre
-                if e.kind in ("constrained", "linear")
-                else point.get(n, parameters[n].default)
+                e.centre if e.kind in ("constrained", "linear") else point.get(n, e.start)
                 for n, e in entries.items()
             ],
             dtype=torch.float64,
-        )  # fmt: skip
+        )
         for i, (name, entry) in enumerate(entries.items()):
             if entry.kind == "luminosity":
                 theta[i] = parameters[name].prior.mean  # type: ignore[union-attr]
@@ -244,9 +273,6 @@ class _Plan:
 
     def named(self, kind: Kind) -> list[str]:
         return [name for name, entry in self.entries.items() if entry.kind == kind]
-
-    def start(self) -> dict[str, float]:
-        return {name: entry.start for name, entry in self.entries.items()}
 
     def moved(self, shift: Mapping[str, float]) -> Tensor:
         """θ₀ with some parameters moved by so many units."""
@@ -264,13 +290,13 @@ class _Plan:
             for (line, i), (column, j) in product(lines, columns)
         }
 
-    def bend(self, channel: Channel, name: str) -> float:
+    def bend(self, region: Region, name: str) -> float:
         """Σ (½[λ(θ₀ + s) + λ(θ₀ − s)] − λ₀)²/λ₀."""
         here = torch.stack([self.moved({name: i}) for i in (0, 1, -1)])
-        total = torch.zeros(3, len(channel.edges) - 1, dtype=torch.float64)
-        for sample in channel.samples.values():
+        total = torch.zeros(3, len(region.edges) - 1, dtype=torch.float64)
+        for sample in region.samples.values():
             strength = self.entries[sample.strength].start if sample.strength else 1.0
-            total = total + strength * sample.filler(here, channel.edges).mean
+            total = total + strength * sample.filler(here, region.edges).mean
         off = 0.5 * (total[1] + total[2]) - total[0]
         return float((off.square() / total[0]).sum())
 
@@ -287,7 +313,9 @@ def _entry(
             raise ParameterError(
                 f"luminosity {parameter.name!r} with the prior {prior}; expected a normal one"
             )
-        return Entry("luminosity", 0.0, prior.mean, 1.0, 0.0, 10.0, error=prior.std / prior.mean)
+        return Entry(
+            "luminosity", 0.0, prior.mean, 1.0, 0.0, 10.0, error=prior.std / prior.mean
+        )
     if strength:
         if isinstance(prior, Normal):
             raise ParameterError(
@@ -307,38 +335,35 @@ def _entry(
     return Entry("linear", value, step, 0.0, low, high)
 
 
-def _fill(channel: Channel, plan: _Plan) -> BinnedChannel:
+def _fill(region: Region, plan: _Plan) -> BinnedChannel:
     points = plan.points()
     theta = torch.stack(list(points.values()))
     templates: dict[str, Template] = {}
-    for name, sample in channel.samples.items():
-        counts = sample.filler(theta, channel.edges)
-        _check(channel, name, counts)
-        _check_luminosity(channel, name, sample, plan, counts.mean[0])
+    for name, sample in region.samples.items():
+        counts = sample.filler(theta, region.edges)
+        _check(region, name, counts)
+        _check_luminosity(region, name, sample, plan, counts.mean[0])
         at = dict(zip(points, counts.mean, strict=True))
         factors = (sample.strength,) if sample.strength else ()
         nominal = _varied({key[2:]: at[key] for key in at if key[0] == ""}, plan, factors)
         templates[name] = replace(nominal, variance=counts.variance)
         for line in plan.named("linear"):
             half = {
-                key: 0.5 * (at[line, 1, *key] - at[line, -1, *key]) for key in {k[2:] for k in at}
+                key: 0.5 * (at[line, 1, *key] - at[line, -1, *key])
+                for key in {k[2:] for k in at}
             }
             if bool((half["", 0].abs() > 1e-9 * at["", 0, "", 0].abs()).any()):
                 templates[f"{name}_{line}"] = _varied(half, plan, (*factors, line))
-    empty = torch.zeros(len(channel.edges) - 1, dtype=torch.float64)
+    empty = torch.zeros(len(region.edges) - 1, dtype=torch.float64)
     filled = BinnedChannel(
-        channel.name, channel.observable, channel.edges.double(), templates,
-        empty if channel.data is None else channel.data.double(),
-    )  # fmt: skip
-    if channel.data is None:
-        model = BinnedModel((), plan.entries, "", {})
-        return replace(filled, data=expected(model, filled, plan.start()))
-    return filled
+        region.name, region.observable, region.edges.double(), templates, empty
+    )
+    asimov = expected(filled, plan.entries)
+    _check_filled(filled, asimov)
+    return replace(filled, data=asimov if region.data is None else region.data.double())
 
 
-def _varied(
-    at: Mapping[tuple[str, int], Tensor], plan: _Plan, factors: tuple[str, ...]
-) -> Template:
+def _varied(at: Mapping[tuple[str, int], Tensor], plan: _Plan, factors: tuple[str, ...]) -> Template:
     nominal = at["", 0]
     variations = {
         name: Variation(at[name, -1], at[name, 1])
@@ -349,26 +374,37 @@ def _varied(
     return Template(nominal, factors, variations)
 
 
-def _check(channel: Channel, name: str, counts: Counts) -> None:
+def _check_filled(channel: BinnedChannel, total: Tensor) -> None:
+    # A bin that no event reached expects nothing, and one event in it excludes the model.
+    if bool((total <= 0).any()):
+        b = int((total <= 0).nonzero()[0])
+        low, high = channel.edges[b : b + 2].tolist()
+        raise DataError(
+            f"region {channel.name!r}: nothing is expected in bin {b}, [{low:g}, {high:g}); merge "
+            "bins, or simulate more events"
+        )
+
+
+def _check(region: Region, name: str, counts: Counts) -> None:
     bad = ~(torch.isfinite(counts.mean) & (counts.mean >= 0))
     if bool(bad.any()):
         point, bin_ = (int(i) for i in bad.nonzero()[0])
         raise DataError(
-            f"channel {channel.name!r}, sample {name!r}: {counts.mean[point, bin_].item():g} "
-            f"events are expected in bin {bin_}; expected a number that is not negative"
+            f"region {region.name!r}, sample {name!r}: {counts.mean[point, bin_].item():g} events "
+            f"in bin {bin_}; expected a number that is not negative"
         )
     if not bool((counts.mean.sum(-1) > 0).all()):
-        raise DataError(f"channel {channel.name!r}: sample {name!r} is empty")
+        raise DataError(f"region {region.name!r}: sample {name!r} is empty")
 
 
 def _check_luminosity(
-    channel: Channel, name: str, sample: Sample, plan: _Plan, nominal: Tensor
+    region: Region, name: str, sample: Expected, plan: _Plan, nominal: Tensor
 ) -> None:
     for light in plan.named("luminosity"):
         entry = plan.entries[light]
-        more = sample.filler(plan.moved({light: entry.error})[None], channel.edges).mean[0]
+        more = sample.filler(plan.moved({light: entry.error})[None], region.edges).mean[0]
         if not torch.allclose(more, nominal * (1 + entry.error), rtol=1e-6, atol=0):
             raise ParameterError(
-                f"channel {channel.name!r}: sample {name!r} is not proportional to {light!r}; "
+                f"region {region.name!r}: sample {name!r} is not proportional to {light!r}; "
                 "leave it out of luminosity=, and it becomes a nuisance parameter like others"
             )

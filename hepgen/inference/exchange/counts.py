@@ -22,6 +22,8 @@ from hepgen.parameters import ParameterSet
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
 
+_POINTS = 64
+
 Rate = Callable[[Tensor], Tensor]
 """The number of selected events that is expected, shape ``(K,)``, for θ of shape ``(K, D)``."""
 
@@ -168,15 +170,12 @@ class SimulatedCounts:
         Raises:
             ParameterError: A parameter without joint density, or a chain without cross-section.
         """
-        points, names = len(theta), self.parameters.free_names
-        per_point = 64
-        rounds = -(-self.events // (points * per_point))
-        ratios = {
-            str(k): dict(zip(names, one, strict=True)) for k, one in enumerate(theta.tolist())
-        }
+        points, names, group = len(theta), self.parameters.free_names, len(theta) * _POINTS
+        others = [dict(zip(names, one, strict=True)) for one in theta.tolist()]
         campaign = Campaign(
-            self.chain, self.parameters, rounds * points * per_point, self.seed,
-            theta=theta.double().numpy(), points=per_point, columns=[self.column], ratios=ratios,
+            self.chain, self.parameters, -(-self.events // group) * group, self.seed,
+            theta=theta.double().numpy(), points=_POINTS, columns=[self.column],
+            ratios={str(k): other for k, other in enumerate(others)},
         )  # fmt: skip
         bins = len(edges) - 1
         total, square = torch.zeros(points, bins).double(), torch.zeros(bins).double()
@@ -206,7 +205,7 @@ class SimulatedCounts:
 
 @dataclass(frozen=True)
 class Difference:
-    """Half the difference, or the whole, of a filler with a parameter at two values.
+    """What a filler expects more with a parameter at one value than at another.
 
     The signal of a rate μ S + B is that at μ = 1 without that at μ = 0:
     ``Difference(filler, parameters, "signal_strength", 1.0, 0.0)``.
@@ -279,7 +278,6 @@ def histogram(x: Tensor, edges: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def _histogram(x: Tensor, edges: Tensor, weight: Tensor | None = None) -> Tensor:
-    counts = np.histogram(
-        x.numpy(), edges.numpy(), weights=None if weight is None else weight.numpy()
-    )
-    return torch.from_numpy(counts[0].astype(np.float64))
+    weights = None if weight is None else weight.numpy()
+    counts, _ = np.histogram(x.numpy(), edges.numpy(), weights=weights)
+    return torch.from_numpy(counts.astype(np.float64))

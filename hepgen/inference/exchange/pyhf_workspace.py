@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hepgen.errors import FileError, InputError, ParameterError
 from hepgen.files import write_atomically
@@ -25,7 +24,7 @@ from hepgen.inference.exchange.binned_model import (
     BinnedModel,
     Entry,
     Template,
-    Variation,
+    split,
 )
 
 INTERPOLATION = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
@@ -91,7 +90,8 @@ class PyhfWorkspace:
             return cls(spec, {name: Entry(**entry) for name, entry in entries.items()})
         except (OSError, ValueError, TypeError) as error:
             raise FileError(
-                f"{path} and {_beside(path)}: no workspace of hepgen: {error}"
+                f"{path} and {_beside(path)}: not a workspace of hepgen: {error!r}; expected what "
+                "PyhfWorkspace.save wrote"
             ) from error
 
     def save(self, path: Path | str) -> None:
@@ -164,7 +164,7 @@ def pyhf_module() -> Any:
 
 @contextmanager
 def minuit() -> Iterator[Any]:
-    """pyhf with torch in double precision and Minuit; the backend set before comes back."""
+    """pyhf with torch in double precision and Minuit; what was set before comes back."""
     pyhf = pyhf_module()
     tensors, optimizer = pyhf.get_backend()
     pyhf.set_backend("pytorch", "minuit", precision="64b")
@@ -215,32 +215,20 @@ def _modifiers(channel: str, template: Template, luminosity: bool) -> list[dict[
     for name, variation in template.variations.items():
         norm, shape = split(template.nominal, variation)
         if norm is not None:
-            found.append({"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}})
+            found.append(
+                {"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}}
+            )
         if shape is not None:
             lo, hi = shape.low.tolist(), shape.high.tolist()
-            found.append({"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}})
+            found.append(
+                {"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}}
+            )
     if template.variance is not None:
         found.append(
             {"name": f"staterror_{channel}", "type": "staterror",
              "data": template.variance.sqrt().tolist()}
         )  # fmt: skip
     return found
-
-
-def split(
-    nominal: Tensor, variation: Variation
-) -> tuple[tuple[float, float] | None, Variation | None]:
-    """A variation as a normalisation, low and high, and a shape of the nominal's total.
-
-    Of a template that is not positive everywhere, the whole is a shape.
-    """
-    if not bool((nominal >= 0).all()):
-        return None, variation
-    low, high = ((t.sum() / nominal.sum()).item() for t in (variation.low, variation.high))
-    norm = None if max(abs(low - 1), abs(high - 1)) < 1e-9 else (low, high)
-    shape = Variation(variation.low / low, variation.high / high)
-    flat = torch.allclose(torch.stack([shape.low, shape.high]), nominal, rtol=1e-9, atol=0)
-    return norm, None if flat else shape
 
 
 def _used(spec: dict[str, Any]) -> dict[str, Any]:
