@@ -313,9 +313,7 @@ def _entry(
             raise ParameterError(
                 f"luminosity {parameter.name!r} with the prior {prior}; expected a normal one"
             )
-        return Entry(
-            "luminosity", 0.0, prior.mean, 1.0, 0.0, 10.0, error=prior.std / prior.mean
-        )
+        return Entry("luminosity", 0.0, prior.mean, 1.0, 0.0, 10.0, error=prior.std / prior.mean)
     if strength:
         if isinstance(prior, Normal):
             raise ParameterError(
@@ -349,21 +347,20 @@ def _fill(region: Region, plan: _Plan) -> BinnedChannel:
         templates[name] = replace(nominal, variance=counts.variance)
         for line in plan.named("linear"):
             half = {
-                key: 0.5 * (at[line, 1, *key] - at[line, -1, *key])
-                for key in {k[2:] for k in at}
+                key: 0.5 * (at[line, 1, *key] - at[line, -1, *key]) for key in {k[2:] for k in at}
             }
             if bool((half["", 0].abs() > 1e-9 * at["", 0, "", 0].abs()).any()):
                 templates[f"{name}_{line}"] = _varied(half, plan, (*factors, line))
     empty = torch.zeros(len(region.edges) - 1, dtype=torch.float64)
-    filled = BinnedChannel(
-        region.name, region.observable, region.edges.double(), templates, empty
-    )
+    filled = BinnedChannel(region.name, region.observable, region.edges.double(), templates, empty)
     asimov = expected(filled, plan.entries)
     _check_filled(filled, asimov)
     return replace(filled, data=asimov if region.data is None else region.data.double())
 
 
-def _varied(at: Mapping[tuple[str, int], Tensor], plan: _Plan, factors: tuple[str, ...]) -> Template:
+def _varied(
+    at: Mapping[tuple[str, int], Tensor], plan: _Plan, factors: tuple[str, ...]
+) -> Template:
     nominal = at["", 0]
     variations = {
         name: Variation(at[name, -1], at[name, 1])

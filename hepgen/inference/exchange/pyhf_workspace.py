@@ -215,14 +215,10 @@ def _modifiers(channel: str, template: Template, luminosity: bool) -> list[dict[
     for name, variation in template.variations.items():
         norm, shape = split(template.nominal, variation)
         if norm is not None:
-            found.append(
-                {"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}}
-            )
+            found.append({"name": name, "type": "normsys", "data": {"lo": norm[0], "hi": norm[1]}})
         if shape is not None:
             lo, hi = shape.low.tolist(), shape.high.tolist()
-            found.append(
-                {"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}}
-            )
+            found.append({"name": name, "type": "histosys", "data": {"lo_data": lo, "hi_data": hi}})
     if template.variance is not None:
         found.append(
             {"name": f"staterror_{channel}", "type": "staterror",

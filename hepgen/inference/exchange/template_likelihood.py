@@ -19,7 +19,13 @@ from hepgen.inference.binned import (
     Sample,
     Values,
 )
-from hepgen.inference.exchange.binned_model import BinnedChannel, BinnedModel, Entry, Template, split
+from hepgen.inference.exchange.binned_model import (
+    BinnedChannel,
+    BinnedModel,
+    Entry,
+    Template,
+    split,
+)
 from hepgen.inference.interpolation import difference, factor
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 
