@@ -6,6 +6,7 @@ Results go to standard output, progress and errors to standard error.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -94,6 +95,24 @@ DropInvalid = Annotated[
 EntryStop = Annotated[int | None, typer.Option(help="read at most so many entries of all files")]
 
 
+Poi = Annotated[
+    list[str] | None,
+    typer.Option("--poi", metavar="NAME", help="state something of this parameter; repeatable"),
+]
+Intervals = Annotated[
+    list[str] | None,
+    typer.Option("--interval", help="posterior, profile or neyman; may be repeated"),
+]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="also the profile likelihood: scan, interval, impacts")
+]
+Asimov = Annotated[bool, typer.Option("--asimov", help="also what is expected at the best fit")]
+Toys = Annotated[
+    int | None, typer.Option(help="pseudo-data sets for --interval neyman, and for --limit")
+]
+Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]
+
+
 @app.command()
 def run(
     workflow: WorkflowArgument,
@@ -103,11 +122,18 @@ def run(
     overrides: Overrides = None,
     allow_code: AllowCode = False,
     method: Method = None,
+    poi: Poi = None,
+    intervals: Intervals = None,
+    profile: Profile = False,
+    asimov: Asimov = False,
+    toys: Toys = None,
+    limit: Limit = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
-    session = _session(workflow, overrides, jobs, quiet, device, allow_code)
+    asked = _statements(workflow, poi, intervals, profile, asimov, toys, limit)
+    session = _session(workflow, [*(overrides or []), *asked], jobs, quiet, device, allow_code)
     _infer(session, _request([]), method, output, as_json)
 
 
@@ -126,6 +152,12 @@ def infer(
     drop_invalid: DropInvalid = False,
     entry_stop: EntryStop = None,
     method: Method = None,
+    poi: Poi = None,
+    intervals: Intervals = None,
+    profile: Profile = False,
+    asimov: Asimov = False,
+    toys: Toys = None,
+    limit: Limit = False,
     jobs: Jobs = 0,
     device: Device = "auto",
     overrides: Overrides = None,
@@ -136,7 +168,8 @@ def infer(
     """Infer the parameters from a data file, training first where that is needed."""
     from hepgen.pipeline.data import DataRequest
 
-    session = _session(workflow, overrides, jobs, quiet, device, allow_code)
+    asked = _statements(workflow, poi, intervals, profile, asimov, toys, limit)
+    session = _session(workflow, [*(overrides or []), *asked], jobs, quiet, device, allow_code)
     request = DataRequest(
         files or [], tree, layout, branches or [], cut, weights, drop_invalid, entry_stop
     )
@@ -249,7 +282,9 @@ def train(
 @app.command()
 def sample(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="the ROOT file to write")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="the file to write: .root, or .hdf5 for images")
+    ],
     events: Annotated[
         str | None, typer.Option("-n", "--events", help="events to sample, e.g. 1e6")
     ] = None,
@@ -270,7 +305,7 @@ def sample(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Sample events of a trained surrogate into a ROOT file."""
+    """Sample events of a trained surrogate into a ROOT file, or images into an HDF5 file."""
     from hepgen.pipeline.progress import monitor
     from hepgen.pipeline.sample import sample_to_root
 
@@ -385,6 +420,34 @@ def _session(
     return Session.open(
         workflow, overrides or [], _workers(jobs), monitor(quiet), device, allow_code
     )
+
+
+def _statements(
+    workflow: Path,
+    poi: list[str] | None,
+    intervals: list[str] | None,
+    profile: bool,
+    asimov: bool,
+    toys: int | None,
+    limit: bool,
+) -> list[str]:
+    """The options as entries of ``[statements]``."""
+    from hepgen.config import load
+
+    known = ("posterior", "profile", "neyman")
+    for name in intervals or ():
+        if name not in known:
+            raise InputError(f"--interval {name!r}: expected one of {', '.join(known)}")
+    asked = []
+    if profile or intervals:
+        chosen = intervals or list(load(workflow).statements.intervals)
+        chosen += ["profile"] if profile and "profile" not in chosen else []
+        asked.append(f"statements.intervals={json.dumps(chosen)}")
+    asked += [f"statements.parameters={json.dumps(poi)}"] if poi else []
+    asked += ["statements.asimov=true"] if asimov else []
+    asked += [f"statements.toys={toys}"] if toys is not None else []
+    asked += [f"statements.limit={'toys' if toys else 'asymptotics'}"] if limit else []
+    return asked
 
 
 def _workers(jobs: int) -> int:

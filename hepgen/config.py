@@ -218,6 +218,9 @@ class SurrogateEntry(Section):
         min_length=1,
         description="columns it gives; by default those that follow needs, or features and control",
     )
+    image: bool = Field(
+        default=False, description="whether it gives the images of a calorimeter, not columns"
+    )
     variables: dict[str, VariableEntry] = Field(
         default_factory=dict, description="how it sees a column"
     )
@@ -241,6 +244,9 @@ class SurrogateEntry(Section):
     epochs: int | None = Field(default=None, gt=0, description="passes over the events")
     batch_size: int | None = Field(default=None, gt=0, description="events in a step")
     max_learning_rate: float | None = Field(default=None, gt=0, description="top of the cycle")
+    time_budget: float | None = Field(
+        default=None, gt=0, description="seconds after which the training is complete"
+    )
 
 
 class InferenceEntry(Section):
@@ -253,6 +259,29 @@ class InferenceEntry(Section):
     predictive_events: int = Field(
         default=1_000_000, gt=0, description="generated for the comparison"
     )
+
+
+class StatementsEntry(Section):
+    """``[statements]``: what is stated of the parameters beside the posterior."""
+
+    intervals: list[Literal["posterior", "profile", "neyman"]] = Field(
+        default=["posterior"],
+        min_length=1,
+        description="how intervals are made; with profile or neyman also a scan and impacts",
+    )
+    parameters: list[str] | None = Field(
+        default=None, min_length=1, description="by default those of interest"
+    )
+    asimov: bool = Field(
+        default=False, description="also what is expected: data in which nothing fluctuates"
+    )
+    limit: Literal["asymptotics", "toys"] | None = Field(
+        default=None, description="CLs upper limits at 95 %, and how"
+    )
+    toys: int = Field(
+        default=2000, ge=500, description="pseudo-data sets from the simulator, for Neyman and CLs"
+    )
+    seed: int = Field(default=4, description="of the pseudo-data")
 
 
 class CalibrationEntry(Section):
@@ -318,6 +347,7 @@ class Workflow(Section):
     npe: PosteriorEntry = PosteriorEntry()
     surrogate: SurrogateEntry = SurrogateEntry()
     inference: InferenceEntry = InferenceEntry()
+    statements: StatementsEntry = StatementsEntry()
     calibration: CalibrationEntry = CalibrationEntry()
     checks: ChecksEntry = ChecksEntry()
 
@@ -426,7 +456,8 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
         "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
         "stages": StageEntry, "surrogate": SurrogateEntry,
         "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
-        "inference": InferenceEntry, "calibration": CalibrationEntry, "checks": ChecksEntry,
+        "inference": InferenceEntry, "statements": StatementsEntry,
+        "calibration": CalibrationEntry, "checks": ChecksEntry,
     }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]
     fields = (tables[named[-1]] if named else Workflow).model_fields

@@ -17,6 +17,7 @@ THETA = "theta_"
 LATENT = "latent_"
 SCORE = "score_"
 LOG_RATIO = "logr_"
+EXTRAPOLATED = "extrapolated"
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ class Calibration:
         std: Posterior standard deviations, shape ``(M, D)``.
         rank: The fraction of posterior draws below the truth, shape ``(M, D)``;
             uniform on [0, 1] for a calibrated posterior.
+        draws: Of each posterior; 0 where that is not known.
+        hpd: The fraction of draws with a higher density than the truth, shape ``(M,)``: the
+            level of the smallest region of highest density that holds it.
+        tarp: The fraction of draws nearer to a reference point than the truth, shape ``(M,)``.
     """
 
     method: str
@@ -107,6 +111,9 @@ class Calibration:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     rank: NDArray[np.float64]
+    draws: int = 0
+    hpd: NDArray[np.float64] | None = None
+    tarp: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -116,13 +123,15 @@ class Calibration:
         """A calibration from the plain values that :func:`to_json` makes of one."""
         arrays = {
             name: np.asarray(entry[name], dtype=np.float64)
-            for name in ("truth", "mean", "std", "rank")
+            for name in ("truth", "mean", "std", "rank", "hpd", "tarp")
+            if entry.get(name) is not None
         }
         return cls(
             method=entry["method"],
             source=entry["source"],
             parameters=tuple(entry["parameters"]),
             events=np.asarray(entry["events"], dtype=np.int64),
+            draws=int(entry.get("draws", 0)),
             **arrays,
         )
 
@@ -156,6 +165,45 @@ class Calibration:
         pulls = self.pulls(name)
         width = float(pulls.std(ddof=1))
         return width, width / math.sqrt(2 * (len(pulls) - 1))
+
+
+@dataclass(frozen=True)
+class UniformityTest:
+    """Whether M numbers are uniform on [0, 1], as those of a calibrated posterior are.
+
+    Arguments:
+        name: What the numbers are.
+        levels: Where their distribution function is looked at, shape ``(K,)``.
+        observed: The fraction of the numbers below each level, shape ``(K,)``.
+        low, high: The band that all of it is in, with probability ``confidence``, for uniform
+            numbers, shape ``(K,)``.
+        sets: M.
+        confidence: Of the band, all levels together.
+        p_value: Of all levels together.
+    """
+
+    name: str
+    levels: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    sets: int
+    confidence: float
+    p_value: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the distribution function stays within the band."""
+        return bool(((self.observed >= self.low) & (self.observed <= self.high)).all())
+
+    @property
+    def excess(self) -> float:
+        """∫ (observed − level): ½ − the mean of the numbers, up to the steps of the levels.
+
+        Of regions of highest density it is positive where they hold the truth too often (a
+        conservative posterior) and negative where too seldom (an overconfident one).
+        """
+        return float(np.mean(self.observed - self.levels))
 
 
 @dataclass(frozen=True)
@@ -220,6 +268,8 @@ class InferenceResult:
     checks: Sequence[Check]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     selection: Mapping[str, int] = field(default_factory=dict)
+    statements: Mapping[str, Any] = field(default_factory=dict)
+    """Intervals, scans, impacts and limits as plain values: see :mod:`hepgen.statements`."""
     schema: int = SCHEMA
 
     @classmethod
@@ -236,6 +286,7 @@ class InferenceResult:
             checks=[Check(**check) for check in entry["checks"]],
             provenance=entry["provenance"],
             selection=entry["selection"],
+            statements=entry.get("statements", {}),
             schema=entry["schema"],
         )
 
@@ -256,6 +307,7 @@ class InferenceResult:
             "checks": [dataclasses.asdict(check) for check in self.checks],
             "passed": self.passed,
             "selection": dict(self.selection),
+            "statements": _plain(self.statements),
             "provenance": dict(self.provenance),
         }
 
@@ -321,3 +373,28 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+@dataclass(frozen=True)
+class BudgetCurve:
+    """How an estimator of one parameter does, by the number of simulated events.
+
+    Arguments:
+        method: The estimator.
+        parameter: What it infers.
+        augmented: Whether it uses the joint score or ratio.
+        events: Simulated to train on, shape ``(B,)``, increasing.
+        sets: How many pseudo-data sets the numbers are from.
+        width: The mean standard deviation of the posterior, shape ``(B,)``.
+        rms: The root mean square of posterior mean minus truth, shape ``(B,)``.
+        coverage: The share of central 68 % intervals that hold the truth, shape ``(B,)``.
+    """
+
+    method: str
+    parameter: str
+    augmented: bool
+    events: NDArray[np.int64]
+    sets: int
+    width: NDArray[np.float64]
+    rms: NDArray[np.float64]
+    coverage: NDArray[np.float64]

@@ -379,7 +379,7 @@ class CoverageMap:
 
     @property
     def worst(self) -> float:
-        """The largest |coverage − level|."""
+        """The largest distance of a coverage from the level."""
         return float(np.max(np.abs(self.coverage - self.level)))
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
-from hepgen.results import Calibration, FeatureComparison, decimals, rounded
+from hepgen.results import Calibration, FeatureComparison, decimals, rounded, to_json
 
 
 @pytest.mark.parametrize(
@@ -98,3 +101,18 @@ def _calibration(pulls: np.ndarray, rank: np.ndarray) -> Calibration:
     return Calibration(
         "nle", "chain", ("a",), np.full(len(pulls), 500), zero, column, one, rank[:, None]
     )
+
+
+def test_a_calibration_comes_back_from_json_and_an_old_one_does_too() -> None:
+    levels = np.array([0.25, 0.5])
+    made = dataclasses.replace(_calibration(levels, levels), draws=4, hpd=levels, tarp=1 - levels)
+    entry = json.loads(to_json(made))
+    back = Calibration.from_dict(entry)
+    assert back.draws == 4
+    np.testing.assert_array_equal(back.hpd, levels)
+    np.testing.assert_array_equal(back.tarp, 1 - levels)
+    for name in ("draws", "hpd", "tarp"):
+        del entry[name]
+    old = Calibration.from_dict(entry)
+    assert (old.draws, old.hpd, old.tarp) == (0, None, None)
+    np.testing.assert_array_equal(old.rank, made.rank)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kstest
 
-from hepgen.errors import DataError
-from hepgen.results import Calibration, Check
+from hepgen.diagnostics.expected_coverage import expected_coverage
+from hepgen.diagnostics.multiple_testing import holm
+from hepgen.diagnostics.sbc import ranks, sbc
+from hepgen.diagnostics.tarp import tarp, tarp_levels
+from hepgen.results import Calibration, Check, UniformityTest
 
 LEVEL = 0.68
 
@@ -22,11 +24,13 @@ def calibration(
     method: str,
     source: str,
     events: Sequence[int],
+    hpd: NDArray[np.float64] | None = None,
+    seed: int = 0,
 ) -> Calibration:
     """Ranks and pulls of M posteriors against the truth behind each data set.
 
-    With θ drawn from the prior and x from p(x | θ), the rank of θ among posterior draws is
-    uniform (Talts et al., arXiv:1804.06788).
+    With θ drawn from the prior and x from p(x | θ), the ranks of :mod:`hepgen.diagnostics.sbc`,
+    :mod:`hepgen.diagnostics.expected_coverage` and :mod:`hepgen.diagnostics.tarp` are uniform.
 
     Arguments:
         draws: M arrays of posterior draws, each of shape ``(S, D)``.
@@ -35,9 +39,10 @@ def calibration(
         method: The estimator.
         source: Where the data sets came from.
         events: The number of events in each set.
+        hpd: From :func:`hepgen.diagnostics.expected_coverage.hpd_levels`, shape ``(M,)``.
+        seed: Of the reference points of TARP.
     """
-    if len(draws) != len(truth) or not len(draws):
-        raise DataError(f"{len(draws)} posteriors for {len(truth)} truths; expected one for each")
+    rank = ranks(draws, truth)
     return Calibration(
         method=method,
         source=source,
@@ -46,7 +51,10 @@ def calibration(
         truth=truth,
         mean=np.stack([d.mean(axis=0) for d in draws]),
         std=np.stack([d.std(axis=0, ddof=1) for d in draws]),
-        rank=np.stack([(d < t).mean(axis=0) for d, t in zip(draws, truth, strict=True)]),
+        rank=rank,
+        draws=len(draws[0]) if len({len(d) for d in draws}) == 1 else 0,
+        hpd=hpd,
+        tarp=tarp_levels(draws, truth, seed=seed),
     )
 
 
@@ -57,17 +65,15 @@ def calibration_checks(
     coverage: float,
     pull_mean: float,
     pull_width: float,
-    p_value: float,
 ) -> list[Check]:
-    """The checks on one parameter: coverage, pulls, and uniform ranks.
+    """The checks on one parameter: coverage and pulls.
 
     A threshold bounds the defect. Over M sets a perfect posterior scatters by √(0.22/M) in
     coverage, 1/√M in the mean pull and 1/√(2M) in the pull width, which it has to allow for.
     """
-    label = f"{result.method.upper()} on {len(result)} sets of {result.source}"
+    label = _label(result)
     covered = result.coverage(name, LEVEL)
     mean, width = result.pull_mean(name)[0], result.pull_width(name)[0]
-    uniform = rank_p_value(result, name)
     return [
         Check(f"{label}: |coverage − 0.68| of {name}", abs(covered - LEVEL) <= coverage,
               abs(covered - LEVEL), coverage,
@@ -77,11 +83,45 @@ def calibration_checks(
         Check(f"{label}: |pull width − 1| of {name}", abs(width - 1) <= pull_width,
               abs(width - 1), pull_width,
               f"pulls scatter by {width:.3f}: one if the quoted widths are right"),
-        Check(f"{label}: uniform ranks of {name}", uniform >= p_value, uniform, p_value,
-              "p-value that the ranks of the truth among posterior draws are uniform"),
     ]  # fmt: skip
 
 
-def rank_p_value(result: Calibration, name: str) -> float:
-    """Kolmogorov–Smirnov p-value that the ranks of one parameter are uniform."""
-    return float(kstest(result.rank[:, result.column(name)], "uniform").pvalue)
+def uniformity_tests(result: Calibration, names: Sequence[str]) -> dict[str, UniformityTest]:
+    """What is uniform if the posterior is right: ranks of parameters, coverage, TARP, by name.
+
+    Coverage and TARP are of all parameters together; a calibration that was made before they
+    were has none.
+    """
+    tests = {f"uniform ranks of {name}": sbc(result, name) for name in names}
+    if result.hpd is not None:
+        tests["expected coverage"] = expected_coverage(result.hpd, result.draws)
+    if result.tarp is not None:
+        tests["TARP"] = tarp(result.tarp, result.draws)
+    return tests
+
+
+def uniformity_checks(result: Calibration, names: Sequence[str], *, p_value: float) -> list[Check]:
+    """The checks that they are, with p-values corrected for their number (Holm)."""
+    tests = uniformity_tests(result, names)
+    corrected = holm([test.p_value for test in tests.values()])
+    return [
+        Check(f"{_label(result)}: {name}", value >= p_value, value, p_value,
+              f"{_meaning(name, test)}, corrected for {len(tests)} tests")
+        for (name, test), value in zip(tests.items(), corrected, strict=True)
+    ]  # fmt: skip
+
+
+def _label(result: Calibration) -> str:
+    return f"{result.method.upper()} on {len(result)} sets of {result.source}"
+
+
+def _meaning(name: str, test: UniformityTest) -> str:
+    if name == "TARP":
+        return "p-value that balls about random points hold the truth as often as the posterior"
+    if name == "expected coverage":
+        side = "too often" if test.excess > 0 else "too seldom"
+        return (
+            "p-value that regions of highest density of all parameters hold the truth as often as "
+            f"they say; if not, {side}"
+        )
+    return "p-value that the ranks of the truth among posterior draws are uniform"

@@ -110,21 +110,6 @@ def prior_predictive_p_value(
     return float((1 + np.sum(values >= discrepancy(chosen))) / (1 + len(values)))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm, Scand. J. Stat. 6 (1979) 65).
-
-    >>> holm([0.01, 0.5, 0.04])
-    [0.03, 0.5, 0.08]
-    """
-    order = np.argsort(p_values)
-    corrected = np.empty(len(p_values))
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, (len(p_values) - rank) * p_values[int(index)])
-        corrected[index] = min(1.0, running)
-    return [round(float(p), 12) for p in corrected]
-
-
 def _check(first: Array, second: Array) -> None:
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
         raise DataError(

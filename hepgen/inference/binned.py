@@ -127,7 +127,7 @@ class BinFactors(Modifier):
 
 
 @dataclass(frozen=True)
-class Sample:
+class BinnedSample:
     """The events of one kind that are expected in the bins of a channel.
 
     Arguments:
@@ -154,11 +154,11 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Channel:
+class BinnedChannel:
     """Bins that are counted together, and the samples that fill them."""
 
     name: str
-    samples: tuple[Sample, ...]
+    samples: tuple[BinnedSample, ...]
 
     @property
     def bins(self) -> int:
@@ -204,7 +204,7 @@ class BinnedLikelihood(Likelihood):
 
     def __init__(
         self,
-        channels: Sequence[Channel],
+        channels: Sequence[BinnedChannel],
         parameters: ParameterSet,
         poisson: Mapping[str, float] | None = None,
     ) -> None:
@@ -319,11 +319,11 @@ def uncorrelated_background(
     gammas = [Parameter(name, 1.0, prior=Uniform(*GAMMA_RANGE)) for name in names]
     tau = [(b / u) ** 2 for b, u in zip(background, uncertainty, strict=True)]
     samples = (
-        Sample("signal", tuple(map(float, signal)), (Factor("mu"),)),
-        Sample("background", tuple(map(float, background)), (BinFactors(names),)),
+        BinnedSample("signal", tuple(map(float, signal)), (Factor("mu"),)),
+        BinnedSample("background", tuple(map(float, background)), (BinFactors(names),)),
     )
     return BinnedLikelihood(
-        [Channel("counts", samples)],
+        [BinnedChannel("counts", samples)],
         ParameterSet([_strength(low, high), *gammas]),
         dict(zip(names, tau, strict=True)),
     )
@@ -347,12 +347,12 @@ def correlated_background(
     """
     move = HistoSys("alpha", tuple(map(float, down)), tuple(map(float, up)))
     samples = (
-        Sample("signal", tuple(map(float, signal)), (Factor("mu"),)),
-        Sample("background", tuple(map(float, background)), (move,)),
+        BinnedSample("signal", tuple(map(float, signal)), (Factor("mu"),)),
+        BinnedSample("background", tuple(map(float, background)), (move,)),
     )
     alpha = Parameter("alpha", 0.0, prior=Normal(0.0, 1.0))
     return BinnedLikelihood(
-        [Channel("counts", samples)], ParameterSet([_strength(low, high), alpha])
+        [BinnedChannel("counts", samples)], ParameterSet([_strength(low, high), alpha])
     )
 
 
@@ -368,7 +368,7 @@ def _log_poisson(n: Tensor, mean: Tensor) -> Tensor:
     return torch.where(positive, inside, torch.where((mean == 0) & (n == 0), 0.0, -torch.inf))
 
 
-def _check(channel: Channel, parameters: ParameterSet) -> None:
+def _check(channel: BinnedChannel, parameters: ParameterSet) -> None:
     for sample in channel.samples:
         what = f"sample {sample.name!r} of channel {channel.name!r}"
         if len(sample.nominal) != channel.bins:

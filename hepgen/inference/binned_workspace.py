@@ -16,14 +16,14 @@ from hepgen.errors import DataError, nearest
 from hepgen.inference.binned import (
     GAMMA_RANGE,
     BinFactors,
+    BinnedChannel,
     BinnedLikelihood,
+    BinnedSample,
     BinnedSets,
-    Channel,
     Factor,
     HistoSys,
     Modifier,
     NormSys,
-    Sample,
 )
 from hepgen.parameters import Normal, Parameter, ParameterSet, Role, Uniform
 
@@ -68,17 +68,17 @@ class _Reader:
         """The parameter of interest first."""
         return sorted(self.parameters.values(), key=lambda p: p.name != self.poi)
 
-    def channel(self, spec: Spec) -> Channel:
+    def channel(self, spec: Spec) -> BinnedChannel:
         errors = _statistical_errors(spec)
         samples = tuple(
-            Sample(
+            BinnedSample(
                 one["name"],
                 tuple(map(float, one["data"])),
                 tuple(self.modifier(m, one, errors) for m in one["modifiers"]),
             )
             for one in spec["samples"]
         )
-        return Channel(spec["name"], samples)
+        return BinnedChannel(spec["name"], samples)
 
     def modifier(self, spec: Spec, sample: Spec, errors: Mapping[str, Sequence[float]]) -> Modifier:
         kind, name, data = spec["type"], spec["name"], spec["data"]

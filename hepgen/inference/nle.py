@@ -10,6 +10,7 @@ function of θ up to the edge of a prior, while u runs to infinity there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class NLE:
         architecture = {"components": components, "hidden": list(hidden)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            estimator = _estimator(len(space), len(parameters.free), architecture)
+            estimator = build_estimator(len(space), len(parameters.free), architecture)
         rows = Table(space.forward(x).float(), ((theta.double() - location) / scale).float())
         with trained_on(estimator, choose(device)):
             curve = train(
@@ -131,7 +132,7 @@ class NLE:
             theta: Shape ``(K, D)``.
         """
         self.features.check(x)
-        events, constant = self.features.forward(x).float(), self.features.log_jacobian(x)
+        events, constant = self.features.forward(x).to(self._dtype), self.features.log_jacobian(x)
         distribution = self._distribution(theta)
         rows = max(1, _PAIRS // len(theta))
         parts = [distribution.log_prob(part[:, None, :]) for part in torch.split(events, rows)]
@@ -154,7 +155,7 @@ class NLE:
         """Data sets, each of shape ``(N, d)``, checked, in the space of the network."""
         for one in x:
             self.features.check(one)
-        events = [self.features.forward(one).float() for one in x]
+        events = [self.features.forward(one).to(self._dtype) for one in x]
         return pad(events, weight, [self.features.log_jacobian(one) for one in x])
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ class NLE:
         Returns:
             Shape ``(S, n, K)``, float64, all at once.
         """
-        events, constant = prepared[..., :-1].float(), prepared[..., -1:]
+        events, constant = prepared[..., :-1].to(self._dtype), prepared[..., -1:]
         found: Tensor = self._distribution(theta[:, None]).log_prob(events[:, :, None, :])
         return found.double() + constant
 
@@ -196,6 +197,22 @@ class NLE:
             torch.manual_seed(seed)
             events: Tensor = self._distribution(theta).sample((n,))
         return self.features.inverse(events)
+
+    def double(self) -> NLE:
+        """The same density in double precision: smooth enough for fits to end at a gradient of 0.
+
+        In single precision the log-likelihood of a thousand events has a noise of about 10⁻⁴.
+        """
+        return NLE(
+            deepcopy(self.estimator).double(), self.features, self.parameters,
+            location=self._location, scale=self._scale, architecture=self._architecture,
+            curve=self.curve,
+        )  # fmt: skip
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        dtype: torch.dtype = next(self.estimator.parameters()).dtype
+        return dtype
 
     def save(self, folder: Path | str) -> None:
         """Write ``model.json`` and ``weights.safetensors`` into ``folder``."""
@@ -225,7 +242,7 @@ class NLE:
                 for key in ("location", "scale")
             )
             with torch.device("meta"):
-                estimator = _estimator(len(features), len(parameters.free), architecture)
+                estimator = build_estimator(len(features), len(parameters.free), architecture)
         except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
             raise FileError(f"{folder}/model.json does not describe an NLE: {error!r}") from error
         load_weights(Path(folder), estimator)
@@ -240,7 +257,7 @@ class NLE:
 
     def _distribution(self, theta: Tensor) -> Any:
         check_columns(theta, self.parameters)
-        return self.estimator.net(((theta - self._location) / self._scale).float())
+        return self.estimator.net(((theta - self._location) / self._scale).to(self._dtype))
 
     def _sum(self, sets: EventSets, theta: Tensor) -> Tensor:
         """The log-likelihoods of a group of sets, over chunks of their events."""
@@ -269,7 +286,8 @@ def _weighted(distribution: Any, events: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("snk,sn->sk", log_prob.double(), weight)
 
 
-def _estimator(features: int, parameters: int, architecture: dict[str, Any]) -> Any:
+def build_estimator(features: int, parameters: int, architecture: dict[str, Any]) -> Any:
+    """The untrained network of p(x | θ), which has ``components`` and ``hidden``."""
     from sbi.neural_nets.estimators import ZukoFlow  # takes seconds to import
 
     components, hidden = int(architecture["components"]), tuple(map(int, architecture["hidden"]))

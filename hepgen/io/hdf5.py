@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgen.errors import DataError, FileError, HepgenError, nearest
-from hepgen.events import THETA, Events
+from hepgen.events import EXTRAPOLATED, THETA, Events
 from hepgen.images import dense_images
 from hepgen.io.root.failures import writing
 from hepgen.io.root.newfile import NewFile
@@ -101,11 +101,17 @@ class ImageWriter:
         """Write the images of events: any number.
 
         Arguments:
-            events: With ``theta_energy``, ``Cell_index`` and ``Cell_energy``, in GeV.
+            events: With ``theta_energy``, ``Cell_index`` and ``Cell_energy``, in GeV; where they
+                have the truth value ``extrapolated``, it is one more dataset, shape ``(N,)``.
         """
         energies = events.flat([INCIDENT]) * MEV
         showers = dense_images(events, self.voxels) * MEV
-        for name, values in ((ENERGIES, energies), (SHOWERS, showers)):
+        columns = [(ENERGIES, energies), (SHOWERS, showers)]
+        if EXTRAPOLATED in events:
+            columns.append((EXTRAPOLATED, np.asarray(events[EXTRAPOLATED])))
+            shape = {"shape": (self.entries,), "maxshape": (None,), "chunks": (4096,)}
+            self._file.require_dataset(EXTRAPOLATED, dtype=bool, **shape)
+        for name, values in columns:
             if not np.isfinite(values).all():
                 raise DataError(f"{self.path}: {name} that are NaN or infinite; check the events")
             data = self._file[name]

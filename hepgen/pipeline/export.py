@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hepgen.errors import InputError, nearest
+from hepgen.errors import InputError, SurrogateError, nearest
 from hepgen.pipeline.load import load_surrogate
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 
 FORMATS = ("onnx",)
 
@@ -36,6 +37,12 @@ def export_model(
     from hepgen.surrogates.export import export
 
     surrogate = load_surrogate(folder)
+    if isinstance(surrogate, ImageSurrogate):
+        raise SurrogateError(
+            f"{folder}: a surrogate of images cannot be exported as one graph; {folder}/energies, "
+            "the energies of its layers, can be exported by itself, and images come from "
+            "hepgen.load or hepgen sample"
+        )
     surrogate.extrapolate = extrapolate
     manifest = export(surrogate, output, density=not sampler_only, overwrite=overwrite)
     return manifest, _words(output, manifest)

@@ -24,9 +24,11 @@ from hepgen.inference.grid import compare_with_grid, grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.root import RootWriter
+from hepgen.pipeline import calibration_report
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.predictive import compare, predict, support_checks
 from hepgen.pipeline.session import Session
+from hepgen.pipeline.statements import Statements, statements
 from hepgen.pipeline.train import METHODS, trained, training_key
 from hepgen.pipeline.validate import posterior_of, validate
 from hepgen.results import (
@@ -55,6 +57,7 @@ class Inference:
     calibrations: Sequence[Calibration]
     curves: Mapping[str, TrainingCurve]
     observed: Observed
+    statements: Statements = Statements()  # noqa: RUF009 (frozen)
 
 
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
@@ -130,6 +133,8 @@ def _inferred(
     checks += grid_checks(session, x, weight, samples["nle"])
     if "npe" in samples:
         checks += agreement_checks(session, samples)
+    made = statements(session, x, weight, samples, headline)
+    checks += made.checks
     predictive = predict(session, samples[headline].theta.numpy())
     checks += support_checks(session, observed, predictive)
     provenance = session.provenance(
@@ -139,11 +144,11 @@ def _inferred(
     )
     result = InferenceResult(
         headline, len(observed.events), estimates(session, samples[headline]), checks,
-        provenance, observed.selection,
+        provenance, observed.selection, json.loads(to_json(made.to_dict())),
     )  # fmt: skip
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
-        {name: trained(session, name).curve for name in METHODS}, observed,
+        {name: trained(session, name).curve for name in METHODS}, observed, made,
     )  # fmt: skip
 
 
@@ -287,13 +292,54 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
         curves=inference.curves, calibrations=inference.calibrations,
         configuration=to_toml(session.workflow),
         labels={p.name: p.label or p.name for p in parameters},
+        remarks=list(calibration_report.recalibrated(
+            inference.result, inference.samples[inference.result.method], inference.calibrations
+        )),
     )  # fmt: skip
+
+
+def statement_figures(session: Session, inference: Inference) -> dict[str, Any]:
+    """The intervals of all methods, scans, contours, impacts, limits and coverage, by title."""
+    from hepgen import plots
+
+    made, data = inference.statements, f"{inference.result.events} events"
+    figures: dict[str, Any] = {}
+    for name in dict.fromkeys(i.parameter for i in made.intervals):
+        parameter = session.parameters[name]
+        own = [i for i in made.intervals if i.parameter == name]
+        if len({i.method for i in own}) > 1:
+            figures[f"Intervals of {name}"] = plots.plot_intervals(own, parameter, data=data)
+    held = {scan.parameter: scan for scan in made.held}
+    expected = {scan.parameter: scan for scan in made.expected}
+    for scan in made.scans:
+        parameter = session.parameters[scan.parameter]
+        figures[f"Profile likelihood of {scan.parameter}"] = plots.plot_scan(
+            scan, statistical=held.get(scan.parameter), reference=parameter.reference,
+            reference_error=parameter.reference_error, data=data,
+        )  # fmt: skip
+        if scan.parameter in expected:
+            figures[f"Expected profile likelihood of {scan.parameter}"] = plots.plot_scan(
+                expected[scan.parameter], data="expected at the best fit"
+            )
+    for contour in made.contours:
+        title = f"Profile likelihood of {' and '.join(contour.parameters)}"
+        figures[title] = plots.plot_contours({"Profile likelihood": contour}, data=data)
+    for one in made.impacts:
+        figures[f"Impacts on {one.parameter}"] = plots.plot_impacts(one)
+    for limit in made.limits:
+        figures[f"Limit on {limit.limit.parameter}"] = plots.plot_cls(limit, data=data)
+    for name in dict.fromkeys(one.parameters[0] for one in made.coverage):
+        own_maps = [one for one in made.coverage if one.parameters[0] == name]
+        figures[f"Coverage of Neyman's sets of {name}"] = plots.plot_coverage_map(
+            own_maps, [session.parameters[name]]
+        )
+    return figures
 
 
 def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     from hepgen import plots
 
-    free = session.parameters.free
+    parameters, free = session.parameters, session.parameters.free
     order = [
         inference.result.method,
         *(m for m in inference.samples if m != inference.result.method),
@@ -307,6 +353,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
                 reference_error=parameter.reference_error,
                 data=f"{inference.result.events} events",
             )  # fmt: skip
+    figures |= statement_figures(session, inference)
     figures["All parameters"] = plots.plot_corner(draws, free)
     for comparison in inference.comparisons:
         figures[f"Data and prediction: {comparison.name}"] = plots.plot_comparison(comparison)
@@ -316,6 +363,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
         )
         figures[f"Pulls of {parameter.name}"] = plots.plot_pulls(inference.calibrations, parameter)
         figures[f"Ranks of {parameter.name}"] = plots.plot_ranks(inference.calibrations, parameter)
+    figures |= calibration_report.figures(inference.calibrations, parameters.interest)
     for name, curve in inference.curves.items():
         figures[f"Training of {name.upper()}"] = plots.plot_training(curve, name=name.upper())
     return figures

@@ -9,17 +9,27 @@ from pathlib import Path
 from torch import Tensor
 
 from hepgen.compute import one_thread
-from hepgen.diagnostics.comparison.judge import closure_checks, judge, judgement_checks
+from hepgen.diagnostics.comparison.judge import (
+    closure_checks,
+    judge,
+    judge_images,
+    judgement_checks,
+)
 from hepgen.files import write_atomically
 from hepgen.judgement import Closure, SurrogateJudgement
+from hepgen.pipeline.images import image_figures
 from hepgen.report.surrogate import write_surrogate_report
 from hepgen.results import Check, to_json
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Surrogate
+
+_DRAWN = 1000
+"""Images whose means are drawn."""
 
 
 @one_thread()
 def judge_surrogate(
-    surrogate: Surrogate,
+    surrogate: Surrogate | ImageSurrogate,
     x: Tensor,
     context: Tensor,
     folder: Path | str,
@@ -38,7 +48,7 @@ def judge_surrogate(
     """Judge a surrogate on held-out events; write ``judgement.json`` and ``report.html``.
 
     Arguments:
-        surrogate: The surrogate.
+        surrogate: The surrogate, of events or of images.
         x, context: Events that it was not trained on, shapes ``(2N, d)`` and ``(2N, C)``.
         folder: Where to; made where it is missing.
         c2st, p_value: Limits of the checks, see
@@ -56,10 +66,12 @@ def judge_surrogate(
     Returns:
         What was measured, and the checks.
     """
-    found = replace(
-        judge(surrogate, x, context, seed=seed, known=known),
-        closure=tuple(closure), no_closure=no_closure,
-    )  # fmt: skip
+    if isinstance(surrogate, ImageSurrogate):
+        found = judge_images(surrogate, x, context, seed=seed, known=known)
+        figures = image_figures(surrogate, x[:_DRAWN], context[:_DRAWN], seed)
+    else:
+        found, figures = judge(surrogate, x, context, seed=seed, known=known), {}
+    found = replace(found, closure=tuple(closure), no_closure=no_closure)
     checks = [
         *judgement_checks(found, c2st=c2st, p_value=p_value),
         *closure_checks(found, shift=closure_shift, width=closure_width),
@@ -67,6 +79,6 @@ def judge_surrogate(
     write_atomically(Path(folder) / "judgement.json", to_json(found, indent=None).encode())
     write_surrogate_report(
         Path(folder) / "report.html", found, checks=checks, curve=surrogate.curve, title=title,
-        configuration=configuration,
+        configuration=configuration, figures=figures,
     )  # fmt: skip
     return found, checks

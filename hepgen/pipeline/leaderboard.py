@@ -15,6 +15,7 @@ from hepgen.pipeline.surrogates import trained_surrogate, validate_surrogate
 from hepgen.report.leaderboard import write_leaderboard
 from hepgen.results import Check, to_json
 from hepgen.surrogates.families import FAMILIES, family
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 
 ALL = "all"
 
@@ -66,9 +67,12 @@ def exported(session: Session, method: str) -> str:
     """What can be exported to ONNX: it is tried, and checked with onnxruntime."""
     from hepgen.surrogates.export import export
 
+    surrogate = trained_surrogate(session, method)
+    if isinstance(surrogate, ImageSurrogate):
+        return "no"
     try:
         with TemporaryDirectory() as folder:
-            manifest = export(trained_surrogate(session, method), folder)
+            manifest = export(surrogate, folder)
     except HepgenError:
         return "no"
     return "sampler, density" if manifest["density"]["file"] else "sampler"
@@ -101,7 +105,7 @@ def table(ranks: Sequence[Rank]) -> str:
 def _references(session: Session) -> tuple[Reference, ...] | None:
     """``None`` where there are none: each family then says why."""
     try:
-        return references(session)
+        return None if session.workflow.surrogate.image else references(session)
     except HepgenError:
         return None
 

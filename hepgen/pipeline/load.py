@@ -8,6 +8,8 @@ from typing import Any
 
 from hepgen.errors import FileError
 from hepgen.nn.model_files import model_kind
+from hepgen.surrogates.images.surrogate import KIND as IMAGES
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import KIND, Surrogate
 
 
@@ -17,7 +19,8 @@ def load(path: Path | str) -> Any:
     Returns:
         An :class:`~hepgen.inference.nle.NLE`, an :class:`~hepgen.inference.npe.NPE`, or for a
         surrogate an :class:`~hepgen.surrogates.arrays.EventSurrogate`, which takes and gives
-        NumPy, awkward and vector arrays.
+        NumPy, awkward and vector arrays, and for one of images an
+        :class:`~hepgen.surrogates.arrays.ShowerSurrogate`.
 
     Raises:
         FileError: The files are missing, truncated, edited, or from a newer version.
@@ -32,13 +35,16 @@ def load(path: Path | str) -> Any:
     return _KINDS[kind](folder)
 
 
-def load_surrogate(path: Path | str) -> Surrogate:
-    """The surrogate in a folder.
+def load_surrogate(path: Path | str) -> Surrogate | ImageSurrogate:
+    """The surrogate in a folder, of events or of images.
 
     Raises:
         FileError: The files are missing, truncated, edited, or hold another kind of model.
     """
-    return Surrogate.load(Path(path).expanduser())
+    folder = Path(path).expanduser()
+    if model_kind(folder) == IMAGES:
+        return ImageSurrogate.load(folder)
+    return Surrogate.load(folder)
 
 
 def _nle(folder: Path) -> Any:
@@ -59,4 +65,12 @@ def _surrogate(folder: Path) -> Any:
     return EventSurrogate(Surrogate.load(folder))
 
 
-_KINDS: dict[str, Callable[[Path], Any]] = {"nle": _nle, "npe": _npe, KIND: _surrogate}
+def _images(folder: Path) -> Any:
+    from hepgen.surrogates.arrays import ShowerSurrogate
+
+    return ShowerSurrogate(ImageSurrogate.load(folder))
+
+
+_KINDS: dict[str, Callable[[Path], Any]] = {
+    "nle": _nle, "npe": _npe, KIND: _surrogate, IMAGES: _images
+}  # fmt: skip

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgen.diagnostics.support import holm, prior_predictive_p_value, two_sample_p_value
+from hepgen.diagnostics.misspecification import misspecification
+from hepgen.diagnostics.multiple_testing import holm
+from hepgen.diagnostics.support import prior_predictive_p_value, two_sample_p_value
 from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.pipeline.data import Observed
@@ -143,9 +145,10 @@ def support_checks(session: Session, observed: Observed, predictive: Predictive)
         prior_predictive_p_value(data[:, g], [a[:, g] for a in arrays], reference[:, g])
         for g in groups
     ]
+    nearest = misspecification(data, arrays)
     posterior = [_p_value(data[:, g], simulation[:, g]) for g in groups]
     return [
-        *_p_checks("support", titles, prior, limit,
+        *_p_checks("support", [*titles, "nearest sets"], [*prior, nearest.p_value], limit,
                    "p-value that data like this come from some θ of the prior"),
         *_p_checks("posterior predictive", titles, posterior, limit,
                    "p-value that the data follow the distribution that was inferred from them"),

@@ -1,7 +1,7 @@
-"""Sample: events of a surrogate into a ROOT file, a block at a time.
+"""Sample: events of a surrogate into a ROOT file, or its images into HDF5, a block at a time.
 
-A block has 16,384 events and a seed of its own, so the file is the same for any number of
-workers, and a longer sample begins with the events of a shorter one.
+A block has 16,384 events, or 256 images, and a seed of its own, so the file is the same for any
+number of workers, and a longer sample begins with the events of a shorter one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hepgen.compute import executor, in_order, one_thread
 from hepgen.errors import FileError, InputError, SimulationError
-from hepgen.events import THETA, Events
+from hepgen.events import EXTRAPOLATED, THETA, Events
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.root import RootWriter
 from hepgen.pipeline.contexts import Contexts, FileContexts, as_matrix, point
@@ -31,11 +32,13 @@ from hepgen.pipeline.requests import count
 from hepgen.pipeline.simulate import IMAGE_SUFFIXES
 from hepgen.simulators.chain import stream
 from hepgen.store import versions
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Surrogate
 
 BLOCK = 16_384
 """Events of a block. The events depend on it: it is not for tuning."""
-EXTRAPOLATED = "extrapolated"
+IMAGE_BLOCK = 256
+"""Images of a block, which are made whole; as :data:`BLOCK`."""
 _WORTH_WORKERS = 10.0
 """Seconds of work for which it pays to start processes."""
 
@@ -77,20 +80,45 @@ class _SampledBlock:
         # A block is sampled whole, since rounding depends on how many rows are multiplied.
         if not self.extrapolate:
             surrogate.domain.check(context)
-        rows = torch.arange(BLOCK).clamp(max=len(context) - 1)
+        rows = context[torch.arange(block_size(surrogate)).clamp(max=len(context) - 1)]
         seed = stream(self.seed, "surrogate", item.number)
         with one_thread():
-            x = surrogate.sample(1, context[rows], seed)[0, : len(context)].numpy()
-        columns = dict(zip(surrogate.features.names, x.T, strict=True))
-        _refuse_non_finite(columns)
+            columns = _columns(surrogate, rows, len(context), seed)
         given = {_free(name, columns): item.given[name] for name in item.given.fields}
         outside = surrogate.domain.outside(context).numpy() if self.extrapolate else None
         marked = {EXTRAPOLATED: outside} if outside is not None else {}
+        if isinstance(surrogate, ImageSurrogate):
+            # By these names the writers of images know them, whatever they are called in a file.
+            given |= {THETA + n: context[:, i].numpy() for i, n in enumerate(surrogate.names)}
         return Events.from_columns(columns | given | marked)
 
 
+def block_size(surrogate: Surrogate | ImageSurrogate) -> int:
+    """How many events, or images, are made at once."""
+    return IMAGE_BLOCK if isinstance(surrogate, ImageSurrogate) else BLOCK
+
+
+def _columns(
+    surrogate: Surrogate | ImageSurrogate, context: Tensor, events: int, seed: int
+) -> dict[str, Any]:
+    """The first so many events at the contexts."""
+    if isinstance(surrogate, ImageSurrogate):
+        images = surrogate.images(context, seed)[:events]
+        _refuse_non_finite({"Cell_energy": images.numpy()})
+        made = surrogate.events(context[:events], images)
+        return {name: made[name] for name in made.fields if not name.startswith(THETA)}
+    x = surrogate.sample(1, context, seed)[0, :events].numpy()
+    columns = dict(zip(surrogate.features.names, x.T, strict=True))
+    _refuse_non_finite(columns)
+    return columns
+
+
 @cache
-def _surrogate(folder: Path, extrapolate: bool, model: str) -> Surrogate:  # noqa: ARG001
+def _surrogate(
+    folder: Path,
+    extrapolate: bool,
+    model: str,  # noqa: ARG001
+) -> Surrogate | ImageSurrogate:
     surrogate = load_surrogate(folder)
     surrogate.extrapolate = extrapolate
     return surrogate
@@ -111,13 +139,16 @@ def sample_to_root(
 ) -> dict[str, Any]:
     """Write events of the surrogate in ``folder`` to ``output``.
 
+    A name that ends in ``.hdf5`` or ``.h5`` asks a surrogate of images for the layout of the
+    CaloChallenge, in which ``extrapolated`` is a dataset.
+
     The tree ``Events`` has the surrogate's columns, θ as ``theta_*`` (or as the columns of
     ``theta_from`` are called), ``genWeight``, and with ``extrapolate`` the truth value
     ``extrapolated``; ``Runs`` has what normalises them, and where they come from.
 
     Arguments:
         folder: Of the model.
-        output: A ROOT file.
+        output: A ROOT file, or an HDF5 file of images.
         events: How many, e.g. ``1e6``; with ``theta_from`` all of its rows by default.
         theta: ``name=value`` entries.
         theta_from: A file with a θ for each event, e.g. ``sim.root:Events``, instead.
@@ -135,13 +166,13 @@ def sample_to_root(
         InputError: θ is missing, or given twice.
         SurrogateError: θ is outside the range of the training.
     """
-    if output.suffix.lower() in IMAGE_SUFFIXES:
-        raise InputError(f"{output}: events go to a ROOT file; give a name that ends in .root")
     if output.exists() and not overwrite:
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     refuse_special(output)
     folder = folder.expanduser()
     surrogate = load_surrogate(folder)
+    if output.suffix.lower() in IMAGE_SUFFIXES and not isinstance(surrogate, ImageSurrogate):
+        raise InputError(f"{output}: events go to a ROOT file; give a name that ends in .root")
     contexts = _contexts(surrogate, events, theta, theta_from)
     if isinstance(contexts, FileContexts):
         refuse_inputs(output, contexts.inputs)
@@ -151,7 +182,10 @@ def sample_to_root(
 
 
 def _contexts(
-    surrogate: Surrogate, events: str | None, theta: Sequence[str], theta_from: str | None
+    surrogate: Surrogate | ImageSurrogate,
+    events: str | None,
+    theta: Sequence[str],
+    theta_from: str | None,
 ) -> Contexts:
     number = None if events is None else count(events)
     if theta_from is not None:
@@ -166,7 +200,7 @@ def _contexts(
 def _write(
     call: _SampledBlock,
     contexts: Contexts,
-    surrogate: Surrogate,
+    surrogate: Surrogate | ImageSurrogate,
     output: Path,
     jobs: int,
     monitor: Monitor,
@@ -174,10 +208,10 @@ def _write(
 ) -> dict[str, Any]:
     written, outside, total = 0, 0, 0.0
     with (
-        RootWriter(output, overwrite=overwrite) as writer,
+        _writer(surrogate, output, overwrite) as writer,
         monitor.task("sample", contexts.events, "events") as update,
     ):
-        for block in _blocks(call, contexts, jobs):
+        for block in _blocks(call, contexts, jobs, block_size(surrogate)):
             writer.write(block)
             written += len(block)
             total += float(block.weight.sum())
@@ -191,22 +225,33 @@ def _write(
     return runs | {"events": written, "output": str(output)}
 
 
-def _blocks(call: _SampledBlock, contexts: Contexts, jobs: int) -> Iterator[Events]:
+def _writer(surrogate: Surrogate | ImageSurrogate, output: Path, overwrite: bool) -> Any:
+    """What writes the file that the name asks for."""
+    if output.suffix.lower() in IMAGE_SUFFIXES and isinstance(surrogate, ImageSurrogate):
+        from hepgen.io.hdf5 import ImageWriter
+
+        return ImageWriter(output, surrogate.code.shape, overwrite=overwrite)
+    return RootWriter(output, overwrite=overwrite)
+
+
+def _blocks(call: _SampledBlock, contexts: Contexts, jobs: int, size: int) -> Iterator[Events]:
     """The sampled blocks in order; the first, made here, shows whether workers pay."""
-    items = (_Item(number, given) for number, given in enumerate(contexts.blocks(BLOCK)))
+    items = (_Item(number, given) for number, given in enumerate(contexts.blocks(size)))
     first = next(items, None)
     if first is None:
         return
     start = time.monotonic()
     block = call(first)
-    seconds = (time.monotonic() - start) * (math.ceil(contexts.events / BLOCK) - 1)
+    seconds = (time.monotonic() - start) * (math.ceil(contexts.events / size) - 1)
     jobs = jobs if seconds > _WORTH_WORKERS else 1
     yield block
     with executor(jobs) as engine:
         yield from in_order(engine, call, items, 2 * jobs if jobs > 1 else 1)
 
 
-def _provenance(call: _SampledBlock, contexts: Contexts, surrogate: Surrogate) -> dict[str, Any]:
+def _provenance(
+    call: _SampledBlock, contexts: Contexts, surrogate: Surrogate | ImageSurrogate
+) -> dict[str, Any]:
     return {
         "versions": versions(),
         "surrogate": {
@@ -214,7 +259,7 @@ def _provenance(call: _SampledBlock, contexts: Contexts, surrogate: Surrogate) -
             "density": str(surrogate.quality), "manifest": surrogate.manifest,
         },
         "contexts": contexts.identity(),
-        "seeds": {"sample": call.seed, "block_size": BLOCK},
+        "seeds": {"sample": call.seed, "block_size": block_size(surrogate)},
         "extrapolate": call.extrapolate,
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from hepgen.config import load, to_toml
@@ -19,7 +20,10 @@ from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import IMAGE_SUFFIXES
 from hepgen.results import Check, InferenceResult, ParameterEstimate, rounded
 from hepgen.surrogates.families import family
+from hepgen.surrogates.images.surrogate import KIND as IMAGES
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import KIND as SURROGATE
+from hepgen.surrogates.surrogate import Domain, Surrogate
 
 
 def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
@@ -51,7 +55,7 @@ def _model(path: Path) -> tuple[Any, str]:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise FileError(f"{path} cannot be read as JSON: {error}") from error
-    if isinstance(content, dict) and content.get("kind") == SURROGATE:
+    if isinstance(content, dict) and content.get("kind") in (SURROGATE, IMAGES):
         return content, surrogate_words(path.parent)
     return content, json.dumps(content, indent=1)
 
@@ -63,23 +67,52 @@ def surrogate_words(folder: Path) -> str:
         FileError: Its files are missing, truncated, edited, or from a newer version.
     """
     surrogate = load_surrogate(folder)
-    domain, curve = surrogate.domain, surrogate.curve
-    weights = sum(p.numel() for p in surrogate.model.parameters())
+    if isinstance(surrogate, ImageSurrogate):
+        return _image_words(folder, surrogate)
+    domain = surrogate.domain
     lines = [
         f"{folder}: {family(surrogate.method).title} ({surrogate.method})",
         f"  log-density: {surrogate.quality}",
-        f"  {weights} weights, trained in {len(curve.train)} epochs and {curve.seconds:.0f} s, "
-        f"validation loss {curve.validation[curve.best_epoch]:.4f}",
+        f"  {_trained(surrogate)}",
         "  events:",
     ]
     width = max(map(len, (*surrogate.features.names, *domain.names)))
     for feature in surrogate.features.features:
         lines.append(f"    {feature.name:<{width}}  {_within(feature.low, feature.high, feature)}")
-    lines += ["  trained for:"] if domain.names else []
-    inputs = surrogate.inputs.features if surrogate.inputs else ()
+    lines += _trained_for(domain, surrogate.inputs.features if surrogate.inputs else (), width)
+    return "\n".join(lines + _simple(surrogate.manifest))
+
+
+def _image_words(folder: Path, surrogate: ImageSurrogate) -> str:
+    code, domain, energies = surrogate.code, surrogate.domain, surrogate.energies
+    size = " x ".join(map(str, code.shape))
+    lines = [
+        f"{folder}: images of {size} cells, {family(surrogate.method).title} ({surrogate.method})",
+        f"  log-density: {surrogate.quality}",
+        f"  cells: at least {code.least:g} GeV where they are read, in steps of {code.step:g} GeV",
+        f"  cells: {_trained(surrogate.cells)}",
+        f"  energies of the layers: {family(energies.method).title} ({energies.method})",
+        f"  energies of the layers: {_trained(energies)}",
+    ]
+    width = max(map(len, domain.names))
+    lines += _trained_for(domain, energies.inputs.features if energies.inputs else (), width)
+    return "\n".join(lines + _simple(surrogate.manifest))
+
+
+def _trained(surrogate: Surrogate) -> str:
+    weights = sum(p.numel() for p in surrogate.model.parameters())
+    curve = surrogate.curve
+    return (
+        f"{weights} weights, trained in {len(curve.train)} epochs and {curve.seconds:.0f} s, "
+        f"validation loss {curve.validation[curve.best_epoch]:.4f}"
+    )
+
+
+def _trained_for(domain: Domain, inputs: Sequence[Feature], width: int) -> list[str]:
+    lines = ["  trained for:"] if domain.names else []
     for feature, low, high in zip(inputs, domain.low, domain.high, strict=True):
         lines.append(f"    {feature.name:<{width}}  {_within(low, high, feature)}")
-    return "\n".join(lines + _simple(surrogate.manifest))
+    return lines
 
 
 def _within(low: float, high: float, feature: Feature) -> str:
@@ -118,6 +151,7 @@ def result_words(result: InferenceResult, report: Path) -> str:
     width = max(len(name) for name in result.parameters)
     for name, estimate in result.parameters.items():
         lines.append(f"  {name:<{width}}  {_estimate(estimate)}")
+    lines += _statements(result.statements)
     failed = [check for check in result.checks if not check.passed]
     lines.append(f"{len(result.checks) - len(failed)} of {len(result.checks)} checks passed")
     lines += [_failed(check) for check in failed]
@@ -125,6 +159,37 @@ def result_words(result: InferenceResult, report: Path) -> str:
         lines.append("Do not quote this result before you understand why.")
     lines.append(f"report: {report}")
     return "\n".join(lines)
+
+
+def _statements(made: Mapping[str, Any]) -> list[str]:
+    """Intervals of several methods, and limits, each with its warnings."""
+    intervals, lines = made.get("intervals", ()), list[str]()
+    if len({one["method"] for one in intervals}) > 1:
+        lines.append("Intervals")
+        width = max(len(f"{one['parameter']} {one['method']}") for one in intervals)
+        for one in intervals:
+            # One standard deviation, whatever the level, so that all have the same digits.
+            reach = abs(one["pieces"][-1][1] - one["pieces"][0][0]) / 2 if one["pieces"] else 0.0
+            scale = reach / NormalDist().inv_cdf(0.5 + one["level"] / 2)
+            pieces = " and ".join(
+                f"[{rounded(low, scale)}, {rounded(high, scale)}]" for low, high in one["pieces"]
+            )
+            name = f"{one['parameter']} {one['method']}"
+            unit = f" {one['unit']}" if one["unit"] else ""
+            lines.append(
+                f"  {name:<{width}}  {100 * one['level']:.0f} %: {pieces or 'empty'}{unit}"
+            )
+            lines += [f"    {warning}" for warning in one["warnings"]]
+    for scan in made.get("limits", ()):
+        one = scan["limit"]
+        median = one["expected"][len(one["expected"]) // 2]
+        observed = "none" if one["observed"] is None else f"{one['observed']:.4g}"
+        lines.append(
+            f"  {one['parameter']} < {observed} at {100 * one['level']:.0f} % ({one['method']}; "
+            f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
+        )
+        lines += [f"    {warning}" for warning in (*one["warnings"], *scan["warnings"])]
+    return lines
 
 
 def _estimate(estimate: ParameterEstimate) -> str:

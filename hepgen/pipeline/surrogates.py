@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.config import to_toml
 from hepgen.errors import WorkflowError, nearest
+from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.judgement import SurrogateJudgement
 from hepgen.parameters import Parameter
+from hepgen.pipeline.load import load_surrogate
 from hepgen.results import Check
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
@@ -26,6 +29,7 @@ from hepgen.simulators.stage import Stage
 from hepgen.store import digest
 from hepgen.surrogates.families import family
 from hepgen.surrogates.hybrid import hybrid
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Domain, Surrogate
 from hepgen.surrogates.target import Column, Target, TargetColumns, related
 
@@ -48,31 +52,37 @@ def with_surrogate(chain: Chain, folder: Path) -> Chain:
 
 
 @one_thread()
-def trained_surrogate(session: Session, method: str | None = None) -> Surrogate:
+def trained_surrogate(session: Session, method: str | None = None) -> Surrogate | ImageSurrogate:
     """The surrogate in the run folder, trained first where it is missing or out of date.
 
     Arguments:
         session: Its ``[surrogate]`` says what it stands for.
         method: The family; by default the workflow's.
     """
+    from hepgen.pipeline.images import ImageTask, image_settings
+
     method = method or session.workflow.surrogate.method
     teacher = family(method).teacher
     task = surrogate_task(session)
     entry = session.workflow.surrogate
     idle = _JUDGING | (set() if teacher else {"distilled_steps"})
     settings = entry.model_dump(exclude=idle)
+    if isinstance(task, ImageTask):
+        settings |= image_settings(session, task, method)
     columns = [repr(feature) for feature in (*task.features, *task.inputs)]
     key = digest(
         method, task.campaign.identity(), task.campaign.events, settings, task.manifest, columns
     )
     step, folder = f"train {method}", session.folder / f"models/{method}"
-    files = [f"models/{method}/{name}" for name in ("model.json", "weights.safetensors")]
+    parts = ("", "energies/", "cells/") if isinstance(task, ImageTask) else ("",)
+    names = [part + name for part in parts for name in ("model.json", "weights.safetensors")]
+    files = [f"models/{method}/{name}" for name in names]
     if not session.folder.is_current(step, key):
         checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
         surrogate = _fit(session, task, method, checkpoint)
         surrogate.save(folder)
         session.folder.record(step, key, files, {"seconds": surrogate.curve.seconds})
-    return Surrogate.load(folder)
+    return load_surrogate(folder)
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,10 @@ class SurrogateTask:
     parameters: tuple[str, ...]
     manifest: Mapping[str, Any]
 
+    def rows(self, events: Events) -> NDArray[np.float64]:
+        """x of a block of events, shape ``(B, d)``."""
+        return events.flat(self.x)
+
     def domain(self, context: Tensor) -> Domain:
         """The range of the columns in a sample, and of the parameters in their prior."""
         sample = Domain.from_sample([f.name for f in self.inputs], context)
@@ -108,8 +122,12 @@ class SurrogateTask:
 
 def surrogate_task(session: Session) -> SurrogateTask:
     """What the ``[surrogate]`` of a workflow asks for."""
+    from hepgen.pipeline.images import image_task
+
+    if session.workflow.surrogate.image:
+        return image_task(session)
     if session.workflow.surrogate.replace is None:
-        return _whole_chain(session)
+        return whole_chain(session, session.feature_names)
     return _stages(session, session.workflow.surrogate.replace)
 
 
@@ -119,14 +137,14 @@ def surrogate_events(session: Session, task: SurrogateTask) -> tuple[Tensor, Ten
 
     x, c = [], []
     for events in simulated(session, task.campaign, "surrogate", "simulate events to train on"):
-        x.append(events.flat(task.x))
+        x.append(task.rows(events))
         c.append(np.concatenate([events.flat(task.c), events.theta(task.parameters)], -1))
     return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(c))
 
 
-def _whole_chain(session: Session) -> SurrogateTask:
+def whole_chain(session: Session, names: Sequence[str]) -> SurrogateTask:
+    """Of the selected events of the whole chain, the columns ``names`` given the parameters."""
     entry = session.workflow.surrogate
-    names = session.feature_names
     free = session.parameters.free
     campaign = Campaign(
         session.chain, session.parameters, entry.events, entry.seed,
@@ -135,7 +153,7 @@ def _whole_chain(session: Session) -> SurrogateTask:
     )  # fmt: skip
     manifest = _manifest(session, session.chain) | {"selected": True}
     return SurrogateTask(
-        campaign, names, (), session.features, tuple(map(_parameter, free)),
+        campaign, tuple(names), (), session.features, tuple(map(_parameter, free)),
         session.parameters.free_names, manifest,
     )  # fmt: skip
 
@@ -275,17 +293,24 @@ def _manifest(session: Session, chain: Chain) -> dict[str, Any]:
     }
 
 
-def _fit(session: Session, task: SurrogateTask, method: str, checkpoint: Path) -> Surrogate:
+def _fit(
+    session: Session, task: SurrogateTask, method: str, checkpoint: Path
+) -> Surrogate | ImageSurrogate:
+    from hepgen.pipeline.images import ImageTask, distil_images, fit_images
     from hepgen.pipeline.train import reporter
 
     entry = session.workflow.surrogate
-    teacher = family(method).teacher
-    if teacher:
-        return _distilled(session, task, trained_surrogate(session, teacher))
+    teacher = trained_surrogate(session, family(method).teacher) if family(method).teacher else None
+    if isinstance(task, ImageTask):
+        if isinstance(teacher, ImageSurrogate):
+            return distil_images(session, task, teacher)
+        return fit_images(session, task, method, checkpoint)
+    if isinstance(teacher, Surrogate):
+        return _distilled(session, task, teacher)
     x, context = surrogate_events(session, task)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     training = entry.model_dump(
-        include={"epochs", "batch_size", "max_learning_rate"}, exclude_none=True
+        include={"epochs", "batch_size", "max_learning_rate", "time_budget"}, exclude_none=True
     )
     with session.monitor.task(f"train {method}", 1.0) as update:
         return Surrogate.fit(
@@ -329,6 +354,7 @@ def validate_surrogate(
         What was measured, the checks, and the page that shows them.
     """
     from hepgen.pipeline.closure import closures
+    from hepgen.pipeline.images import NO_CLOSURE
     from hepgen.pipeline.judge import judge_surrogate
 
     entry, checks = session.workflow.surrogate, session.workflow.checks
@@ -340,7 +366,11 @@ def validate_surrogate(
     inside = ~surrogate.domain.outside(context)
     folder = Path(str(session.folder / f"validation/{method}"))
     with session.monitor.task(f"posteriors with {method}", 1.0):
-        closed, why = closures(session, surrogate, against)
+        closed, why = (
+            ((), NO_CLOSURE)
+            if isinstance(surrogate, ImageSurrogate)
+            else closures(session, surrogate, against)
+        )
     with session.monitor.task(f"judge {method}", 1.0):
         judgement, found = judge_surrogate(
             surrogate, x[inside], context[inside], folder, c2st=checks.c2st,

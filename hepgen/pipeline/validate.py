@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.compute import one_thread
-from hepgen.diagnostics.calibration import calibration, calibration_checks
+from hepgen.diagnostics.calibration import calibration, calibration_checks, uniformity_checks
+from hepgen.diagnostics.expected_coverage import hpd_levels
 from hepgen.errors import SimulationError
 from hepgen.events import Events
 from hepgen.files import write_atomically
@@ -30,6 +31,8 @@ DRAWS = 1000
 """Posterior draws for each pseudo-data set."""
 MOST_SETS = 1000
 """Pseudo-data sets that a small threshold on p-values may ask for."""
+RECORDED = ("rank", "hpd", "tarp")
+"""What a calibration keeps of each data set: a file that has less is made again."""
 GROUP = 20
 """Data sets drawn at once: progress is shown in between."""
 
@@ -56,8 +59,14 @@ def pseudo_data(session: Session) -> tuple[list[Tensor], NDArray[np.float64]]:
 
 
 def _number_of_sets(session: Session) -> int:
-    """Those of the calibration, and enough for a p-value well below its threshold."""
-    smallest = math.ceil(2 / session.workflow.checks.p_value)
+    """Those of the calibration, and enough for a p-value of support to fall below its threshold.
+
+    There is a test of each feature, of all jointly, and of the whole set, and Holm's correction
+    multiplies the smallest p-value by their number.
+    """
+    features = len(session.feature_names)
+    tests = features + (features > 1) + 1
+    smallest = math.ceil(tests / session.workflow.checks.p_value)
     return max(session.workflow.calibration.sets, min(smallest, MOST_SETS))
 
 
@@ -97,17 +106,17 @@ def posterior_of(session: Session, method: str) -> Posterior:
 def calibrated(session: Session, method: str) -> Calibration:
     """The calibration of one estimator, done first where it is missing or out of date."""
     entry = session.workflow.calibration
-    key = digest(training_key(session, method), entry.model_dump())
+    key = digest(training_key(session, method), entry.model_dump(), RECORDED)
     step, name = f"calibrate {method}", f"calibration-{method}.json"
     if not session.folder.is_current(step, key):
         posterior = posterior_of(session, method)
         sets, truth = pseudo_data(session)
         sets, truth = sets[: entry.sets], truth[: entry.sets]
         title = f"calibrate {method.upper()} on {len(sets)} pseudo-data sets"
-        draws = draw_all(session, posterior, sets, title)
+        draws, hpd = draw_all(session, posterior, sets, truth, title)
         result = calibration(
             draws, truth, parameters=session.parameters.free_names, method=method,
-            source="pseudo-data", events=[len(x) for x in sets],
+            source="pseudo-data", events=[len(x) for x in sets], hpd=hpd, seed=entry.seed,
         )  # fmt: skip
         write_atomically(session.folder / name, to_json(result, indent=None).encode())
         session.folder.record(step, key, [name], {})
@@ -115,35 +124,51 @@ def calibrated(session: Session, method: str) -> Calibration:
 
 
 def draw_all(
-    session: Session, posterior: Posterior, sets: Sequence[Tensor], title: str
-) -> list[NDArray[np.float64]]:
-    """Posterior draws for each data set, shape ``(S, D)`` each."""
-    seed, draws = session.workflow.calibration.seed, []
+    session: Session,
+    posterior: Posterior,
+    sets: Sequence[Tensor],
+    truth: NDArray[np.float64],
+    title: str,
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Posterior draws for each data set, shape ``(S, D)`` each, and the share of them with a
+    higher density than the truth, ``(M,)``."""
+    seed, draws, levels = session.workflow.calibration.seed, [], []
     with session.monitor.task(title, len(sets), "sets") as update:
         for start in range(0, len(sets), GROUP):
             group = sets[start : start + GROUP]
             samples = posterior.draw_batched(DRAWS, group, seed=seed + start)
-            draws += [sample.theta.numpy() for sample in samples]
+            theta = torch.stack([sample.theta for sample in samples])
+            true = torch.from_numpy(truth[start : start + GROUP])[:, None]
+            height = log_densities(posterior, group, torch.cat([true, theta], dim=1)).numpy()
+            draws += list(theta.numpy())
+            levels.append(hpd_levels(height[:, 0], height[:, 1:]))
             update(start + len(group))
-    return draws
+    return draws, np.concatenate(levels)
+
+
+@torch.no_grad()
+def log_densities(posterior: Posterior, sets: Sequence[Tensor], theta: Tensor) -> Tensor:
+    """log p(θ | x) up to a constant of each data set, shape ``(S, K)``, for θ ``(S, K, D)``."""
+    if isinstance(posterior, LikelihoodPosterior):
+        encoded = posterior.likelihood.encode(sets, [None] * len(sets))
+        return posterior.likelihood.log_likelihoods(encoded, theta) + posterior.prior.log_prob(
+            theta
+        )
+    return torch.stack([posterior.log_prob(t, x) for t, x in zip(theta, sets, strict=True)])
 
 
 def validation_checks(session: Session, results: Sequence[Calibration]) -> list[Check]:
-    """The checks on each parameter of interest, for each calibration."""
-    limits = session.workflow.checks
-    return [
-        check
-        for result in results
-        for name in session.parameters.interest
-        for check in calibration_checks(
-            result,
-            name,
-            coverage=limits.coverage,
-            pull_mean=limits.pull_mean,
-            pull_width=limits.pull_width,
-            p_value=limits.p_value,
-        )
-    ]
+    """The checks of each calibration: on the parameters of interest, and on all together."""
+    limits, interest = session.workflow.checks, session.parameters.interest
+    checks: list[Check] = []
+    for result in results:
+        for name in interest:
+            checks += calibration_checks(
+                result, name, coverage=limits.coverage, pull_mean=limits.pull_mean,
+                pull_width=limits.pull_width,
+            )  # fmt: skip
+        checks += uniformity_checks(result, interest, p_value=limits.p_value)
+    return checks
 
 
 def validate(session: Session) -> tuple[list[Calibration], list[Check]]:

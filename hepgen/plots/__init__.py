@@ -5,7 +5,9 @@ from hepgen.plots.comparison import plot_comparison, plot_spectrum
 from hepgen.plots.contours import plot_contours
 from hepgen.plots.corner import plot_corner
 from hepgen.plots.coverage_map import plot_coverage_map
+from hepgen.plots.event_sets import plot_bias
 from hepgen.plots.impacts import plot_impacts
+from hepgen.plots.information import plot_budget
 from hepgen.plots.intervals import plot_intervals
 from hepgen.plots.latent import plot_sheet, plot_traversal
 from hepgen.plots.limits import plot_cls, plot_limits
@@ -21,8 +23,11 @@ from hepgen.plots.surrogates import (
     plot_roc,
 )
 from hepgen.plots.training import plot_training
+from hepgen.plots.uniformity import plot_ecdf_difference, plot_expected_coverage
 
 __all__ = [
+    "plot_bias",
+    "plot_budget",
     "plot_classifier_output",
     "plot_closure",
     "plot_cls",
@@ -32,6 +37,8 @@ __all__ = [
     "plot_correlations",
     "plot_coverage",
     "plot_coverage_map",
+    "plot_ecdf_difference",
+    "plot_expected_coverage",
     "plot_feature_judgement",
     "plot_impacts",
     "plot_intervals",

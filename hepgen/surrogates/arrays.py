@@ -1,4 +1,4 @@
-"""A surrogate in the arrays of a columnar analysis: NumPy, awkward and vector, in and out."""
+"""Surrogates in the arrays of a columnar analysis: NumPy, awkward and vector, in and out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from hepgen.errors import DataError, SurrogateError, nearest
 from hepgen.events import THETA, Events
 from hepgen.surrogates.conditional import Quality
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
 _VECTORS = {
@@ -114,26 +115,7 @@ class EventSurrogate:
         return f"Event{self.surrogate!r}"
 
     def _theta(self, n: int, theta: Any) -> Tensor:
-        """θ of n events, shape ``(n, C)``."""
-        if n < 1:
-            raise SurrogateError(f"{n} events; expected at least one")
-        if not self.context and theta is None:
-            return torch.zeros(n, 0, dtype=torch.float64)
-        if theta is None:
-            raise SurrogateError(f"no θ; expected a value for each of {', '.join(self.context)}")
-        if isinstance(theta, Mapping):
-            self._refuse_unknown(theta)
-            theta = {name: _each(name, value, n) for name, value in theta.items()}
-        elif not _named(theta):
-            theta = _numbers("θ", theta)
-            theta = np.tile(theta, (n, 1)) if theta.ndim == 1 else theta
-        values = matrix(theta, self.context, prefix=THETA)
-        return torch.from_numpy(_each("θ", values, n))
-
-    def _refuse_unknown(self, theta: Mapping[str, Any]) -> None:
-        for name in theta:
-            if name.removeprefix(THETA) not in self.context:
-                raise SurrogateError(f"θ has {name!r}; {nearest(name, self.context)}")
+        return _contexts(self.context, n, theta)
 
     def _columns(self, x: Tensor, library: str) -> Any:
         columns = dict(zip(self.features, x.numpy().T, strict=True))
@@ -143,6 +125,47 @@ class EventSurrogate:
                 table[name] = column
             return table
         return records(columns)
+
+
+class ShowerSurrogate:
+    """p(image | θ) in NumPy; :func:`hepgen.load` makes it from a folder.
+
+    θ is as of an :class:`EventSurrogate`.
+
+    Arguments:
+        surrogate: In tensors.
+    """
+
+    def __init__(self, surrogate: ImageSurrogate) -> None:
+        self.surrogate = surrogate
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: layers, cells in η, cells in φ."""
+        return self.surrogate.code.shape
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """The columns of θ; the first is the energy of the particle, GeV."""
+        return self.surrogate.names
+
+    @property
+    def domain(self) -> Domain:
+        """The range of θ in the training."""
+        return self.surrogate.domain
+
+    def sample(self, n: int, theta: Any, seed: int = 0) -> NDArray[np.float64]:
+        """n images at θ, GeV, shape ``(n, layers, η, φ)``; the same seed gives the same images.
+
+        Raises:
+            SurrogateError: θ is outside the range of the training, or not of n images.
+        """
+        images = self.surrogate.images(_contexts(self.context, n, theta), seed)
+        return images.reshape(n, *self.shape).numpy()
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return f"ShowerSurrogate({self.surrogate.method}: {size} | {', '.join(self.context)})"
 
 
 def records(columns: Mapping[str, Any]) -> ak.Array:
@@ -190,6 +213,26 @@ def matrix(events: Any, names: Sequence[str], prefix: str = "") -> NDArray[np.fl
         return np.empty((len(events), 0))
     columns = {name: _column(events, name, prefix) for name in names}
     return Events.from_columns(columns).flat(names)
+
+
+def _contexts(names: Sequence[str], n: int, theta: Any) -> Tensor:
+    """θ of n events, shape ``(n, C)``."""
+    if n < 1:
+        raise SurrogateError(f"{n} events; expected at least one")
+    if not names and theta is None:
+        return torch.zeros(n, 0, dtype=torch.float64)
+    if theta is None:
+        raise SurrogateError(f"no θ; expected a value for each of {', '.join(names)}")
+    if isinstance(theta, Mapping):
+        for name in theta:
+            if name.removeprefix(THETA) not in names:
+                raise SurrogateError(f"θ has {name!r}; {nearest(name, names)}")
+        theta = {name: _each(name, value, n) for name, value in theta.items()}
+    elif not _named(theta):
+        theta = _numbers("θ", theta)
+        theta = np.tile(theta, (n, 1)) if theta.ndim == 1 else theta
+    values = matrix(theta, names, prefix=THETA)
+    return torch.from_numpy(_each("θ", values, n))
 
 
 def _named(events: Any) -> bool:

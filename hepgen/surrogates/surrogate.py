@@ -310,9 +310,8 @@ class Surrogate:
         self, context: Tensor, seed: int, *, density: bool
     ) -> Iterator[tuple[Tensor, LogDensity]]:
         """Chunks of events for contexts of shape ``(B, C)``, in physical variables."""
-        generator, draws = (
-            torch.Generator().manual_seed(s) for s in (seed, stream(seed, "density", 0))
-        )
+        generator = torch.Generator().manual_seed(seed)
+        draws = torch.Generator().manual_seed(stream(seed, "density", 0)) if density else generator
         rows = max(1, _NUMBERS // max(self.model.noise, 16 * len(self.features)))
         nothing = LogDensity.exact(torch.zeros(0))
         for part in torch.split(self._standardised(context), rows):

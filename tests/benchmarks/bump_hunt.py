@@ -29,17 +29,18 @@ import torch
 from torch import Tensor
 
 from hepgen.inference.binned import (
+    BinnedChannel,
     BinnedLikelihood,
-    Channel,
+    BinnedSample,
     Factor,
     HistoSys,
     Modifier,
-    Sample,
 )
 from hepgen.inference.statistics.limits import upper_limit
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
-from hepgen.simulators.dijet_detector import kept, parton_pt
-from hepgen.simulators.dijet_spectrum import DijetSpectrum, accepted, gauss
+from hepgen.simulators.dijet_detector import kept as kept_share
+from hepgen.simulators.dijet_detector import parton_pt
+from hepgen.simulators.dijet_spectrum import DijetSpectrum, accepted
 from hepgen.simulators.processes.registry import process
 
 NUISANCES = {
@@ -49,7 +50,7 @@ NUISANCES = {
 }  # fmt: skip
 """Centres and widths, as in workflows/dijet_bump.toml."""
 
-ASYMMETRIES = (0.0, 0.03, 0.06, 0.1, 0.15, 0.22, 0.35, 0.6, 4.0)
+ASYMMETRIES = (0.0, 0.03, 0.06, 0.09, 0.12, 0.16, 0.22, 0.32, 0.5, 1.0, 8.0)
 
 
 class Rates:
@@ -66,9 +67,7 @@ class Rates:
         limit = math.tanh(spectrum.selection.delta_y_max / 2)
         self.step = limit / angles
         self.c = self.step * (torch.arange(angles, dtype=torch.float64) + 0.5)
-        nodes = [gauss(3, *ends) for ends in pairwise(ASYMMETRIES)]
-        self.asymmetry = torch.stack([x for x, _ in nodes])
-        self.width = torch.stack([w for _, w in nodes])
+        self.ends = torch.tensor(ASYMMETRIES, dtype=torch.float64)
 
     def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
         parton, s = self.spectrum.parton, self.spectrum.selection
@@ -87,7 +86,7 @@ class Rates:
         share = chance[i] * chance[j] * torch.where(i == j, 1.0, 2.0)
         parts = []
         for number, c in enumerate(self.c):
-            pt = parton_pt(mass[:, None], c) * kept(loss)
+            pt = parton_pt(mass[:, None], c) * kept_share(loss)
             response = self.spectrum.detector.response(pt[None], values)
             location, scale = response.location.reshape(pt.shape), response.scale.reshape(pt.shape)
             parts.append(
@@ -107,24 +106,30 @@ class Rates:
         weight: Tensor,
         c: Tensor,
     ) -> Tensor:
-        """Rates in bins of mass and asymmetry, ``(M, A)``: ln m given A, of both its signs."""
+        """Rates in bins of mass and asymmetry, ``(M, A)``, of both signs of the latter.
+
+        ln m given that A is in a bin is a Gaussian at its mean there: the two are correlated only
+        as far as the resolutions of the two jets differ.
+        """
         (m1, m2), (s1, s2) = location, scale
         apart, spread = (m1 - m2).reshape(-1), torch.hypot(s1, s2).reshape(-1)
         middle = (0.5 * (m1 + m2)).reshape(-1) + math.log(2) - 0.5 * torch.log1p(-c.square())
         slope = 0.5 * ((s1.square() - s2.square()) / (s1.square() + s2.square())).reshape(-1)
         rest = (0.25 * spread.square() - (slope * spread).square()).sqrt()
         rows = []
-        for nodes, widths in zip(self.asymmetry, self.width, strict=True):
+        for low, high in pairwise(self.ends):
             total = torch.zeros(len(self.log_edges), dtype=torch.float64)
-            for node, width in zip(nodes, widths, strict=True):
-                for a in (node, -node):
-                    z = (a - apart) / spread
-                    here = weight.reshape(-1) * width * (-0.5 * z.square()).exp()
-                    here = here / (spread * math.sqrt(2 * math.pi))
-                    live = here > 1e-9 * weight.max()
-                    mean = (middle + slope * (a - apart))[live]
-                    below = torch.special.ndtr((self.log_edges[:, None] - mean) / rest[live])
-                    total = total + below @ here[live]
+            for a, b in ((low, high), (-high, -low)):
+                za, zb = (a - apart) / spread, (b - apart) / spread
+                share = torch.special.ndtr(zb) - torch.special.ndtr(za)
+                here = weight.reshape(-1) * share
+                live = here > 1e-12 * weight.max()
+                # The mean of a truncated Gaussian.
+                density = ((-0.5 * za.square()).exp() - (-0.5 * zb.square()).exp())[live]
+                mean_z = density / math.sqrt(2 * math.pi) / share[live]
+                mean = middle[live] + (slope * spread)[live] * mean_z
+                below = torch.special.ndtr((self.log_edges[:, None] - mean) / rest[live])
+                total = total + below @ here[live]
             rows.append(total.diff())
         return torch.stack(rows, dim=-1)
 
@@ -140,10 +145,12 @@ def likelihood(
             down, up = ((luminosity * r[number]).tolist() for r in (low, high))
             moves.append(HistoSys(one, tuple(down), tuple(up)))
         rate = tuple((luminosity * nominal[number]).tolist())
-        samples.append(Sample(name, rate, tuple(moves)))
+        samples.append(BinnedSample(name, rate, tuple(moves)))
     strength = Parameter("signal_strength", 0.0, prior=Uniform(-20.0, 60.0), role="interest")
     others = [Parameter(one, 0.0, prior=Normal(0.0, 1.0)) for one in shifted]
-    return BinnedLikelihood([Channel("bins", tuple(samples))], ParameterSet([strength, *others]))
+    return BinnedLikelihood(
+        [BinnedChannel("bins", tuple(samples))], ParameterSet([strength, *others])
+    )
 
 
 def expected(model: BinnedLikelihood) -> float:
@@ -162,7 +169,7 @@ def main() -> None:
     start = time.process_time()
     chain = process("dijet_bump", spin=options.spin)
     whole = DijetSpectrum.of(chain)
-    masses, losses, angles = (60, 8, 4) if options.quick else (100, 10, 6)
+    masses, losses, angles = (80, 10, 4) if options.quick else (160, 20, 8)
     spectrum = DijetSpectrum(
         whole.parton, whole.detector, whole.selection, masses=masses, angles=5, losses=losses
     )
@@ -171,7 +178,7 @@ def main() -> None:
 
     def at(**moved: float) -> Tensor:
         point = {"signal_strength": 1.0} | {n: c for n, (c, _) in NUISANCES.items()} | moved
-        return rates(chain.parameters.values(**point))
+        return rates(chain.parameters.values(None, **point))
 
     with torch.no_grad():
         nominal = at()
@@ -192,7 +199,10 @@ def main() -> None:
             return r.reshape(2, bins, 60 // bins, *r.shape[2:]).sum(2).flatten(1)
 
         moved = {n: (change(a), change(b)) for n, (a, b) in shifted.items()}
-        return likelihood(change(nominal), moved, options.luminosity)
+        # Bins in which nothing is expected have no logarithm, and say nothing.
+        full = torch.stack([r[1] for pair in moved.values() for r in pair]).amin(0) > 1e-6
+        kept = {n: (a[:, full], b[:, full]) for n, (a, b) in moved.items()}
+        return likelihood(change(nominal)[:, full], kept, options.luminosity)
 
     binned = {bins: expected(merged("", bins)) for bins in (6, 10, 15, 20, 30, 60)}
     best = min(binned.values())

@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,12 +39,12 @@ from scipy.stats import binom, chi2
 from torch import Tensor
 
 from hepgen.inference.binned import (
+    BinnedChannel,
     BinnedLikelihood,
-    Channel,
+    BinnedSample,
     Factor,
     HistoSys,
     Modifier,
-    Sample,
 )
 from hepgen.inference.likelihood import DataSets
 from hepgen.inference.nle import NLE
@@ -205,8 +206,8 @@ def histfactory(
         )
         scaled = Normal(0.0, 1.0) if isinstance(prior, Normal) else Uniform(low, high)
         parameters.append(Parameter(one.name, 0.0, prior=scaled, role=one.role))
-    sample = Sample("all", template(nominal), tuple(modifiers))
-    return BinnedLikelihood([Channel("bins", (sample,))], ParameterSet(parameters))
+    sample = BinnedSample("all", template(nominal), tuple(modifiers))
+    return BinnedLikelihood([BinnedChannel("bins", (sample,))], ParameterSet(parameters))
 
 
 # --- ee_jets -------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ class Pool:
     def draw(self, theta: Tensor, seed: int, size: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         kinds = torch.empty(len(theta), size, dtype=torch.int64)
-        for value in theta[:, 0].unique():
+        for value in torch.tensor(sorted(set(theta[:, 0].tolist()))).double():
             rows = (theta[:, 0] == value).nonzero()[:, 0]
             cumulated = self.weights(value.item()).cumsum(0)
             u = torch.rand(len(rows), size, generator=generator, dtype=torch.float64)
@@ -287,7 +288,7 @@ def ee_jets(training: int, events: int = 40_000) -> Problem:
     def draw(number: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         values = 0.10 + 0.04 * torch.rand(200, generator=generator, dtype=torch.float64)
-        values[:2] = torch.tensor([0.10, 0.14])
+        values[:2] = torch.tensor([0.10, 0.14], dtype=torch.float64)
         return values.repeat_interleave(-(-number // 200))[:number, None]
 
     nominal = torch.tensor([0.12], dtype=torch.float64)
@@ -316,10 +317,10 @@ def dijet_bump(training: int) -> Problem:
         "background_p1", "background_p2", "background_p3", "luminosity", "jet_energy_scale",
         "jet_energy_resolution", "out_of_cone",
     )  # fmt: skip
-    constraints = {n: session.parameters[n].prior for n in names}
+    constraints: dict[str, Any] = {n: session.parameters[n].prior for n in names}
     parameters = free(
         list(session.parameters),
-        {"signal_strength": Uniform(0.0, 16.0)} | constraints,  # type: ignore[arg-type]
+        {"signal_strength": Uniform(0.0, 16.0), **constraints},
     )
     whole = DijetSpectrum.of(chain)
     spectrum = DijetSpectrum(
@@ -345,7 +346,8 @@ def dijet_bump(training: int) -> Problem:
             )
             kinds = torch.bucketize(mass[kept].contiguous(), edges) - 1
             selected += torch.bincount(kinds.clamp(0, 89), minlength=90)
-        sigma = chain.stages[0].cross_section(parameters.values(point))  # type: ignore[attr-defined]
+        sigma = chain.stages[0].cross_section(parameters.values(point))
+        assert sigma is not None
         expected = LUMINOSITY * sigma * selected / (4 * generated)
         generator = torch.Generator().manual_seed(seed + 17)
         counts = torch.poisson(expected.expand(len(theta), -1), generator).long()
@@ -407,12 +409,12 @@ def signal_and_background(
         ):
             sample.append(HistoSys(name, tuple(low.tolist()), tuple(high.tolist())))
     samples = (
-        Sample("signal", tuple(signal.tolist()), tuple(moves[0])),
-        Sample("background", tuple(background.tolist()), tuple(moves[1])),
+        BinnedSample("signal", tuple(signal.tolist()), tuple(moves[0])),
+        BinnedSample("background", tuple(background.tolist()), tuple(moves[1])),
     )
     strength = Parameter(names[0], 1.0, prior=Uniform(0.0, 16.0), role="interest")
     others = [Parameter(name, 0.0, prior=Normal(0.0, 1.0)) for name in names[1:]]
-    return BinnedLikelihood([Channel("mass", samples)], ParameterSet([strength, *others]))
+    return BinnedLikelihood([BinnedChannel("mass", samples)], ParameterSet([strength, *others]))
 
 
 PROBLEMS = {"zmumu": zmumu, "ee_jets": ee_jets, "dijet_bump": dijet_bump}
@@ -474,10 +476,10 @@ def coverage(
             usual = chi2.ppf(level, 1)
             held["asymptotic", level].append((found.statistic <= usual).double().mean().item())
         some = slice(0, widths)
-        for (one,) in neyman.intervals(data.sets[some], problem.grid, LEVELS[:1]):  # type: ignore[index]
+        for (one,) in neyman.intervals(data.sets[some], problem.grid, LEVELS[:1]):
             width["neyman"].append(one.width)
             inside["neyman"].append(one.contains(point[column].item()))
-        for parts in binned_pieces(problem, data.binned[some], column):  # type: ignore[index]
+        for parts in binned_pieces(problem, data.binned[some], column):
             width["binned"].append(sum(high - low for low, high in parts))
             inside["binned"].append(any(a <= point[column].item() <= b for a, b in parts))
     names = problem.likelihood.parameters.free_names

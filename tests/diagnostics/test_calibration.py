@@ -10,6 +10,7 @@ statements, so for other seeds the file would fail with a probability below 10â
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -19,7 +20,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from hepgen.diagnostics.calibration import LEVEL, calibration, calibration_checks, rank_p_value
+from hepgen.diagnostics.calibration import (
+    LEVEL,
+    calibration,
+    calibration_checks,
+    uniformity_checks,
+    uniformity_tests,
+)
+from hepgen.diagnostics.sbc import sbc
 from hepgen.errors import DataError
 from hepgen.results import Calibration, Check
 
@@ -28,7 +36,8 @@ Array = NDArray[np.float64]
 SETS, DRAWS, SIGMA = 200, 200, 0.5
 FALSE_ALARM = 1e-4
 #: As in the defaults of a workflow.
-THRESHOLDS = {"coverage": 0.07, "pull_mean": 0.15, "pull_width": 0.15, "p_value": 0.01}
+THRESHOLDS = {"coverage": 0.07, "pull_mean": 0.15, "pull_width": 0.15}
+P_VALUE = 0.01
 COVERAGE, BIAS, WIDTH, RANKS = range(4)
 
 
@@ -56,7 +65,12 @@ def wrong(widths: float = 1.0, bias: float = 0.0) -> list[Calibration]:
 
 
 def checks(result: Calibration) -> list[Check]:
-    return calibration_checks(result, "a", **THRESHOLDS)
+    """Of coverage, pulls, and ranks alone."""
+    alone = dataclasses.replace(result, tarp=None)
+    return [
+        *calibration_checks(result, "a", **THRESHOLDS),
+        *uniformity_checks(alone, ["a"], p_value=P_VALUE),
+    ]
 
 
 def rates(studies: Sequence[Calibration]) -> Array:
@@ -73,7 +87,7 @@ def perfect_rates() -> list[float]:
     inside = covered.cdf(math.floor(middle + reach)) - covered.cdf(math.ceil(middle - reach) - 1)
     mean = 1 - 2 * stats.norm.sf(THRESHOLDS["pull_mean"] * math.sqrt(SETS))
     width = 1 - 2 * stats.norm.sf(THRESHOLDS["pull_width"] * math.sqrt(2 * SETS))
-    return [float(inside), float(mean), float(width), 1 - THRESHOLDS["p_value"]]
+    return [float(inside), float(mean), float(width), 1 - P_VALUE]
 
 
 def test_an_exact_posterior_fails_no_more_often_than_chance() -> None:
@@ -84,7 +98,7 @@ def test_an_exact_posterior_fails_no_more_often_than_chance() -> None:
 
 
 def test_an_exact_posterior_has_uniform_ranks() -> None:
-    p_values = [rank_p_value(result, "a") for result in exact()]
+    p_values = [sbc(result, "a").p_value for result in exact()]
     assert stats.kstest(p_values, "uniform").pvalue > FALSE_ALARM
 
 
@@ -93,8 +107,7 @@ def test_a_posterior_of_wrong_width_is_found_out(widths: float, side: int) -> No
     passed = rates(wrong(widths))
     assert passed[COVERAGE] == 0
     assert passed[WIDTH] == 0
-    # A Kolmogorovâ€“Smirnov test sees the middle of a distribution better than its tails.
-    assert passed[RANKS] < 0.5
+    assert passed[RANKS] < 0.1
     # It is the widths that are wrong, and the words say to which side.
     result = study(0, widths)
     assert side * (result.coverage("a") - LEVEL) > THRESHOLDS["coverage"]
@@ -155,7 +168,23 @@ def test_a_check_says_what_where_and_the_number() -> None:
     assert [check.threshold for check in found] == [0.07, 0.15, 0.15, 0.01]
     assert found[COVERAGE].value == abs(result.coverage("a") - 0.68)
     assert f"{result.coverage('a'):.3f}" in found[COVERAGE].meaning
-    assert found[RANKS].value == rank_p_value(result, "a")
+    assert found[RANKS].value == pytest.approx(sbc(result, "a").p_value)
+
+
+def test_tests_of_all_parameters_are_corrected_for_their_number() -> None:
+    levels = np.random.default_rng(5).integers(0, DRAWS + 1, SETS) / DRAWS
+    # Regions of highest density that hold the truth too often.
+    result = dataclasses.replace(study(4), hpd=np.floor(levels**1.5 * DRAWS) / DRAWS)
+    raw = uniformity_tests(result, ["a"])
+    found = {c.name.split(": ")[1]: c for c in uniformity_checks(result, ["a"], p_value=P_VALUE)}
+    assert list(found) == list(raw) == ["uniform ranks of a", "expected coverage", "TARP"]
+    coverage = found["expected coverage"]
+    assert coverage.value == pytest.approx(3 * raw["expected coverage"].p_value)
+    assert not coverage.passed
+    assert "if not, too often, corrected for 3 tests" in coverage.meaning
+    # One that was made before these were has its ranks.
+    old = dataclasses.replace(result, hpd=None, tarp=None, draws=0)
+    assert list(uniformity_tests(old, ["a"])) == ["uniform ranks of a"]
 
 
 def test_a_number_that_is_none_fails() -> None:
@@ -163,7 +192,7 @@ def test_a_number_that_is_none_fails() -> None:
         [np.full((10, 1), np.nan)] * 30, np.zeros((30, 1)),
         parameters=["a"], method="nle", source="chain", events=[1] * 30,
     )  # fmt: skip
-    coverage, bias, width, _ = checks(broken)
+    coverage, bias, width = calibration_checks(broken, "a", **THRESHOLDS)
     assert [check.passed for check in (coverage, bias, width)] == [False, False, False]
 
 

@@ -7,18 +7,15 @@ other seeds the file would fail with a probability of 5 · 10⁻⁴.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from hepgen.diagnostics.support import (
     Kernel,
-    holm,
     prior_predictive_p_value,
     two_sample_p_value,
 )
@@ -201,45 +198,3 @@ def test_samples_that_cannot_be_compared_are_refused(
         two_sample_p_value(observed, simulated)
     with pytest.raises(DataError, match=words):
         prior_predictive_p_value(observed, [simulated], simulated)
-
-
-# --- many tests -----------------------------------------------------------------------
-
-law = settings(deadline=None, derandomize=True)
-p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=6)
-
-
-def closed_testing(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction by its definition: Bonferroni on every set of hypotheses."""
-    every = range(len(p_values))
-    subsets = [s for k in every for s in itertools.combinations(every, k + 1)]
-    bonferroni = {s: min(1.0, len(s) * min(p_values[i] for i in s)) for s in subsets}
-    return [max(p for s, p in bonferroni.items() if i in s) for i in every]
-
-
-@law
-@given(p_lists)
-def test_holm_is_closed_testing_with_bonferroni(p_values: list[float]) -> None:
-    assert holm(p_values) == pytest.approx(closed_testing(p_values), abs=1e-11)
-
-
-@law
-@given(p_lists)
-def test_holm_keeps_the_order_and_grows(p_values: list[float]) -> None:
-    corrected = holm(p_values)
-    pairs = sorted(zip(p_values, corrected, strict=True))
-    assert all(a[1] <= b[1] for a, b in itertools.pairwise(pairs))
-    assert all(p - 1e-12 <= c <= min(1, len(p_values) * p) + 1e-12 for p, c in pairs)
-    assert holm(p_values[::-1]) == corrected[::-1]
-
-
-def test_one_test_needs_no_correction() -> None:
-    assert holm([0.03]) == [0.03]
-    assert holm([]) == []
-
-
-def test_holm_keeps_the_family_wise_rate() -> None:
-    rng = np.random.default_rng(14)
-    alarms = [min(holm(rng.uniform(size=10).tolist())) <= 0.05 for _ in range(2000)]
-    # 4 standard errors of the rate 1 − (1 − 0.05/10)¹⁰.
-    assert np.mean(alarms) == pytest.approx(0.0489, abs=4 * np.sqrt(0.05 * 0.95 / 2000))

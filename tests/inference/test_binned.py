@@ -13,11 +13,11 @@ import torch
 from hepgen.errors import DataError, ParameterError
 from hepgen.inference.binned import (
     BinFactors,
+    BinnedChannel,
     BinnedLikelihood,
-    Channel,
+    BinnedSample,
     Factor,
     NormSys,
-    Sample,
     correlated_background,
     uncorrelated_background,
 )
@@ -218,28 +218,30 @@ def test_a_bin_that_expects_less_than_nothing_is_impossible() -> None:
 
 def test_bad_input_is_refused() -> None:
     mu = Parameter("mu", 1.0, prior=Uniform(0.0, 5.0))
-    signal = Sample("signal", (1.0, 2.0), (Factor("mu"),))
-    model = BinnedLikelihood([Channel("c", (signal,))], ParameterSet([mu]))
+    signal = BinnedSample("signal", (1.0, 2.0), (Factor("mu"),))
+    model = BinnedLikelihood([BinnedChannel("c", (signal,))], ParameterSet([mu]))
     with pytest.raises(DataError, match="expected 2 numbers from 0"):
         model.observed([1.0])
     with pytest.raises(DataError, match="expected 2 numbers from 0"):
         model.observed([1.0, -1.0])
+    wrong = BinnedChannel("c", (signal, BinnedSample("b", (1.0,))))
     with pytest.raises(DataError, match="sample 'b' of channel 'c' has 1 bins; expected 2"):
-        BinnedLikelihood([Channel("c", (signal, Sample("b", (1.0,))))], ParameterSet([mu]))
+        BinnedLikelihood([wrong], ParameterSet([mu]))
+    infinite = BinnedChannel("c", (BinnedSample("b", (math.nan,)),))
     with pytest.raises(DataError, match="expected finite numbers"):
-        BinnedLikelihood([Channel("c", (Sample("b", (math.nan,)),))], ParameterSet([mu]))
-    odd = Sample("b", (1.0,), (NormSys("nu", 0.9, 1.1),))
+        BinnedLikelihood([infinite], ParameterSet([mu]))
+    odd = BinnedSample("b", (1.0,), (NormSys("nu", 0.9, 1.1),))
     with pytest.raises(ParameterError, match="names the parameter 'nu'"):
-        BinnedLikelihood([Channel("c", (odd,))], ParameterSet([mu]))
+        BinnedLikelihood([BinnedChannel("c", (odd,))], ParameterSet([mu]))
     nu = Parameter("nu", 0.0, prior=Normal(0.0, 1.0))
     with pytest.raises(ParameterError, match="Poisson constraint; expected a free parameter"):
-        BinnedLikelihood([Channel("c", (odd,))], ParameterSet([mu, nu]), {"nu": 10.0})
+        BinnedLikelihood([BinnedChannel("c", (odd,))], ParameterSet([mu, nu]), {"nu": 10.0})
     with pytest.raises(DataError, match="no measurement 'second'"):
         read_workspace(WORKSPACE, "second")
 
 
 def test_bins_without_a_factor_stay() -> None:
-    some = Sample("b", (2.0, 3.0), (BinFactors((None, "g")),))
+    some = BinnedSample("b", (2.0, 3.0), (BinFactors((None, "g")),))
     gamma = Parameter("g", 1.0, prior=Uniform(0.0, 5.0))
-    model = BinnedLikelihood([Channel("c", (some,))], ParameterSet([gamma]))
+    model = BinnedLikelihood([BinnedChannel("c", (some,))], ParameterSet([gamma]))
     assert model.expected(torch.tensor([2.0])).tolist() == [2.0, 6.0]

@@ -46,6 +46,7 @@ def recoil(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_of_the_whole_chain_it_learns_the_features_given_the_parameters(tmp_path: Path) -> None:
     session = opened(tmp_path)
     surrogate = trained_surrogate(session)
+    assert isinstance(surrogate, Surrogate)
     assert surrogate.features.names == session.feature_names
     assert surrogate.domain.names == session.parameters.free_names
     prior = session.parameters["m_z"].prior
@@ -131,6 +132,7 @@ def test_a_distilled_one_learns_from_a_diffusion(tmp_path: Path) -> None:
         "surrogate.events=2000", "surrogate.options={ hidden = 16, blocks = 1, steps = 4 }",
     )  # fmt: skip
     student = trained_surrogate(session, "distilled")
+    assert isinstance(student, Surrogate)
     assert student.quality.kind == "none"
     assert (tmp_path / "models/diffusion/model.json").exists()
     assert target_of(student).stages == ("isr",)
@@ -152,6 +154,7 @@ def test_other_features_are_another_surrogate(tmp_path: Path) -> None:
     trained_surrogate(opened(tmp_path, "surrogate.epochs=1"))
     wider = 'features=[{ name = "Dimuon_mass", low = 55.0, high = 125.0 }]'
     again = trained_surrogate(opened(tmp_path, "surrogate.epochs=1", wider))
+    assert isinstance(again, Surrogate)
     assert (again.features.features[0].low, again.features.features[0].high) == (55.0, 125.0)
 
 

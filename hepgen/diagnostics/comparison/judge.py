@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,6 @@ from hepgen.features import Feature
 from hepgen.judgement import Distance, SurrogateJudgement
 from hepgen.results import Check
 from hepgen.simulators.calorimeter.material import Geometry
-from hepgen.surrogates.conditional import Quality
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Surrogate
 
@@ -98,16 +98,10 @@ def judge(
     )  # fmt: skip
     few = second[:density_events]
     exact = surrogate.quality.kind != "none"
-    domain = surrogate.domain
     return replace(
-        found,
-        method=surrogate.method,
-        quality=str(surrogate.quality),
+        found, **_known(surrogate),
         nll=negative_log_likelihood(surrogate, x[few], context[few], seed) if exact else None,
         seconds_per_event=seconds_per_event(surrogate, context) if times else {},
-        training_seconds=surrogate.curve.seconds,
-        domain=dict(zip(domain.names, zip(domain.low, domain.high, strict=True), strict=True)),
-        manifest=surrogate.manifest,
     )  # fmt: skip
 
 
@@ -178,16 +172,10 @@ def judge_images(
         (images[second], given), Geometry(*surrogate.code.shape),
         threshold=surrogate.code.threshold, known=known, seed=seed,
     )  # fmt: skip
-    domain = surrogate.energies.domain
     return replace(
-        found,
-        method=surrogate.cells.method,
-        quality=str(Quality("none", "cells are scaled to the energies of their layers")),
+        found, **_known(surrogate),
         seconds_per_event=seconds_per_event(surrogate, particles, _SHOWERS) if times else {},
-        training_seconds=surrogate.cells.curve.seconds,
-        domain=dict(zip(domain.names, zip(domain.low, domain.high, strict=True), strict=True)),
-        manifest=surrogate.cells.manifest,
-    )
+    )  # fmt: skip
 
 
 def judge_showers(
@@ -286,6 +274,18 @@ def closure_checks(judgement: SurrogateJudgement, *, shift: float, width: float)
                 f"{one.rms:.2f} σ, mean {one.shift} σ, largest {one.largest:.2f} σ; ratio of the "
                 f"widths {one.width}",
             )  # fmt: skip
+
+
+def _known(surrogate: Surrogate | ImageSurrogate) -> dict[str, Any]:
+    """What a surrogate says about itself."""
+    domain = surrogate.domain
+    return {
+        "method": surrogate.method,
+        "quality": str(surrogate.quality),
+        "training_seconds": surrogate.curve.seconds,
+        "domain": dict(zip(domain.names, zip(domain.low, domain.high, strict=True), strict=True)),
+        "manifest": surrogate.manifest,
+    }
 
 
 def _rows(x: Tensor, context: Tensor) -> Array:

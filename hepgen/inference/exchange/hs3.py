@@ -25,7 +25,7 @@ from hepgen import __version__
 from hepgen.errors import DataError, FileError, nearest
 from hepgen.files import write_atomically
 from hepgen.inference.exchange.binned_model import (
-    BinnedChannel,
+    FilledRegion,
     BinnedModel,
     Entry,
     Template,
@@ -208,7 +208,7 @@ def _named(name: str, entry: Entry) -> str:
     return LUMI if entry.kind == "luminosity" else name
 
 
-def _distribution(channel: BinnedChannel, luminosity: bool) -> dict[str, Any]:
+def _distribution(channel: FilledRegion, luminosity: bool) -> dict[str, Any]:
     return {
         "name": channel.name,
         "type": "histfactory_dist",
@@ -233,11 +233,11 @@ def _errors(template: Template) -> torch.Tensor:
     return template.variance.sqrt()
 
 
-def _axis(channel: BinnedChannel) -> dict[str, Any]:
+def _axis(channel: FilledRegion) -> dict[str, Any]:
     return {"name": f"{channel.name}_{channel.observable}", "edges": channel.edges.tolist()}
 
 
-def _data(channel: BinnedChannel) -> dict[str, Any]:
+def _data(channel: FilledRegion) -> dict[str, Any]:
     return {
         "name": f"{channel.name}_data", "type": "binned", "axes": [_axis(channel)],
         "contents": channel.data.tolist(),
@@ -260,14 +260,14 @@ def _luminosity(entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
     return constraint, measured
 
 
-def _gammas(channel: BinnedChannel) -> list[str]:
+def _gammas(channel: FilledRegion) -> list[str]:
     if channel.statistics() is None:
         return []
     return [f"staterror_{channel.name}_{b}" for b in range(len(channel.data))]
 
 
 def _modifiers(
-    channel: BinnedChannel, template: Template, luminosity: bool
+    channel: FilledRegion, template: Template, luminosity: bool
 ) -> list[dict[str, Any]]:
     names = [*template.factors, *([LUMI] if luminosity else [])]
     found: list[dict[str, Any]] = [

@@ -23,7 +23,7 @@ from hepgen.files import write_atomically
 from hepgen.inference.binned import BinnedLikelihood, BinnedSets
 from hepgen.inference.binned_workspace import read_workspace
 from hepgen.inference.exchange.binned_model import (
-    BinnedChannel,
+    FilledRegion,
     BinnedModel,
     Entry,
     Template,
@@ -206,7 +206,7 @@ def _parameter(name: str, entry: Entry) -> dict[str, Any]:
     return found
 
 
-def _channel(channel: BinnedChannel, entries: Mapping[str, Entry]) -> dict[str, Any]:
+def _channel(channel: FilledRegion, entries: Mapping[str, Entry]) -> dict[str, Any]:
     light = any(entry.kind == "luminosity" for entry in entries.values())
     samples = [
         {

@@ -18,7 +18,7 @@ from scipy.special import xlogy
 from scipy.stats import chi2, poisson
 
 from hepgen.errors import ParameterError
-from hepgen.inference.binned import BinnedLikelihood, Channel, Factor, Sample
+from hepgen.inference.binned import BinnedChannel, BinnedLikelihood, BinnedSample, Factor
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 from hepgen.statements import CoverageMap
 
@@ -89,9 +89,9 @@ class OnOff:
             Parameter("s", self.signal, role="interest", prior=Uniform(low, high)),
             Parameter("b", self.background, prior=Uniform(1e-6, 20 * self.background)),
         ]
-        signal = Sample("signal", (1.0,), (Factor("s"),))
-        on, off = (Sample("background", (part,), (Factor("b"),)) for part in (1.0, self.tau))
-        channels = [Channel("on", (signal, on)), Channel("off", (off,))]
+        signal = BinnedSample("signal", (1.0,), (Factor("s"),))
+        on, off = (BinnedSample("background", (part,), (Factor("b"),)) for part in (1.0, self.tau))
+        channels = [BinnedChannel("on", (signal, on)), BinnedChannel("off", (off,))]
         return BinnedLikelihood(channels, ParameterSet(parameters))
 
 

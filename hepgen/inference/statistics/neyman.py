@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,10 @@ from hepgen.statements import Interval
 
 Generate = Callable[[Tensor, int], DataSets]
 """A data set at each θ, shape ``(S, D)``, as a function of a seed: what the data would be."""
+
+
+IMPOSSIBLE = 1e6
+"""What :func:`~hepgen.inference.statistics.profile.profile` gives where a likelihood is zero."""
 
 
 class Measured(NamedTuple):
@@ -69,7 +73,7 @@ class Statistic(Protocol):
     def conditions(self) -> tuple[str, ...]:
         """The C parameters on which critical values depend, those of interest first."""
 
-    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+    def __call__(self, sets: Any, psi: Tensor) -> Measured:
         """Of S data sets at K values each, ψ of shape ``(S, K, I)``."""
 
 
@@ -108,7 +112,7 @@ class ProfileRatio:
         return Measured(found.statistic, found.conditional.theta[..., columns])
 
 
-Moments = Callable[[DataSets], tuple[Tensor, Tensor]]
+Moments = Callable[[Any], tuple[Tensor, Tensor]]
 """Mean, shape ``(S, I)``, and covariance, shape ``(S, I, I)``, of ψ given each data set."""
 
 
@@ -307,7 +311,14 @@ def statistics_of_toys(
             zip(torch.split(theta, chunk), torch.split(psi, chunk), strict=True)
         )
     ]
-    return torch.cat(parts)
+    values = torch.cat(parts)
+    lost = (values >= IMPOSSIBLE).nonzero()[:, 0]
+    if len(lost):
+        raise DataError(
+            f"the likelihood of {len(lost)} of {len(values)} toys is zero at their own θ, e.g. "
+            f"{theta[lost[0]].tolist()}: draw θ from the range in which the likelihood is defined"
+        )
+    return values
 
 
 def columns(parameters: ParameterSet, names: Sequence[str], theta: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,7 @@ def highest_density_credibility(
 
 
 def central_credibility(draws: Tensor, value: Tensor) -> Tensor:
-    """|2F(θ) − 1| of the distribution of draws, the credibility of central intervals.
+    """The size of 2F(θ) − 1 of the distribution of draws, the credibility of central intervals.
 
     Arguments:
         draws: Of S posteriors of one parameter, shape ``(S, n)``.
@@ -138,7 +139,7 @@ class CentralCredibility:
         interest: The name of the parameter of interest, alone.
     """
 
-    draws: Callable[[DataSets], Tensor]
+    draws: Callable[[Any], Tensor]
     parameters: ParameterSet
     interest: tuple[str, ...]
 

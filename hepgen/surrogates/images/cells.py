@@ -101,8 +101,7 @@ class CellCode:
             v: Shape ``(N, voxels)``.
         """
         v, energy = self._by_layer(v.double()), energies.double()[..., None]
-        rank = v.argsort(-1, descending=True).argsort(-1)
-        read = ((v > 0) | (rank == 0)) & (rank < torch.floor(energy / self.threshold))
+        read = self._read(v, torch.floor(energy / self.threshold))
         above = torch.where(read, self.threshold * ((v.clamp(min=0) + 1).square() - 1), 0.0)
         total = above.sum(-1, keepdim=True)
         number = read.double().sum(-1, keepdim=True)
@@ -113,6 +112,15 @@ class CellCode:
             return e
         counts = (e / self.step).round() * self.step
         return torch.where(e > 0, counts.clamp(min=self.least), 0.0)
+
+    def _read(self, v: Tensor, most: Tensor) -> Tensor:
+        """Which cells are read, shape ``(N, layers, cells)``: so many at most, one at least."""
+        read = v > 0
+        number = read.sum(-1, keepdim=True)
+        if bool(((number > 0) & (number <= most)).all()):
+            return read  # the common case, without the order of the cells
+        rank = v.argsort(-1, descending=True).argsort(-1)
+        return (read | (rank == 0)) & (rank < most)
 
     def _by_layer(self, cells: Tensor) -> Tensor:
         return cells.reshape(*cells.shape[:-1], self.layers, -1)

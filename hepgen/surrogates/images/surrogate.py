@@ -22,7 +22,9 @@ from hepgen.events import THETA, Events
 from hepgen.features import Feature
 from hepgen.nn.model_files import load_weights, read_model, write_model
 from hepgen.nn.train import Progress
+from hepgen.results import TrainingCurve
 from hepgen.simulators.calorimeter.reconstruction import sparse
+from hepgen.surrogates.conditional import Quality
 from hepgen.surrogates.diffusion.distillation import distil
 from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
 from hepgen.surrogates.images.law import CellLaw
@@ -107,9 +109,43 @@ class ImageSurrogate:
         return cls(code, law, energies, cells)
 
     @property
+    def method(self) -> str:
+        """The family that makes the cells."""
+        return self.cells.method
+
+    @property
+    def domain(self) -> Domain:
+        """The range of the particle in the training."""
+        return self.energies.domain
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The columns of the particle."""
-        return self.energies.domain.names
+        return self.domain.names
+
+    @property
+    def curve(self) -> TrainingCurve:
+        """How the training of the cells went."""
+        return self.cells.curve
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What it stands for."""
+        return self.cells.manifest
+
+    @property
+    def quality(self) -> Quality:
+        """It has no density of an image."""
+        return Quality("none", "cells are scaled to the energies of their layers")
+
+    @property
+    def extrapolate(self) -> bool:
+        """Whether a particle outside of :attr:`domain` is let through."""
+        return self.energies.extrapolate
+
+    @extrapolate.setter
+    def extrapolate(self, allowed: bool) -> None:
+        self.energies.extrapolate = self.cells.extrapolate = allowed
 
     def sample(self, n: int, seed: int = 0, **particle: float | Tensor) -> Tensor:
         """n images of each particle, GeV, shape ``(n, *, layers, η, φ)``, float64.
@@ -128,14 +164,14 @@ class ImageSurrogate:
         rows = columns.expand(n, *columns.shape).reshape(-1, columns.shape[-1])
         return self.images(rows, seed).reshape(n, *columns.shape[:-1], *self.code.shape)
 
-    @torch.no_grad()
     def images(self, particle: Tensor, seed: int = 0) -> Tensor:
         """An image of each particle, GeV, shape ``(B, voxels)``, for shape ``(B, C)``."""
         parts = []
-        for number, rows in enumerate(torch.split(particle.double(), _ROWS)):
-            first, second = np.random.SeedSequence([seed, number]).generate_state(2)
-            layer = layer_energies(self.energies.sample(1, rows, int(first))[0], rows[:, 0])
-            parts.append(self.cells_given(rows, layer, int(second)))
+        with torch.inference_mode():  # of one image, half the time is what surrounds the numbers
+            for number, rows in enumerate(torch.split(particle.double(), _ROWS)):
+                first, second = np.random.SeedSequence([seed, number]).generate_state(2)
+                layer = layer_energies(self.energies.sample(1, rows, int(first))[0], rows[:, 0])
+                parts.append(self.cells_given(rows, layer, int(second)))
         return torch.cat(parts)
 
     @torch.no_grad()

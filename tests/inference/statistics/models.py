@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hepgen.inference.binned import BinnedLikelihood, Channel, Factor, Sample
+from hepgen.inference.binned import BinnedChannel, BinnedLikelihood, BinnedSample, Factor
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 
@@ -93,8 +93,8 @@ class Rough(Line):
 def counting(signal: float, background: float, low: float = -5.0) -> BinnedLikelihood:
     """n ~ Pois(μs + b) with a known background."""
     samples = (
-        Sample("signal", (signal,), (Factor("mu"),)),
-        Sample("background", (background,)),
+        BinnedSample("signal", (signal,), (Factor("mu"),)),
+        BinnedSample("background", (background,)),
     )
     mu = Parameter("mu", 1.0, role="interest", prior=Uniform(low, 20.0))
-    return BinnedLikelihood([Channel("counts", samples)], ParameterSet([mu]))
+    return BinnedLikelihood([BinnedChannel("counts", samples)], ParameterSet([mu]))

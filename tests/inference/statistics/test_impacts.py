@@ -10,10 +10,10 @@ import torch
 
 from hepgen.inference.binned import (
     BinFactors,
+    BinnedChannel,
     BinnedLikelihood,
-    Channel,
+    BinnedSample,
     Factor,
-    Sample,
     uncorrelated_background,
 )
 from hepgen.inference.statistics.impacts import constraints, impacts
@@ -98,11 +98,11 @@ def test_a_nuisance_that_nothing_fixes_is_named() -> None:
     loose = BinFactors((None, "loose"))
     model = BinnedLikelihood(
         [
-            Channel(
+            BinnedChannel(
                 "c",
                 (
-                    Sample("signal", (10.0, 5.0), (Factor("mu"),)),
-                    Sample("other", (30.0, 0.0), (loose,)),
+                    BinnedSample("signal", (10.0, 5.0), (Factor("mu"),)),
+                    BinnedSample("other", (30.0, 0.0), (loose,)),
                 ),
             )
         ],

@@ -110,7 +110,7 @@ class OnOffRatio:
 
     def __call__(self, sets: Counts, psi: Tensor) -> Measured:
         t = torch.empty(len(sets), 1, dtype=torch.float64)
-        for s in psi[:, 0, 0].unique():
+        for s in torch.tensor(sorted(set(psi[:, 0, 0].tolist())), dtype=psi.dtype):
             rows = (psi[:, 0, 0] == s).nonzero()[:, 0]
             on, off = sets.on[rows].numpy(), sets.off[rows].numpy()
             t[rows, 0] = torch.from_numpy(profile_statistic(on, off, s.item(), 1.0))
@@ -189,6 +189,13 @@ def test_an_empty_set_says_so() -> None:
     assert "empty" in found.warnings[0]
 
 
+class Impossible(ClosedRatio):
+    """What a profile gives where the likelihood is zero."""
+
+    def __call__(self, _sets: Values, psi: Tensor) -> Measured:
+        return Measured(torch.full(psi.shape[:-1], 1e6, dtype=torch.float64), psi)
+
+
 def test_refusals(neyman: Neyman) -> None:
     data = Values(torch.tensor([2.0], dtype=torch.float64))
     with pytest.raises(ParameterError, match="toys reach from 0 to"):
@@ -200,6 +207,10 @@ def test_refusals(neyman: Neyman) -> None:
     broken = torch.rand(600).index_fill(0, torch.tensor([3]), torch.nan)
     with pytest.raises(DataError, match="1 of 600 toys is NaN"):
         CriticalValues.fit(torch.rand(600, 1), broken)
+    model = BoundedMean()
+    outside = torch.full((600, 1), 8.5, dtype=torch.float64)
+    with pytest.raises(DataError, match="600 toys is zero at their own θ"):
+        Neyman.fit(Impossible(model), model.generate, outside)
     with pytest.raises(DataError, match="ascending"):
         pieces(np.array([1.0, 0.0]), np.ones(2))
 

@@ -23,7 +23,7 @@ from tests.inference.statistics.bounded import BoundedMean, Values, toys
 def credibilities(width: float, number: int = 4000) -> np.ndarray:
     """Of posteriors N(x, width) for x ~ N(θ, 1), at the truth."""
     pull = np.random.default_rng(2).standard_normal(number) / width
-    return np.abs(2 * ndtr(pull) - 1)
+    return np.asarray(np.abs(2 * ndtr(pull) - 1))
 
 
 @pytest.mark.parametrize(("width", "raw"), [(1.0, 0.6827), (0.5, 0.3829), (2.0, 0.9545)])

@@ -1,0 +1,131 @@
+r"""What a selection does to the joint score and ratio of the events that it keeps.
+
+The chain knows log p(x, z | θ) of every event it generates. Data are selected events, and their
+density is p(x | θ)/ε(θ) with the efficiency ε. Given a history z, whether an event is selected does
+not depend on θ, so that only ε enters, through the normalisation:
+
+.. math:: t_{sel} = t - \nabla\log\varepsilon(\theta), \qquad
+          \log r_{sel} = \log r - \log\varepsilon(\theta) + \log\varepsilon(\theta_{ref}).
+
+The mean of the joint score over the selected events of one θ is its efficiency's,
+
+.. math:: E_{sel}[t\,|\,\theta] = \frac{1}{\varepsilon}\int_{sel} \nabla p(x, z | \theta)
+          = \nabla\log\varepsilon(\theta),
+
+which makes log ε, up to a constant, the function h(θ) with the smallest Σ w |∇h(θᵢ) − tᵢ|². Here h
+is a polynomial, so that this is linear least squares, and the corrected scores have mean zero.
+Without a selection log ε is constant, and what is found is noise that the scores had in their mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import torch
+from torch import Tensor
+
+from hepgen.errors import DataError
+
+_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class SelectionEfficiency:
+    """log ε(θ) up to a constant, as a polynomial in (θ − location)/scale.
+
+    Arguments:
+        location, scale: Shape ``(D,)``.
+        coefficients: Of the monomials, shape ``(M,)``.
+        degree: Of the polynomial; with 0, ε does not depend on θ.
+
+    >>> theta = torch.linspace(1, 2, 101, dtype=torch.float64)[:, None]
+    >>> found = SelectionEfficiency.fit(theta, 2 * theta, degree=2)  # ε ∝ exp(θ²)
+    >>> found.score(torch.tensor([[1.5]], dtype=torch.float64))
+    tensor([[3.]], dtype=torch.float64)
+    """
+
+    location: Tensor
+    scale: Tensor
+    coefficients: Tensor
+    degree: int
+
+    @classmethod
+    def fit(
+        cls, theta: Tensor, score: Tensor, weight: Tensor | None = None, *, degree: int = 3
+    ) -> SelectionEfficiency:
+        """From the joint scores of selected events.
+
+        Arguments:
+            theta: What made them, shape ``(N, D)``. A component that all have in common gets a
+                constant derivative.
+            score: t = ∇ log p(x, z | θ), shape ``(N, D)``.
+            weight: Signed event weights, shape ``(N,)``.
+            degree: Of the polynomial.
+        """
+        if theta.shape != score.shape or theta.dim() != 2:
+            raise DataError(
+                f"θ of shape {tuple(theta.shape)} and scores of shape {tuple(score.shape)}; "
+                "expected (N, D) of both"
+            )
+        theta, score = theta.double(), score.double()
+        w = torch.ones(len(theta), dtype=torch.float64) if weight is None else weight.double()
+        location, spread = theta.mean(0), theta.std(0, correction=0)
+        varies = spread > 1e-12 * location.abs()
+        scale = torch.where(varies, spread, 1.0)
+        powers = _powers(varies, degree)
+        size = len(powers)
+        gram, right = torch.zeros(size, size).double(), torch.zeros(size).double()
+        for rows in torch.split(torch.arange(len(theta)), _ROWS):
+            slopes = _slopes((theta[rows] - location) / scale, powers)
+            gram += torch.einsum("n,ndm,ndk->mk", w[rows], slopes, slopes)
+            right += torch.einsum("n,ndm,nd->m", w[rows], slopes, score[rows] * scale)
+        coefficients = torch.linalg.lstsq(gram, right[:, None], driver="gelsd").solution[:, 0]
+        return cls(location, scale, _on_all(coefficients, powers, len(location), degree), degree)
+
+    def log(self, theta: Tensor) -> Tensor:
+        """log ε(θ) up to a constant, shape ``(*,)``, for θ of shape ``(*, D)``."""
+        u = (theta.double() - self.location) / self.scale
+        powers = _powers(torch.ones(len(self.location), dtype=torch.bool), self.degree)
+        return _monomials(u, powers) @ self.coefficients
+
+    def score(self, theta: Tensor) -> Tensor:
+        """∇ log ε(θ), shape ``(N, D)``, for θ of shape ``(N, D)``."""
+        u = (theta.double() - self.location) / self.scale
+        powers = _powers(torch.ones(len(self.location), dtype=torch.bool), self.degree)
+        return _slopes(u, powers) @ self.coefficients / self.scale
+
+
+def _powers(varies: Tensor, degree: int) -> list[tuple[int, ...]]:
+    """The monomials, each as the columns that it multiplies; those that stand still only once."""
+    columns = range(len(varies))
+    return [
+        columns_of
+        for order in range(1, degree + 1)
+        for columns_of in combinations_with_replacement(columns, order)
+        if order == 1 or all(bool(varies[c]) for c in columns_of)
+    ]
+
+
+def _monomials(u: Tensor, powers: list[tuple[int, ...]]) -> Tensor:
+    if not powers:
+        return u.new_zeros((*u.shape[:-1], 0))
+    return torch.stack([u[..., list(columns)].prod(-1) for columns in powers], dim=-1)
+
+
+def _slopes(u: Tensor, powers: list[tuple[int, ...]]) -> Tensor:
+    """The derivative of every monomial in every column, shape ``(N, D, M)``."""
+    slopes = u.new_zeros((*u.shape, len(powers)))
+    for m, columns in enumerate(powers):
+        for c in set(columns):
+            rest = list(columns)
+            rest.remove(c)
+            slopes[..., c, m] = columns.count(c) * u[..., rest].prod(-1)
+    return slopes
+
+
+def _on_all(values: Tensor, powers: list[tuple[int, ...]], columns: int, degree: int) -> Tensor:
+    """The coefficients of all monomials, those that were left out zero."""
+    everything = _powers(torch.ones(columns, dtype=torch.bool), degree)
+    found = dict(zip(powers, values.tolist(), strict=True))
+    return torch.tensor([found.get(p, 0.0) for p in everything], dtype=torch.float64)

@@ -1,0 +1,302 @@
+"""Neural likelihood estimation from few simulations: p(x | θ) of a vector x, by an ensemble.
+
+:class:`hepgen.inference.nle.NLE` learns the density of single events from very many of them. Here
+one θ has one simulated vector, ten thousand are a large sample, and the posterior of one observed
+vector is what matters. So the density starts as the linear Gaussian model of its sample
+(:mod:`hepgen.nn.residual_mixture`), and several trainings, each with a validation sample of its
+own, are averaged: (1/M) Σ p_m(x | θ) (deep ensembles, Lakshminarayanan et al., arXiv:1612.01474).
+A data set of several vectors is one of independent draws at the same θ.
+
+A ``discrete`` feature is learned with uniform noise of one unit, new in every step, and evaluated
+at the whole number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hepgen.errors import DataError, FileError, ParameterError
+from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.inference.event_sets import EventSets, pad
+from hepgen.inference.nle import check_columns, check_theta
+from hepgen.inference.region import Region
+from hepgen.inference.unbounded import UnboundedPrior
+from hepgen.nn.device import choose, trained_on
+from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
+from hepgen.nn.residual_mixture import ResidualMixture
+from hepgen.nn.rows import Table
+from hepgen.nn.train import Progress, train
+from hepgen.parameters import ParameterSet
+from hepgen.results import TrainingCurve
+
+_PAIRS = 2**14
+_KIND = "vector-nle"
+
+
+class VectorNLE:
+    """log p(x | θ), in physical variables; made by :meth:`fit` or :meth:`load`.
+
+    Arguments:
+        members: The trained densities.
+        features: The columns of x.
+        parameters: The columns of θ.
+        location, scale: What standardises θ, shape ``(D,)`` each.
+        region: Where it was trained. Outside, log L is −∞.
+        architecture: What rebuilds a member.
+        curves: Of each training.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[ResidualMixture],
+        features: FeatureSpace,
+        parameters: ParameterSet,
+        *,
+        location: Tensor,
+        scale: Tensor,
+        region: Region,
+        architecture: dict[str, Any],
+        curves: tuple[TrainingCurve, ...],
+    ) -> None:
+        self.members = tuple(members)
+        self.features, self.parameters, self.region = features, parameters, region
+        self.curves = curves
+        self._location, self._scale, self._architecture = location, scale, architecture
+        self._prior = UnboundedPrior(parameters)
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor,
+        theta: Tensor,
+        *,
+        features: Sequence[Feature],
+        parameters: ParameterSet,
+        weight: Tensor | None = None,
+        region: Region | None = None,
+        members: int = 3,
+        components: int = 8,
+        hidden: Sequence[int] = (64, 64),
+        validation_fraction: float = 0.1,
+        batch_size: int = 256,
+        epochs: int = 60,
+        max_learning_rate: float = 6e-3,
+        weight_decay: float = 1e-2,
+        patience: int | None = 20,
+        seed: int = 0,
+        progress: Callable[[Progress], None] | None = None,
+        device: str = "auto",
+    ) -> VectorNLE:
+        """Learn p(x | θ) from simulated vectors, each with its own θ.
+
+        Arguments:
+            x: Vectors, shape ``(N, d)``, in physical variables.
+            theta: The parameters that made them, shape ``(N, D)``, from any distribution.
+            features: What the d columns are, with their bounds.
+            parameters: What the D columns of θ are.
+            weight: Signed weights, shape ``(N,)``.
+            region: Learn from the θ inside only; by default everywhere.
+            members: Trainings that are averaged.
+            components, hidden: See :class:`hepgen.nn.residual_mixture.ResidualMixture`.
+            validation_fraction, batch_size, epochs, max_learning_rate, weight_decay, patience,
+                seed, progress: See :func:`hepgen.nn.train.train`; a member has seed + m.
+            device: Where to train, see :func:`hepgen.nn.device.choose`.
+
+        Raises:
+            DataError: Vectors that cannot be used, or too few inside the region.
+            ParameterError: A θ outside its prior.
+        """
+        if members < 1:
+            raise ParameterError(f"members = {members}: expected one at least")
+        check_theta(theta, parameters, len(x))
+        region = region or Region.everywhere(len(parameters.free))
+        x, theta, weight = _inside(x, theta, weight, region, UnboundedPrior(parameters))
+        space = FeatureSpace.from_sample(plain_or_discrete(features), x)
+        location, scale = theta.double().mean(0), theta.double().std(0)
+        context = ((theta.double() - location) / scale).float()
+        rows = Table(space.forward(x).float(), context)
+        architecture = {"components": components, "hidden": list(hidden)}
+        noise, trained, curves = counts(space), [], []
+        for m in range(members):
+            density = start(len(space), context.shape[-1], architecture, seed + m)
+            density.prepare(with_noise(rows.columns[0], noise, seed), context)
+            with trained_on(density, choose(device)):
+                curves.append(
+                    train(
+                        density,
+                        _loss(density, noise),
+                        rows,
+                        weight=weight,
+                        validation_fraction=validation_fraction,
+                        batch_size=batch_size,
+                        epochs=epochs,
+                        max_learning_rate=max_learning_rate,
+                        weight_decay=weight_decay,
+                        patience=patience,
+                        seed=seed + m,
+                        progress=progress,
+                    )
+                )
+            trained.append(density.eval())
+        return cls(
+            trained, space, parameters,
+            location=location, scale=scale, region=region,
+            architecture=architecture, curves=tuple(curves),
+        )  # fmt: skip
+
+    def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
+        """log p(xᵢ | θₖ), shape ``(N, K)``, float64, for shapes ``(N, d)`` and ``(K, D)``."""
+        self.features.check(x)
+        sets = self.encode([one[None] for one in x], [None] * len(x))
+        return self.log_likelihoods(sets, theta.expand(len(x), -1, -1))
+
+    def encode(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> EventSets:
+        """Data sets, each of shape ``(N, d)``, checked, in the space of the network."""
+        for one in x:
+            self.features.check(one)
+        events = [self.features.forward(one).float() for one in x]
+        return pad(events, weight, [self.features.log_jacobian(one) for one in x])
+
+    def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
+        """Log-likelihoods of S data sets at K points each, shape ``(S, K)``, float64.
+
+        Arguments:
+            sets: From :meth:`encode`.
+            theta: Shape ``(S, K, D)``.
+        """
+        check_columns(theta, self.parameters)
+        points = max(1, _PAIRS // sets.events.shape[1])
+        parts = [
+            torch.cat([self._sum(sets[s : s + 1], part) for part in torch.split(theta[s], points)])
+            for s in range(len(sets))
+        ]
+        inside = self.region.contains(self._prior.unbounded(theta.detach()))
+        return torch.where(inside, torch.stack(parts), -torch.inf)
+
+    def sample(self, n: int, theta: Tensor, seed: int = 0) -> Tensor:
+        """n vectors at each θ, shape ``(n, *, d)`` for θ of shape ``(*, D)``."""
+        check_columns(theta, self.parameters)
+        context = self._context(theta).expand(n, *theta.shape).reshape(-1, theta.shape[-1])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            member = torch.randint(len(self.members), (len(context),))
+            u = context.new_empty(len(context), len(self.features))
+            for m, density in enumerate(self.members):
+                u[member == m] = density.sample(context[member == m])
+        x = self.features.inverse(u)
+        return x.reshape(n, *theta.shape[:-1], len(self.features))
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` into ``folder``."""
+        description = {
+            "architecture": self._architecture,
+            "features": self.features.to_dict(),
+            "parameters": self.parameters.to_dict(),
+            "theta": {"location": self._location.tolist(), "scale": self._scale.tolist()},
+            "region": self.region.to_dict(),
+            "training": list(self.curves),
+        }
+        write_model(Path(folder), _KIND, description, nn.ModuleList(self.members))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> VectorNLE:
+        """Read what :meth:`save` wrote; nothing from the files is executed.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        entry = read_model(Path(folder), _KIND)
+        try:
+            parameters = ParameterSet.from_dict(entry["parameters"])
+            features = FeatureSpace.from_dict(entry["features"])
+            curves = tuple(curve_from_dict(curve) for curve in entry["training"])
+            architecture, region = entry["architecture"], Region.from_dict(entry["region"])
+            location, scale = (
+                torch.tensor(entry["theta"][key], dtype=torch.float64)
+                for key in ("location", "scale")
+            )
+            members = [start(len(features), len(parameters.free), architecture, 0) for _ in curves]
+        except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
+            raise FileError(
+                f"{folder}/model.json does not describe a likelihood of vectors: {error!r}"
+            ) from error
+        likelihood = cls(
+            members, features, parameters,
+            location=location, scale=scale, region=region,
+            architecture=architecture, curves=curves,
+        )  # fmt: skip
+        load_weights(Path(folder), nn.ModuleList(likelihood.members))
+        return likelihood
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.features.names)
+        return f"VectorNLE(p({names} | {', '.join(self.parameters.free_names)}))"
+
+    def _context(self, theta: Tensor) -> Tensor:
+        return ((theta.double() - self._location) / self._scale).float()
+
+    def _sum(self, one: EventSets, theta: Tensor) -> Tensor:
+        """log L of one data set, shape ``(K,)``, at θ of shape ``(K, D)``."""
+        context = self._context(theta)
+        total = one.constant.expand(len(theta))
+        for event, weight in zip(one.events[0], one.weight[0], strict=True):
+            members = [m.log_prob(event, context) for m in self.members]
+            mean = torch.stack(members).double().logsumexp(0) - math.log(len(members))
+            total = total + weight * mean
+        return total
+
+
+def start(features: int, context: int, architecture: dict[str, Any], seed: int) -> ResidualMixture:
+    """An untrained density whose initial weights follow from the seed."""
+    components, hidden = int(architecture["components"]), tuple(map(int, architecture["hidden"]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ResidualMixture(features, context, components, hidden)
+
+
+def plain_or_discrete(features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """The features as plain real numbers or counts."""
+    plain = as_continuous(features)
+    return tuple(
+        replace(p, kind="discrete") if f.kind == "discrete" else p
+        for p, f in zip(plain, features, strict=True)
+    )
+
+
+def counts(space: FeatureSpace) -> Tensor:
+    """1 for a feature that is a count, 0 for others, shape ``(d,)``."""
+    return torch.tensor([float(feature.kind == "discrete") for feature in space.features])
+
+
+def with_noise(u: Tensor, noise: Tensor, seed: int) -> Tensor:
+    """u with the noise of a unit on its counts, for what is measured before training."""
+    generator = torch.Generator().manual_seed(seed)
+    return u + noise * (torch.rand(u.shape, generator=generator) - 0.5)
+
+
+def _loss(density: ResidualMixture, noise: Tensor) -> Callable[[tuple[Tensor, ...]], Tensor]:
+    def loss(batch: tuple[Tensor, ...]) -> Tensor:
+        u, context = batch
+        return -density.log_prob(u + noise.to(u) * (torch.rand_like(u) - 0.5), context)
+
+    return loss
+
+
+def _inside(
+    x: Tensor, theta: Tensor, weight: Tensor | None, region: Region, prior: UnboundedPrior
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    inside = region.contains(prior.unbounded(theta))
+    needed = 10 * theta.shape[-1]
+    if int(inside.sum()) < needed:
+        raise DataError(
+            f"{int(inside.sum())} of {len(theta)} simulations are inside the region; expected "
+            f"{needed} at least; simulate there, or widen it"
+        )
+    return x[inside], theta[inside], None if weight is None else weight[inside]

@@ -1,0 +1,167 @@
+"""Images: the surrogate of a workflow's calorimeter images, trained and drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hepgen.errors import WorkflowError
+from hepgen.events import Events
+from hepgen.images import CELL_ENERGY, CELL_INDEX, dense_images
+from hepgen.pipeline.monitor import Update
+from hepgen.pipeline.surrogates import SurrogateTask, surrogate_events, whole_chain
+from hepgen.surrogates.images.families import ENERGIES, image_options, image_training
+from hepgen.surrogates.images.surrogate import ImageSurrogate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hepgen.pipeline.session import Session
+
+INCIDENT = "energy"
+"""The parameter that is the energy of the particle, as in the layout of the CaloChallenge."""
+NO_CLOSURE = (
+    "No closure: a surrogate of images has no density, and nothing is inferred from it directly."
+)
+_SHOWN = 4
+"""Showers on the sheet of each, simulation and surrogate."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTask(SurrogateTask):
+    """What a surrogate of images is trained on: as its base, with images as the events.
+
+    Arguments:
+        shape: Of an image: layers, cells in η, cells in φ.
+        step: Of the converter, GeV; 0 if energies are not in counts.
+    """
+
+    shape: tuple[int, int, int] = (0, 0, 0)
+    step: float = 0.0
+
+    def rows(self, events: Events) -> Any:
+        """Images in GeV, shape ``(N, voxels)``."""
+        images = dense_images(events, int(np.prod(self.shape)))
+        # A file may hold single precision, which is not enough for the rounding to counts.
+        return np.rint(images / self.step) * self.step if self.step else images
+
+
+def image_task(session: Session) -> ImageTask:
+    """Images given the parameters that vary, the energy of the particle first.
+
+    Raises:
+        WorkflowError: The process makes no images, or the energy of the particle does not vary.
+    """
+    chain, free = session.chain, session.parameters.free_names
+    if chain.image is None:
+        raise WorkflowError(f"surrogate.image = true: the process {chain.name!r} makes no images")
+    if session.workflow.surrogate.replace or session.workflow.surrogate.outputs:
+        raise WorkflowError(
+            "surrogate.image = true stands for the whole chain and gives images; expected neither "
+            "surrogate.replace nor surrogate.outputs beside it"
+        )
+    if INCIDENT not in free:
+        raise WorkflowError(
+            f"surrogate.image = true: the parameter {INCIDENT!r} does not vary, and the energies "
+            f"of the layers are learned relative to it; give [parameters.{INCIDENT}] a prior"
+        )
+    task = whole_chain(session, (CELL_INDEX, CELL_ENERGY))
+    order = sorted(range(len(free)), key=lambda i: free[i] != INCIDENT)
+    layers, eta, phi = chain.image
+    return ImageTask(
+        task.campaign, task.x, (), (), tuple(task.inputs[i] for i in order),
+        tuple(free[i] for i in order), {**task.manifest, "image": [layers, eta, phi]},
+        (layers, eta, phi), float(chain.options.get("adc_step", 0.0)),
+    )  # fmt: skip
+
+
+def image_settings(session: Session, task: ImageTask, method: str) -> dict[str, Any]:
+    """Options and training of a family: those that suit images, and what the workflow says."""
+    given = session.workflow.surrogate.model_dump(
+        include={"epochs", "batch_size", "max_learning_rate", "time_budget"}, exclude_none=True
+    )
+    options = {**image_options(method, task.shape), **session.workflow.surrogate.options}
+    return {"options": options, **image_training(method), **given}
+
+
+def fit_images(session: Session, task: ImageTask, method: str, checkpoint: Path) -> ImageSurrogate:
+    """A surrogate of images of the family ``method``, which learns from images."""
+    from hepgen.pipeline.train import reporter
+
+    images, particles = surrogate_events(session, task)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    seed = session.workflow.surrogate.seed
+
+    def common(update: Update, name: str) -> dict[str, Any]:
+        return {
+            "progress": reporter(update), "device": session.device,
+            "checkpoint": checkpoint.with_name(f"{checkpoint.name}{name}"),
+            "rescue": session.folder / f"models/{method}-unfinished",
+        }  # fmt: skip
+
+    with session.monitor.task(f"train {method}", 1.0) as update:
+        return ImageSurrogate.fit(
+            images, particles, inputs=task.inputs, shape=task.shape, step=task.step,
+            method=method, seed=seed, manifest=task.manifest,
+            energies={**ENERGIES, **_shorter(session), **common(update, "-energies"),
+                      "domain": task.domain(particles)},
+            **common(update, ""), **image_settings(session, task, method),
+        )  # fmt: skip
+
+
+def distil_images(session: Session, task: ImageTask, teacher: ImageSurrogate) -> ImageSurrogate:
+    """A surrogate of few evaluations of the network, from one of many."""
+    from hepgen.pipeline.train import reporter
+
+    entry = session.workflow.surrogate
+    _, particles = surrogate_events(session, task)
+    inside = particles[~teacher.domain.outside(particles)]
+    settings = image_settings(session, task, "distilled")
+    with session.monitor.task("distil", 1.0) as update:
+        return teacher.distilled(
+            entry.distilled_steps, particles=inside, events=min(len(inside) // 10, 4000),
+            seed=entry.seed, device=session.device, progress=reporter(update),
+            **{name: settings[name] for name in ("time_budget",) if name in settings},
+        )  # fmt: skip
+
+
+def image_figures(
+    surrogate: ImageSurrogate, images: Tensor, particles: Tensor, seed: int = 0
+) -> dict[str, Figure]:
+    """Mean energies of the layers, and a shower summed over its layers beside a surrogate's.
+
+    Arguments:
+        surrogate: The surrogate.
+        images, particles: Of the simulation, shapes ``(N, voxels)`` and ``(N, C)``.
+        seed: Of the surrogate's images.
+    """
+    return dict(_figures(surrogate, images, particles, seed))
+
+
+def _figures(
+    surrogate: ImageSurrogate, images: Tensor, particles: Tensor, seed: int
+) -> Iterator[tuple[str, Figure]]:
+    from hepgen import plots
+
+    made = surrogate.images(particles, seed)
+    shape = surrogate.code.shape
+    both = [x.reshape(-1, *shape) for x in (images, made)]
+    layers = [x.sum((2, 3)).numpy() for x in both]
+    yield "Layers", plots.plot_layers(layers[0], layers[1], label="Mean energy of a layer")
+    shown = torch.stack([x[:_SHOWN].sum(1).flatten(1) for x in both])
+    yield "Showers", plots.plot_sheet(
+        (1000 * shown).clamp(min=1.0).log10().numpy(), shape=(shape[1], shape[2]),
+        rows=("Simulation", "Surrogate"), title="log(E/MeV), all layers",
+    )  # fmt: skip
+
+
+def _shorter(session: Session) -> Mapping[str, Any]:
+    """The energies have a sixth of the time that the workflow gives to the cells."""
+    given = session.workflow.surrogate.time_budget
+    return {} if given is None else {"time_budget": given / 6}

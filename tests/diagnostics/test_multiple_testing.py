@@ -1,0 +1,90 @@
+"""Corrections for many tests, against their definitions and their rates.
+
+Rates are held to 4 standard errors at fixed seeds: two such statements, so for other seeds the
+file would fail with a probability below 2 · 10⁻⁴.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control, norm
+
+from hepgen.diagnostics.multiple_testing import benjamini_hochberg, holm
+from hepgen.errors import DataError
+
+law = settings(deadline=None, derandomize=True)
+p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=6)
+both = pytest.mark.parametrize("correct", [holm, benjamini_hochberg])
+Correction = Callable[[Sequence[float]], list[float]]
+
+
+def closed_testing(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction by its definition: Bonferroni on every set of hypotheses."""
+    every = range(len(p_values))
+    subsets = [s for k in every for s in itertools.combinations(every, k + 1)]
+    bonferroni = {s: min(1.0, len(s) * min(p_values[i] for i in s)) for s in subsets}
+    return [max(p for s, p in bonferroni.items() if i in s) for i in every]
+
+
+@law
+@given(p_lists)
+def test_holm_is_closed_testing_with_bonferroni(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(closed_testing(p_values), abs=1e-11)
+
+
+@law
+@given(p_lists)
+def test_benjamini_and_hochberg_are_those_of_scipy(p_values: list[float]) -> None:
+    expected = false_discovery_control(p_values)
+    assert benjamini_hochberg(p_values) == pytest.approx(expected, abs=1e-11)
+
+
+@both
+@law
+@given(p_lists)
+def test_a_correction_keeps_the_order_and_grows(correct: Correction, p_values: list[float]) -> None:
+    corrected = correct(p_values)
+    pairs = sorted(zip(p_values, corrected, strict=True))
+    assert all(a[1] <= b[1] for a, b in itertools.pairwise(pairs))
+    assert all(p - 1e-12 <= c <= min(1, len(p_values) * p) + 1e-12 for p, c in pairs)
+    assert correct(p_values[::-1]) == corrected[::-1]
+
+
+@both
+def test_one_test_needs_no_correction(correct: Correction) -> None:
+    assert correct([0.03]) == [0.03]
+    assert correct([]) == []
+
+
+def test_holm_keeps_the_family_wise_rate() -> None:
+    rng = np.random.default_rng(14)
+    alarms = [min(holm(rng.uniform(size=10).tolist())) <= 0.05 for _ in range(1000)]
+    # 4 standard errors of the rate 1 − (1 − 0.05/10)¹⁰.
+    assert np.mean(alarms) == pytest.approx(0.0489, abs=4 * np.sqrt(0.05 * 0.95 / 1000))
+
+
+def test_benjamini_and_hochberg_keep_the_share_of_false_alarms() -> None:
+    rng, shares, found = np.random.default_rng(15), [], 0
+    for _ in range(1000):
+        # Six of ten hypotheses hold: the share is 0.05 · 6/10 for independent tests.
+        p = norm.sf(rng.standard_normal(10) + np.repeat([0.0, 3.0], [6, 4]))
+        alarms = np.array(benjamini_hochberg(p.tolist())) <= 0.05
+        shares.append(alarms[:6].sum() / max(alarms.sum(), 1))
+        found += alarms[6:].sum() - (np.array(holm(p.tolist())) <= 0.05)[6:].sum()
+    assert np.mean(shares) == pytest.approx(0.03, abs=4 * np.std(shares) / np.sqrt(1000))
+    # It finds more of the others than Holm does.
+    assert found > 0
+
+
+@both
+def test_what_is_no_probability_is_refused(correct: Correction) -> None:
+    with pytest.raises(DataError, match=r"expected numbers in \[0, 1\]"):
+        correct([0.5, 1.2])
+    with pytest.raises(DataError, match="nan"):
+        correct([0.5, float("nan")])
