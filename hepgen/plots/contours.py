@@ -130,7 +130,7 @@ def _draw(
         [Patch(facecolor=shade, edgecolor=colour, label=text(word))
          for shade, word in zip(shades, words, strict=True)]
         if filled
-        else [Line2D([], [], color=colour, linestyle=dash,  # type: ignore[arg-type]
+        else [Line2D([], [], color=colour, linestyle=dash,
                      label=text(f"{name}, {' and '.join(f'{100 * v:.3g}' for v in levels)} %"))]
     )  # fmt: skip
     entries.append(

@@ -58,7 +58,7 @@ def plot_impacts(impacts: Impacts, *, top: int = 20, data: str = "") -> StyledFi
             axes.tick_params(axis="y", which="both", left=False, right=False)
         left.tick_params(axis="y", labelsize=SMALL)
         _legend(figure, ranking)
-        right.set_title(_headline(impacts), loc="left")
+        figure.suptitle(_headline(impacts), fontsize=SMALL + 1)
         right.set_title(text(data), loc="right")
         finish(figure, _words(impacts, ranking))
     return figure

@@ -82,16 +82,25 @@ class DijetSpectrum:
             parameters: One point, values of shape ``()``.
             edges: In GeV, increasing, shape ``(B + 1,)``; clipped to the selected masses.
         """
+        return self.background(parameters, edges) + self.signal(parameters, edges)
+
+    def background(self, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
+        """The part of the background, in pb, shape ``(B,)``."""
+        return self._part(0, parameters, edges)
+
+    def signal(self, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
+        """The part that is proportional to the signal strength, in pb, shape ``(B,)``."""
+        return self._part(1, parameters, edges)
+
+    def _part(self, number: int, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
         parton, selection = self.parton, self.selection
         log_edges = edges.clamp(*selection.mass).log()
         limit = min(parton.angles[0].limit, math.tanh(selection.delta_y_max / 2))
         c, width = gauss(self.angles, 0.0, limit)
-        total = torch.zeros(len(edges) - 1, dtype=torch.float64)
-        for (mass, rate), angle in zip(self._partons(parameters), parton.angles, strict=True):
-            weight = rate[:, None] * 2 * width * angle.log_prob(c).exp()
-            weight = weight * accepted(selection.eta_max - torch.atanh(c), mass, parton.sqrt_s)
-            total = total + self._smeared(mass, c, weight, parameters, log_edges)
-        return total * parameters["luminosity"]
+        mass, rate = self._partons(parameters)[number]
+        weight = rate[:, None] * 2 * width * parton.angles[number].log_prob(c).exp()
+        weight = weight * accepted(selection.eta_max - torch.atanh(c), mass, parton.sqrt_s)
+        return self._smeared(mass, c, weight, parameters, log_edges) * parameters["luminosity"]
 
     def density(self, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
         """p(m_jj | selected) in 1/GeV, averaged over each bin, shape ``(B,)``."""

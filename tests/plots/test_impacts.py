@@ -26,8 +26,8 @@ def test_the_largest_is_on_top_with_its_pull_and_its_bars() -> None:
 
 
 def test_the_breakdown_is_the_headline() -> None:
-    right = plot_impacts(records.impacts()).axes[1]
-    assert right.get_title(loc="left") == r"$\mu$ = 1.2 ± 0.4 (stat.) ± 0.3 (syst.)"
+    figure = plot_impacts(records.impacts())
+    assert figure.get_suptitle() == r"$\mu$ = 1.2 ± 0.4 (stat.) ± 0.3 (syst.)"
 
 
 def test_one_without_a_constraint_has_a_number_and_no_pull() -> None:

@@ -85,6 +85,7 @@ class Entry:
         centre, unit: In the unit of the parameter.
         start, low, high: Of the value.
         error: The standard deviation of its constraint, in units of the value; 0 where it is free.
+        label: How a plot writes the parameter.
     """
 
     kind: Kind
@@ -94,6 +95,7 @@ class Entry:
     low: float
     high: float
     error: float = 0.0
+    label: str = ""
 
     def physical(self, value: float) -> float:
         """θ of a value."""
@@ -255,7 +257,9 @@ class _Plan:
                     f"parameter {name!r} is not free; free are {', '.join(parameters.free_names)}"
                 )
         entries = {
-            p.name: _entry(p, p.name in strengths, p.name == luminosity, point, steps)
+            p.name: replace(
+                _entry(p, p.name in strengths, p.name == luminosity, point, steps), label=p.label
+            )
             for p in parameters.free
         }
         # Nuisance parameters are expanded around the means of their constraints.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from hepgen.files import write_atomically
 from hepgen.inference.binned import BinnedLikelihood, BinnedSets
 from hepgen.inference.binned_workspace import read_workspace
 from hepgen.inference.exchange.binned_model import (
-    FilledRegion,
     BinnedModel,
     Entry,
+    FilledRegion,
     Template,
     split,
 )
+from hepgen.parameters import ParameterSet
 
 INTERPOLATION = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
 """Smooth at 0 and ±1σ, as pyhf's own command line has it; the default of its Python is not."""
@@ -118,7 +119,12 @@ class PyhfWorkspace:
 
         Its parameters have the values that are written in the workspace.
         """
-        return read_workspace(self.spec)
+        likelihood, data = read_workspace(self.spec)
+        labels = {_named(name, self.entries): e.label for name, e in self.entries.items()}
+        likelihood.parameters = ParameterSet(
+            [replace(p, label=labels.get(p.name, "")) for p in likelihood.parameters]
+        )
+        return likelihood, data
 
     def fit(self, **fixed: float) -> dict[str, Estimate]:
         """The maximum of the likelihood, by pyhf with Minuit.

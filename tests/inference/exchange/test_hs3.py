@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -77,15 +76,6 @@ def test_what_is_read_back_has_the_same_likelihood(
             for one, sets in ((ours, data), (back, seen))
         ]
         assert both[0].item() == pytest.approx(both[1].item(), abs=1e-9)
-
-
-def test_an_independent_reader_evaluates_the_same(document: dict[str, Any], tmp_path: Path) -> None:
-    pyhs3 = pytest.importorskip("pyhs3")
-    path = tmp_path / "bump.hs3.json"
-    path.write_text(json.dumps(document))
-    workspace = pyhs3.Workspace.load(str(path))
-    model = workspace.model(workspace.analyses["analysis"])
-    assert "mu" in model.free_params
 
 
 def test_a_learned_density_is_referred_to_by_its_file(tmp_path: Path) -> None:
