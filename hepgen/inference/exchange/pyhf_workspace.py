@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hepgen.errors import FileError, InputError, ParameterError
 from hepgen.files import write_atomically

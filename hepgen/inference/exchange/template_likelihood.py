@@ -12,11 +12,11 @@ from torch import Tensor
 
 from hepgen.inference.binned import (
     BinFactors,
+    BinnedChannel,
     BinnedLikelihood,
+    BinnedSample,
     BinnedSets,
-    Channel,
     Modifier,
-    Sample,
     Values,
 )
 from hepgen.inference.exchange.binned_model import (
@@ -130,7 +130,7 @@ def _gammas(channel: BinnedChannel) -> list[Parameter]:
     ]
 
 
-def _channel(channel: BinnedChannel, model: BinnedModel) -> Channel:
+def _channel(channel: BinnedChannel, model: BinnedModel) -> BinnedChannel:
     relative = channel.statistics()
     gammas = None if relative is None else BinFactors(
         tuple(
@@ -138,10 +138,10 @@ def _channel(channel: BinnedChannel, model: BinnedModel) -> Channel:
             for b, error in enumerate(relative.tolist())
         )
     )  # fmt: skip
-    return Channel(
+    return BinnedChannel(
         channel.name,
         tuple(
-            Sample(name, tuple(t.nominal.tolist()), _modifiers(t, model, gammas))
+            BinnedSample(name, tuple(t.nominal.tolist()), _modifiers(t, model, gammas))
             for name, t in channel.templates.items()
         ),
     )

@@ -192,7 +192,7 @@ def test_an_empty_set_says_so() -> None:
 class Impossible(ClosedRatio):
     """What a profile gives where the likelihood is zero."""
 
-    def __call__(self, _sets: Values, psi: Tensor) -> Measured:
+    def __call__(self, sets: Values, psi: Tensor) -> Measured:  # noqa: ARG002
         return Measured(torch.full(psi.shape[:-1], 1e6, dtype=torch.float64), psi)
 
 
