@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +29,8 @@ from hepgen.statements import ProfileContour
 
 Array = NDArray[np.float64]
 
-_STYLES = ((FIRST, "solid", "P"), (SECOND, "dashed", "X"))
+Dash = Literal["solid", "dashed"]
+_STYLES: tuple[tuple[str, Dash, str], ...] = ((FIRST, "solid", "P"), (SECOND, "dashed", "X"))
 
 
 def plot_contours(
@@ -108,7 +110,7 @@ def _span(
 
 
 def _draw(
-    axes: Axes, name: str, one: ProfileContour, filled: bool, look: tuple[str, str, str]
+    axes: Axes, name: str, one: ProfileContour, filled: bool, look: tuple[str, Dash, str]
 ) -> list[Line2D | Patch]:
     colour, dash, marker = look
     order = np.argsort(one.thresholds)

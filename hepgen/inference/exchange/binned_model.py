@@ -130,8 +130,8 @@ class Template:
 
 
 @dataclass(frozen=True)
-class BinnedChannel:
-    """A channel as counts: templates by name, and data of shape ``(B,)``."""
+class FilledRegion:
+    """A region as counts: templates by name, and data of shape ``(B,)``."""
 
     name: str
     observable: str
@@ -167,7 +167,7 @@ class BinnedModel:
         parameters: Those that were given.
     """
 
-    channels: tuple[BinnedChannel, ...]
+    channels: tuple[FilledRegion, ...]
     entries: Mapping[str, Entry]
     poi: str
     curvature: Mapping[str, float]
@@ -210,7 +210,7 @@ def binned_model(
     return BinnedModel(filled, plan.entries, poi, curvature, parameters)
 
 
-def expected(channel: BinnedChannel, entries: Mapping[str, Entry]) -> Tensor:
+def expected(channel: FilledRegion, entries: Mapping[str, Entry]) -> Tensor:
     """λ of each bin where every parameter starts."""
     total = torch.zeros_like(channel.data)
     for template in channel.templates.values():
@@ -333,7 +333,7 @@ def _entry(
     return Entry("linear", value, step, 0.0, low, high)
 
 
-def _fill(region: Region, plan: _Plan) -> BinnedChannel:
+def _fill(region: Region, plan: _Plan) -> FilledRegion:
     points = plan.points()
     theta = torch.stack(list(points.values()))
     templates: dict[str, Template] = {}
@@ -352,7 +352,7 @@ def _fill(region: Region, plan: _Plan) -> BinnedChannel:
             if bool((half["", 0].abs() > 1e-9 * at["", 0, "", 0].abs()).any()):
                 templates[f"{name}_{line}"] = _varied(half, plan, (*factors, line))
     empty = torch.zeros(len(region.edges) - 1, dtype=torch.float64)
-    filled = BinnedChannel(region.name, region.observable, region.edges.double(), templates, empty)
+    filled = FilledRegion(region.name, region.observable, region.edges.double(), templates, empty)
     asimov = expected(filled, plan.entries)
     _check_filled(filled, asimov)
     return replace(filled, data=asimov if region.data is None else region.data.double())
@@ -371,7 +371,7 @@ def _varied(
     return Template(nominal, factors, variations)
 
 
-def _check_filled(channel: BinnedChannel, total: Tensor) -> None:
+def _check_filled(channel: FilledRegion, total: Tensor) -> None:
     # A bin that no event reached expects nothing, and one event in it excludes the model.
     if bool((total <= 0).any()):
         b = int((total <= 0).nonzero()[0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,13 +42,11 @@ class Counts:
     variance: Tensor | None = None
 
 
-class Filler(Protocol):
-    """What knows the counts of the bins."""
-
-    def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
-        """The counts at θ of shape ``(K, D)``, between ``(B + 1,)`` edges."""
+Filler = Callable[[Tensor, Tensor], Counts]
+"""What knows the counts: those at θ of shape ``(K, D)``, between edges ``(B + 1,)``."""
 
 
+@runtime_checkable
 class Density(Protocol):
     """What has a density of one observable: ``NLE``, ``ExactLikelihood``, and those like them."""
 
@@ -56,6 +54,7 @@ class Density(Protocol):
         """log p(xᵢ | θₖ), shape ``(N, K)``, for x ``(N, d)`` and θ ``(K, D)``."""
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """What draws events: ``NLE``, ``Surrogate``."""
 
@@ -78,7 +77,7 @@ class DensityCounts:
     nodes: int = 6
 
     def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
-        """See :class:`Filler`."""
+        """See :data:`Filler`."""
         place, weight = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(self.nodes))
         half = 0.5 * edges.diff()[:, None]
         x = 0.5 * (edges[1:] + edges[:-1])[:, None] + half * place
@@ -109,7 +108,7 @@ class SampledCounts:
     seed: int = 0
 
     def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
-        """See :class:`Filler`."""
+        """See :data:`Filler`."""
         drawn = self.sampler.sample(self.events, theta, seed=self.seed)[..., self.column].double()
         counts = torch.stack([_histogram(one, edges) for one in drawn.unbind(1)])
         each = self.rate(theta)[:, None] / self.events
@@ -133,7 +132,7 @@ class SpectrumCounts:
     fixed: Mapping[str, float] | None = None
 
     def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
-        """See :class:`Filler`."""
+        """See :data:`Filler`."""
         values = (self.parameters.values(one, **(self.fixed or {})) for one in theta.double())
         return Counts(self.luminosity * torch.stack([self.spectrum(v, edges) for v in values]))
 
@@ -165,7 +164,7 @@ class SimulatedCounts:
     seed: int = 0
 
     def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
-        """See :class:`Filler`.
+        """See :data:`Filler`.
 
         Raises:
             ParameterError: A parameter without joint density, or a chain without cross-section.
@@ -224,7 +223,7 @@ class Difference:
     low: float = 0.0
 
     def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
-        """See :class:`Filler`."""
+        """See :data:`Filler`."""
         ends = [at(self.parameters, theta, self.name, value) for value in (self.high, self.low)]
         both = self.filler(torch.cat(ends), edges).mean
         return Counts(both[: len(theta)] - both[len(theta) :])
@@ -247,7 +246,7 @@ class At:
     value: float = 0.0
 
     def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
-        """See :class:`Filler`."""
+        """See :data:`Filler`."""
         return self.filler(at(self.parameters, theta, self.name, self.value), edges)
 
 

@@ -20,8 +20,10 @@ from torch import Tensor
 
 from hepgen.errors import FileError, InputError, ParameterError
 from hepgen.files import write_atomically
+from hepgen.inference.binned import BinnedLikelihood, BinnedSets
+from hepgen.inference.binned_workspace import read_workspace
 from hepgen.inference.exchange.binned_model import (
-    BinnedChannel,
+    FilledRegion,
     BinnedModel,
     Entry,
     Template,
@@ -111,6 +113,13 @@ class PyhfWorkspace:
         observed: list[float] = self._pyhf().data(self.model())
         return observed
 
+    def likelihood(self) -> tuple[BinnedLikelihood, BinnedSets]:
+        """The same as a likelihood of hepgen, with its data: for any statement, and without pyhf.
+
+        Its parameters have the values that are written in the workspace.
+        """
+        return read_workspace(self.spec)
+
     def fit(self, **fixed: float) -> dict[str, Estimate]:
         """The maximum of the likelihood, by pyhf with Minuit.
 
@@ -168,11 +177,14 @@ def minuit() -> Iterator[Any]:
     """pyhf with torch in double precision and Minuit; what was set before comes back."""
     pyhf = pyhf_module()
     tensors, optimizer = pyhf.get_backend()
-    pyhf.set_backend("pytorch", "minuit", precision="64b")
+    # Which pyhf sets, too, and does not set back.
+    dtype = torch.get_default_dtype()
     try:
+        pyhf.set_backend("pytorch", "minuit", precision="64b")
         yield pyhf
     finally:
         pyhf.set_backend(tensors, optimizer)
+        torch.set_default_dtype(dtype)
 
 
 def _beside(path: Path) -> Path:
@@ -194,7 +206,7 @@ def _parameter(name: str, entry: Entry) -> dict[str, Any]:
     return found
 
 
-def _channel(channel: BinnedChannel, entries: Mapping[str, Entry]) -> dict[str, Any]:
+def _channel(channel: FilledRegion, entries: Mapping[str, Entry]) -> dict[str, Any]:
     light = any(entry.kind == "luminosity" for entry in entries.values())
     samples = [
         {
