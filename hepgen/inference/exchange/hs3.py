@@ -25,9 +25,9 @@ from hepgen import __version__
 from hepgen.errors import DataError, FileError, nearest
 from hepgen.files import write_atomically
 from hepgen.inference.exchange.binned_model import (
-    FilledRegion,
     BinnedModel,
     Entry,
+    FilledRegion,
     Template,
     split,
 )
@@ -266,9 +266,7 @@ def _gammas(channel: FilledRegion) -> list[str]:
     return [f"staterror_{channel.name}_{b}" for b in range(len(channel.data))]
 
 
-def _modifiers(
-    channel: FilledRegion, template: Template, luminosity: bool
-) -> list[dict[str, Any]]:
+def _modifiers(channel: FilledRegion, template: Template, luminosity: bool) -> list[dict[str, Any]]:
     names = [*template.factors, *([LUMI] if luminosity else [])]
     found: list[dict[str, Any]] = [
         {"name": name, "type": "normfactor", "parameter": name} for name in names

@@ -23,9 +23,9 @@ from hepgen.files import write_atomically
 from hepgen.inference.binned import BinnedLikelihood, BinnedSets
 from hepgen.inference.binned_workspace import read_workspace
 from hepgen.inference.exchange.binned_model import (
-    FilledRegion,
     BinnedModel,
     Entry,
+    FilledRegion,
     Template,
     split,
 )
