@@ -59,8 +59,8 @@ def plot_contours(
             handles += _draw(axes, name, one, filled=i == 0, look=_STYLES[i])
         if reference is not None:
             star = {"marker": "*", "color": "black", "linestyle": "none", "markersize": 13.0}
-            axes.plot(*[[v] for v in reference], zorder=5, **star)
-            handles.append(Line2D([], [], label=text(reference_label), **star))
+            axes.plot(*[[v] for v in reference], zorder=5, **star)  # type: ignore[arg-type]
+            handles.append(Line2D([], [], label=text(reference_label), **star))  # type: ignore[arg-type]
         axes.set_xlim(_span([one.x for one in contours.values()], contours, 0, reference))
         axes.set_ylim(_span([one.y for one in contours.values()], contours, 1, reference))
         headroom(axes, 0.09 + 0.06 * ((len(handles) + 1) // 2))
