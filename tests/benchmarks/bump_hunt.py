@@ -176,7 +176,7 @@ def main() -> None:
 
     def at(**moved: float) -> Tensor:
         point = {"signal_strength": 1.0} | {n: c for n, (c, _) in NUISANCES.items()} | moved
-        return rates(chain.parameters.values(**point))
+        return rates(chain.parameters.values(None, **point))
 
     with torch.no_grad():
         nominal = at()

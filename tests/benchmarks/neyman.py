@@ -28,7 +28,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,7 @@ from hepgen.inference.statistics.coverage import from_fractions, interval_score
 from hepgen.inference.statistics.neyman import Neyman, ProfileRatio, pieces
 from hepgen.inference.statistics.profile import profile
 from hepgen.inference.templates import Templates
-from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
+from hepgen.parameters import Normal, Parameter, ParameterSet, Prior, Uniform
 from hepgen.pipeline.session import Session
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
@@ -86,7 +86,7 @@ class Problem:
     trained: int
 
 
-def free(parameters: Sequence[Parameter], priors: dict[str, Uniform | Normal]) -> ParameterSet:
+def free(parameters: Sequence[Parameter], priors: Mapping[str, Prior | None]) -> ParameterSet:
     return ParameterSet(
         [dataclasses.replace(p, prior=priors.get(p.name), role=p.role) for p in parameters]
     )
@@ -229,9 +229,9 @@ class Pool:
     def draw(self, theta: Tensor, seed: int, size: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         kinds = torch.empty(len(theta), size, dtype=torch.int64)
-        for value in theta[:, 0].unique():
+        for value in sorted(set(theta[:, 0].tolist())):
             rows = (theta[:, 0] == value).nonzero()[:, 0]
-            cumulated = self.weights(value.item()).cumsum(0)
+            cumulated = self.weights(value).cumsum(0)
             u = torch.rand(len(rows), size, generator=generator, dtype=torch.float64)
             at = torch.searchsorted(cumulated, u * cumulated[-1]).clamp(max=len(cumulated) - 1)
             kinds[rows] = self.kinds[at]
@@ -319,7 +319,7 @@ def dijet_bump(training: int) -> Problem:
     constraints = {n: session.parameters[n].prior for n in names}
     parameters = free(
         list(session.parameters),
-        {"signal_strength": Uniform(0.0, 16.0)} | constraints,  # type: ignore[arg-type]
+        {"signal_strength": Uniform(0.0, 16.0), **constraints},
     )
     whole = DijetSpectrum.of(chain)
     spectrum = DijetSpectrum(
@@ -345,7 +345,8 @@ def dijet_bump(training: int) -> Problem:
             )
             kinds = torch.bucketize(mass[kept].contiguous(), edges) - 1
             selected += torch.bincount(kinds.clamp(0, 89), minlength=90)
-        sigma = chain.stages[0].cross_section(parameters.values(point))  # type: ignore[attr-defined]
+        sigma = chain.stages[0].cross_section(parameters.values(point))
+        assert sigma is not None
         expected = LUMINOSITY * sigma * selected / (4 * generated)
         generator = torch.Generator().manual_seed(seed + 17)
         counts = torch.poisson(expected.expand(len(theta), -1), generator).long()
@@ -474,10 +475,10 @@ def coverage(
             usual = chi2.ppf(level, 1)
             held["asymptotic", level].append((found.statistic <= usual).double().mean().item())
         some = slice(0, widths)
-        for (one,) in neyman.intervals(data.sets[some], problem.grid, LEVELS[:1]):  # type: ignore[index]
+        for (one,) in neyman.intervals(data.sets[some], problem.grid, LEVELS[:1]):
             width["neyman"].append(one.width)
             inside["neyman"].append(one.contains(point[column].item()))
-        for parts in binned_pieces(problem, data.binned[some], column):  # type: ignore[index]
+        for parts in binned_pieces(problem, data.binned[some], column):
             width["binned"].append(sum(high - low for low, high in parts))
             inside["binned"].append(any(a <= point[column].item() <= b for a, b in parts))
     names = problem.likelihood.parameters.free_names

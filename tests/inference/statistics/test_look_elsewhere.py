@@ -117,12 +117,12 @@ def test_a_fitted_bump_is_found_where_it_is() -> None:
     places = torch.linspace(1.5, 8.5, 29, dtype=torch.float64)
     rate = torch.full((40, 100), 3.0, dtype=torch.float64)
     counts = torch.poisson(rate, torch.Generator().manual_seed(3))
-    empty = local_statistics(model, counts, "s", {"m": places}).numpy()  # type: ignore[arg-type]
+    empty = local_statistics(model, counts, "s", {"m": places}).numpy()
     # q₀ is ½ δ(0) + ½ χ²: half of the places have none, and the mean is ½.
     assert np.mean(empty == 0) == pytest.approx(0.5, abs=0.08)
     assert empty.mean() == pytest.approx(0.5, abs=0.12)
     signal = model.log_rates(torch.tensor([[25.0, 5.0]]).double()).exp()
-    found = local_statistics(model, signal, "s", {"m": places}).numpy()[0]  # type: ignore[arg-type]
+    found = local_statistics(model, signal, "s", {"m": places}).numpy()[0]
     assert places[found.argmax()].item() == pytest.approx(5.0, abs=0.13)
     whole = global_p_value(float(found.max()), empty)
     assert whole.local < whole.value < 0.1
