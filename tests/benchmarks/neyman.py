@@ -28,10 +28,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +52,7 @@ from hepgen.inference.statistics.coverage import from_fractions, interval_score
 from hepgen.inference.statistics.neyman import Neyman, ProfileRatio, pieces
 from hepgen.inference.statistics.profile import profile
 from hepgen.inference.templates import Templates
-from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
+from hepgen.parameters import Normal, Parameter, ParameterSet, Prior, Uniform
 from hepgen.pipeline.session import Session
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
@@ -87,7 +86,7 @@ class Problem:
     trained: int
 
 
-def free(parameters: Sequence[Parameter], priors: dict[str, Uniform | Normal]) -> ParameterSet:
+def free(parameters: Sequence[Parameter], priors: Mapping[str, Prior | None]) -> ParameterSet:
     return ParameterSet(
         [dataclasses.replace(p, prior=priors.get(p.name), role=p.role) for p in parameters]
     )
@@ -230,9 +229,9 @@ class Pool:
     def draw(self, theta: Tensor, seed: int, size: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         kinds = torch.empty(len(theta), size, dtype=torch.int64)
-        for value in torch.tensor(sorted(set(theta[:, 0].tolist()))).double():
+        for value in sorted(set(theta[:, 0].tolist())):
             rows = (theta[:, 0] == value).nonzero()[:, 0]
-            cumulated = self.weights(value.item()).cumsum(0)
+            cumulated = self.weights(value).cumsum(0)
             u = torch.rand(len(rows), size, generator=generator, dtype=torch.float64)
             at = torch.searchsorted(cumulated, u * cumulated[-1]).clamp(max=len(cumulated) - 1)
             kinds[rows] = self.kinds[at]
@@ -317,7 +316,7 @@ def dijet_bump(training: int) -> Problem:
         "background_p1", "background_p2", "background_p3", "luminosity", "jet_energy_scale",
         "jet_energy_resolution", "out_of_cone",
     )  # fmt: skip
-    constraints: dict[str, Any] = {n: session.parameters[n].prior for n in names}
+    constraints = {n: session.parameters[n].prior for n in names}
     parameters = free(
         list(session.parameters),
         {"signal_strength": Uniform(0.0, 16.0), **constraints},

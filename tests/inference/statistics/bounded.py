@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hepgen.inference.likelihood import Likelihood
+from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.neyman import Measured
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 
@@ -59,7 +59,8 @@ class ClosedRatio:
     def parameters(self) -> ParameterSet:
         return self.likelihood.parameters
 
-    def __call__(self, sets: Values, psi: Tensor) -> Measured:
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        assert isinstance(sets, Values)
         mu, x = psi[..., 0], sets.x[:, None]
         t = (x - mu).square() - (x - x.clamp(min=0)).square()
         return Measured(t.clamp(min=0) / self.likelihood.width**2, psi)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.counting import OnOff, profile_statistic
 from hepgen.inference.statistics.coverage import coverage_maps, interval_score, learned_coverage
 from hepgen.inference.statistics.critical_values import CriticalValues
@@ -108,12 +109,13 @@ class OnOffRatio:
     interest: tuple[str, ...] = ("s",)
     conditions: tuple[str, ...] = ("s",)
 
-    def __call__(self, sets: Counts, psi: Tensor) -> Measured:
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        assert isinstance(sets, Counts)
         t = torch.empty(len(sets), 1, dtype=torch.float64)
-        for s in torch.tensor(sorted(set(psi[:, 0, 0].tolist())), dtype=psi.dtype):
+        for s in set(psi[:, 0, 0].tolist()):
             rows = (psi[:, 0, 0] == s).nonzero()[:, 0]
             on, off = sets.on[rows].numpy(), sets.off[rows].numpy()
-            t[rows, 0] = torch.from_numpy(profile_statistic(on, off, s.item(), 1.0))
+            t[rows, 0] = torch.from_numpy(profile_statistic(on, off, s, 1.0))
         return Measured(t, psi)
 
 
@@ -146,8 +148,9 @@ def test_exact_coverage_of_an_on_off_experiment() -> None:
 def test_estimates_that_a_prior_pulls_cover() -> None:
     model = BoundedMean(high=6.0)
 
-    def shrunk(sets: Values) -> tuple[Tensor, Tensor]:
+    def shrunk(sets: DataSets) -> tuple[Tensor, Tensor]:
         """The posterior of a Gaussian prior N(1, 1): half way to it, and too narrow."""
+        assert isinstance(sets, Values)
         mean = 0.5 * (sets.x + 1.0)
         return mean[:, None], torch.full((len(mean), 1, 1), 0.5, dtype=torch.float64)
 
@@ -192,7 +195,7 @@ def test_an_empty_set_says_so() -> None:
 class Impossible(ClosedRatio):
     """What a profile gives where the likelihood is zero."""
 
-    def __call__(self, _sets: Values, psi: Tensor) -> Measured:
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:  # noqa: ARG002
         return Measured(torch.full(psi.shape[:-1], 1e6, dtype=torch.float64), psi)
 
 

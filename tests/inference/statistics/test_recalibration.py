@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.special import ndtr
 from torch import Tensor
 
 from hepgen.errors import DataError
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.coverage import coverage_maps
 from hepgen.inference.statistics.neyman import Neyman
 from hepgen.inference.statistics.recalibration import (
@@ -20,7 +22,7 @@ from hepgen.inference.statistics.recalibration import (
 from tests.inference.statistics.bounded import BoundedMean, Values, toys
 
 
-def credibilities(width: float, number: int = 4000) -> np.ndarray:
+def credibilities(width: float, number: int = 4000) -> NDArray[np.float64]:
     """Of posteriors N(x, width) for x ~ N(θ, 1), at the truth."""
     pull = np.random.default_rng(2).standard_normal(number) / width
     return np.asarray(np.abs(2 * ndtr(pull) - 1))
@@ -61,7 +63,8 @@ def test_neyman_repairs_at_each_parameter() -> None:
     """A posterior that is right on average: too narrow below 4, too wide above."""
     model = BoundedMean()
 
-    def draws(sets: Values) -> Tensor:
+    def draws(sets: DataSets) -> Tensor:
+        assert isinstance(sets, Values)
         generator = torch.Generator().manual_seed(3)
         noise = torch.randn(len(sets), 100, generator=generator, dtype=torch.float64)
         width = torch.where(sets.x < 4, 0.5, 2.0)
