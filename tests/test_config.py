@@ -36,6 +36,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "nle": config.LikelihoodEntry,
     "npe": config.PosteriorEntry,
     "inference": config.InferenceEntry,
+    "statements": config.StatementsEntry,
     "calibration": config.CalibrationEntry,
     "checks": config.ChecksEntry,
     "augment": config.AugmentEntry,

@@ -40,7 +40,8 @@ def test_a_student_of_a_gaussian(steps: int, tmp_path: Path) -> None:
     assert few == pytest.approx(many, rel=0.02)
     student.save(tmp_path)
     again = Surrogate.load(tmp_path)
-    assert torch.equal(again.sample(5, nowhere), student.sample(5, nowhere))
+    # To rounding: where weights are in memory decides which path linear algebra takes.
+    assert torch.allclose(again.sample(5, nowhere), student.sample(5, nowhere), atol=1e-5)
     assert again.quality.kind == "none"
 
 
