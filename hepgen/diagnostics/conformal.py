@@ -1,8 +1,8 @@
 r"""Conformal recalibration: the level of credible sets that hold the truth as often as they say.
 
 A score of each calibration data set is the level of the smallest credible set that holds its
-truth: ℓ of :mod:`hepgen.diagnostics.expected_coverage` for regions of highest density, |2r − 1| of
-the rank r for central intervals. With M of them, the credible set at the level
+truth: ℓ of :mod:`hepgen.diagnostics.expected_coverage` for regions of highest density, the size of
+2r − 1 of the rank r for central intervals. With M of them, the credible set at the level
 
 .. math:: \ell_{(k)}, \qquad k = \lceil (M + 1)(1 - \alpha) \rceil,
 

@@ -44,7 +44,7 @@ def factor(nu: Tensor, up: Tensor, down: Tensor, code: Code = "code4") -> Tensor
 def difference(nu: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """The additive term (``code4p``), for the differences δ₊ = ``up`` and δ₋ = ``down``.
 
-    Within |ν| < 1 it is ν(δ₊ − δ₋)/2 + (δ₊ + δ₋)/16 · ν²(3ν⁴ − 10ν² + 15).
+    Between ν = −1 and 1 it is ν(δ₊ − δ₋)/2 + (δ₊ + δ₋)/16 · ν²(3ν⁴ − 10ν² + 15).
     """
     square = nu.square()
     even = square * (square * (3 * square - 10) + 15) / 16

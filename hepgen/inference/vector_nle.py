@@ -105,8 +105,9 @@ class VectorNLE:
             region: Learn from the θ inside only; by default everywhere.
             members: Trainings that are averaged.
             components, hidden: See :class:`hepgen.nn.residual_mixture.ResidualMixture`.
-            validation_fraction, batch_size, epochs, max_learning_rate, weight_decay, patience,
-                seed, progress: See :func:`hepgen.nn.train.train`; a member has seed + m.
+            validation_fraction, batch_size, epochs, max_learning_rate: See
+                :func:`hepgen.nn.train.train`.
+            weight_decay, patience, seed, progress: See there, too; a member has seed + m.
             device: Where to train, see :func:`hepgen.nn.device.choose`.
 
         Raises:

@@ -2,13 +2,11 @@ r"""Test statistics of one parameter μ, and what they say of it (Cowan et al., 
 
 With :math:`t_\mu = -2\ln\lambda(\mu)` of :mod:`hepgen.inference.statistics.profile`:
 
-===========  ===================================================  ============================
-``t``        :math:`t_\mu`                                        an interval
-``t_tilde``  :math:`t_\mu`, the best fit kept at μ̂ ≥ 0          an interval at a bound
-``q``        :math:`t_\mu` where μ̂ ≤ μ, else 0                    an upper limit
-``q_tilde``  the same, the best fit kept at μ̂ ≥ 0               an upper limit at a bound
-``q0``       :math:`t_0` where μ̂ ≥ 0, else 0                      a discovery
-===========  ===================================================  ============================
+- ``t``: :math:`t_\mu`, for an interval;
+- ``t_tilde``: :math:`t_\mu`, the best fit kept at μ̂ ≥ 0, for an interval at a bound;
+- ``q``: :math:`t_\mu` where μ̂ ≤ μ, else 0, for an upper limit;
+- ``q_tilde``: the same, the best fit kept at μ̂ ≥ 0, for an upper limit at a bound;
+- ``q0``: :math:`t_0` where μ̂ ≥ 0, else 0, for a discovery.
 """
 
 from __future__ import annotations
