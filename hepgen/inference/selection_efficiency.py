@@ -1,7 +1,7 @@
 r"""What a selection does to the joint score and ratio of the events that it keeps.
 
-The chain knows :math:`\log p(x, z | \theta)` of every event it generates. Data are selected events,
-and their density is :math:`p(x | \theta)/\varepsilon(\theta)` with the efficiency ε. Given a history
+The chain knows :math:`\log p(x, z | \theta)` of every event it generates. Data are selected
+events, and their density is :math:`p(x | \theta)/\varepsilon(\theta)` with the efficiency ε. Given a history
 z, whether an event is selected does not depend on θ, so that only ε enters, through the
 normalisation:
 
@@ -15,8 +15,8 @@ The mean of the joint score over the selected events of one θ is its efficiency
 
 which makes log ε, up to a constant, the function h(θ) with the smallest sum of squares of
 ∇h(θᵢ) − tᵢ. Here h is a polynomial, so that this is linear least squares, and the corrected scores
-have mean zero. Without a selection log ε is constant, and what is found is noise that the scores had
-in their mean.
+have mean zero. Without a selection log ε is constant, and what is found is noise that the scores
+had in their mean.
 """
 
 from __future__ import annotations
