@@ -1,9 +1,9 @@
 r"""What a selection does to the joint score and ratio of the events that it keeps.
 
 The chain knows :math:`\log p(x, z | \theta)` of every event it generates. Data are selected
-events, and their density is :math:`p(x | \theta)/\varepsilon(\theta)` with the efficiency ε. Given a history
-z, whether an event is selected does not depend on θ, so that only ε enters, through the
-normalisation:
+events, and their density is :math:`p(x | \theta)/\varepsilon(\theta)`, with the efficiency ε.
+Given a history z, whether an event is selected does not depend on θ, so that only ε enters, through
+the normalisation:
 
 .. math:: t_{sel} = t - \nabla\log\varepsilon(\theta), \qquad
           \log r_{sel} = \log r - \log\varepsilon(\theta) + \log\varepsilon(\theta_{ref}).
