@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +41,17 @@ class Velocity(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, t: Tensor, x: Tensor, context: Tensor) -> Tensor:
-        """v, shape ``(B, d)``, at t of shape ``(B, 1)``, x ``(B, d)`` and c ``(B, C)``."""
+    def forward(self, t: Tensor, x: Any, context: Tensor) -> Any:
+        """v, shape ``(B, d)``, at t of shape ``(B, 1)``, x ``(B, d)`` and c ``(B, C)``.
+
+        x is a tensor, or a :class:`hepgen.nn.dual.Dual` that brings its derivatives along.
+        """
         angle = self.frequency * t
         embedding = self.embedding(torch.cat([t, angle.sin(), angle.cos(), context], dim=-1))
         hidden = self.inputs(x)
         for block in self.blocks:
             hidden = block(hidden, embedding)
-        velocity: Tensor = self.output(nn.functional.silu(hidden))
-        return velocity
+        return self.output(nn.functional.silu(hidden))
 
 
 class _Block(nn.Module):
@@ -57,7 +60,6 @@ class _Block(nn.Module):
         self.first, self.shift = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         self.second = nn.Linear(width, width)
 
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, hidden: Any, embedding: Tensor) -> Any:
         inner = self.first(nn.functional.silu(hidden)) + self.shift(embedding)
-        output: Tensor = hidden + self.second(nn.functional.silu(inner))
-        return output
+        return hidden + self.second(nn.functional.silu(inner))

@@ -26,7 +26,7 @@ def exact(f: Map, x: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[5.]])
     """
     basis = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)[:, None].expand(-1, *x.shape)
-    value, columns = _along(f, x, basis)
+    value, columns = along(f, x, basis)
     return value, columns.diagonal(dim1=0, dim2=2).sum(-1, keepdim=True)
 
 
@@ -38,7 +38,7 @@ def hutchinson(f: Map, x: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
         x: Shape ``(B, d)``.
         probes: Shape ``(K, B, d)``.
     """
-    value, products = _along(f, x, probes)
+    value, products = along(f, x, probes)
     return value, (products * probes).sum(-1).mT
 
 
@@ -47,8 +47,8 @@ def rademacher(probes: int, like: Tensor) -> Tensor:
     return torch.randint(0, 2, (probes, *like.shape), device=like.device).to(like) * 2 - 1
 
 
-def _along(f: Map, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """f and its derivatives along K directions, shape ``(K, B, d)``."""
+def along(f: Map, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """f(x), shape ``(B, d)``, and its derivatives along K directions, shape ``(K, B, d)``."""
 
     def derivative(direction: Tensor) -> tuple[Tensor, Tensor]:
         value, tangent = jvp(f, (x,), (direction,))[:2]
