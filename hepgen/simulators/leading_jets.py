@@ -32,6 +32,10 @@ MASSLESS = 1e-3
 """GeV: a smaller mass is the rounding of a jet of one massless object."""
 
 
+NOTHING = 1e-6
+"""GeV: less momentum beside the jets is the rounding of none."""
+
+
 class LeadingJets(Stage):
     r"""The three hardest jets as columns of shape ``(G, E)``. Deterministic.
 
@@ -47,7 +51,8 @@ class LeadingJets(Stage):
 
     .. math:: \vec p^\mathrm{\,rest} = -\vec p^\mathrm{\,miss} - \vec p_1 - \vec p_2 ,
 
-    which is small where the missing momentum itself is almost fixed by the jets.
+    which is small where the missing momentum itself is almost fixed by the jets, and exactly zero
+    where there is nothing beside the two.
 
     Arguments:
         pt_min: p_T^min in GeV, the threshold of the jets.
@@ -76,11 +81,17 @@ class LeadingJets(Stage):
             fraction[..., 0], eta[..., 1],
             torch.remainder(between, math.tau), mass[..., 1],
             fraction[..., 1],
-            -met * turned.cos() - pt[..., 0] - pt[..., 1] * between.cos(),
-            -met * turned.sin() - pt[..., 1] * between.sin(),
+            *_rest(-met * turned.cos() - pt[..., 0] - pt[..., 1] * between.cos(),
+                   -met * turned.sin() - pt[..., 1] * between.sin()),
             state["nJet"], (state["Jet_btag"] * exists).sum(-1).long(),
         )  # fmt: skip
         return state | dict(zip(LEADING_COLUMNS, columns, strict=True))
+
+
+def _rest(parallel: Tensor, perpendicular: Tensor) -> tuple[Tensor, Tensor]:
+    """Both exactly zero where the two jets have all that there is."""
+    nothing = torch.hypot(parallel, perpendicular) < NOTHING
+    return parallel.masked_fill(nothing, 0.0), perpendicular.masked_fill(nothing, 0.0)
 
 
 def _slots(column: Tensor, n: int) -> Tensor:
