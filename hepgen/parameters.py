@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -260,6 +260,11 @@ class ParameterSet:
     def prior(self) -> PriorDistribution:
         """The joint prior over θ, as a torch distribution with event shape ``(D,)``."""
         return PriorDistribution(self.priors)
+
+    def only(self, name: str) -> ParameterSet:
+        """One free parameter; all others are fixed at their defaults."""
+        self[name]  # refuses an unknown name
+        return ParameterSet([p if p.name == name else replace(p, prior=None) for p in self])
 
     def values(self, theta: Tensor | None = None, **fixed: float) -> dict[str, Tensor]:
         """A value for every parameter: θ where given, ``fixed`` ones, defaults.

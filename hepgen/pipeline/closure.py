@@ -97,7 +97,7 @@ def closures(
 
 
 def _reference(session: Session, name: str) -> Reference:
-    entry, parameters = session.workflow.surrogate, only(session.parameters, name)
+    entry, parameters = session.workflow.surrogate, session.parameters.only(name)
     features = session.features
     if len(features) not in _BINS:
         raise SurrogateError(
@@ -116,7 +116,7 @@ def _reference(session: Session, name: str) -> Reference:
     # Half the difference of two halves is what their number leaves open; of what bins twice as
     # wide change, a third of the variance is what these leave open.
     (statistics,) = closure(first, second, sets, name="the other half")
-    (binning,) = closure(_wider(whole), whole, sets, name="wider bins")
+    (binning,) = closure(whole.wider(), whole, sets, name="wider bins")
     trust = math.hypot(0.5 * statistics.rms, binning.rms / math.sqrt(3))
     words = f"templates of {entry.template_events:,} simulated events, good to {trust:.2f} σ"
     return Reference(parameters, sets, whole, trust, words)
@@ -139,13 +139,6 @@ def _closure(session: Session, surrogate: Surrogate, known: Reference) -> Closur
         sets = sets[: _affordable(surrogate, likelihood, sets)]
     (found,) = closure(likelihood, known.templates, sets, name=known.words)
     return dataclasses.replace(found, reference_error=error)
-
-
-def only(parameters: ParameterSet, name: str) -> ParameterSet:
-    """All parameters but one at their defaults."""
-    return ParameterSet(
-        [p if p.name == name else dataclasses.replace(p, prior=None) for p in parameters]
-    )
 
 
 def pseudo_data(
@@ -228,10 +221,3 @@ def _templates(
         chain, parameters, edges, session.workflow.surrogate.template_events // 2, seed=seed,
         nodes=_NODES, block_size=session.workflow.simulation.block_size,
     )  # fmt: skip
-
-
-def _wider(templates: Templates) -> Templates:
-    shape = [size for line in templates.edges.values() for size in (len(line) // 2, 2)]
-    counts = templates.counts.reshape(-1, *shape).sum(tuple(range(2, len(shape) + 1, 2)))
-    edges = {name: line[::2] for name, line in templates.edges.items()}
-    return Templates(templates.parameters, edges, counts.flatten(1))

@@ -41,7 +41,7 @@ from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.surrogate_likelihood import SurrogateLikelihood
 from hepgen.inference.templates import Templates
 from hepgen.judgement import Closure
-from hepgen.parameters import Parameter, ParameterSet, Uniform
+from hepgen.parameters import ParameterSet, Uniform
 from hepgen.pipeline.session import Session
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
@@ -70,13 +70,6 @@ class Problem:
     """Events for each that is selected, at least."""
 
 
-def only(parameters: Sequence[Parameter], name: str) -> ParameterSet:
-    """All parameters but one at their defaults."""
-    return ParameterSet(
-        [p if p.name == name else dataclasses.replace(p, prior=None) for p in parameters]
-    )
-
-
 def ee_mumu() -> Problem:
     chain = process("ee_mumu", energies=(89.0,))
     angle = dataclasses.replace(
@@ -85,7 +78,7 @@ def ee_mumu() -> Problem:
     others = [p for p in chain.parameters if p.name != angle.name]
     density = ElectronPositronDensity.of(chain)
     cosine = Feature("Dimuon_cos_theta", low=-density.cos_max, high=density.cos_max)
-    return Problem(chain, only([angle, *others], angle.name), (cosine,), 4_000_000)
+    return Problem(chain, ParameterSet([angle, *others]).only(angle.name), (cosine,), 4_000_000)
 
 
 def zmumu() -> Problem:
@@ -95,7 +88,7 @@ def zmumu() -> Problem:
         [np.linspace(60, 80, 41), np.linspace(80, 100, 201)[1:], np.linspace(100, 120, 41)[1:]]
     )
     return Problem(
-        session.chain, only(list(session.parameters), "m_z"), session.features, 500_000,
+        session.chain, session.parameters.only("m_z"), session.features, 500_000,
         {"Dimuon_mass": mass}, nodes=13, templates=4_000_000, generated=6,
     )  # fmt: skip
 
@@ -107,7 +100,7 @@ def ee_jets() -> Problem:
     y23_edges = np.array([0.0, *np.geomspace(3e-4, 0.22, 15), 0.3334])
     track_edges = np.array([*range(5, 35), 36, 39, 81]) - 0.5
     return Problem(
-        session.chain, only(list(session.parameters), "alpha_s"),
+        session.chain, session.parameters.only("alpha_s"),
         (y23, dataclasses.replace(tracks, kind="discrete")), 400_000,
         {"Durham_y23": y23_edges, "nTrack": track_edges},
         nodes=9, templates=800_000, block_size=8192,
@@ -234,14 +227,6 @@ def in_bins(likelihood: SurrogateLikelihood, problem: Problem, like: Templates) 
     return dataclasses.replace(like, counts=counts)
 
 
-def wider(templates: Templates) -> Templates:
-    """The same templates in bins twice as wide in each column."""
-    shape = [size for line in templates.edges.values() for size in (len(line) // 2, 2)]
-    counts = templates.counts.reshape(-1, *shape).sum(tuple(range(2, len(shape) + 1, 2)))
-    edges = {name: line[::2] for name, line in templates.edges.items()}
-    return Templates(templates.parameters, edges, counts.flatten(1))
-
-
 def half(problem: Problem, events: int, seed: int) -> Templates:
     return Templates.simulate(
         problem.chain, problem.parameters, problem.edges, events, seed=seed,
@@ -254,7 +239,7 @@ def templates(problem: Problem, events: int, data: Sequence[Tensor]) -> tuple[Te
     first, second = (half(problem, events // 2, seed) for seed in (11, 12))
     whole = dataclasses.replace(first, counts=first.counts + second.counts)
     (statistics,) = closure(first, second, data, name="the other half")
-    (binning,) = closure(wider(whole), whole, data, name="wider bins")
+    (binning,) = closure(whole.wider(), whole, data, name="wider bins")
     trust = (
         f"templates of {events} events: rms shift {0.5 * rms(statistics.shifts):.3f} σ from their "
         f"number, {rms(binning.shifts) / np.sqrt(3):.3f} σ from {whole.counts.shape[1]} bins"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hepgen.features import Feature, FeatureSpace
-from hepgen.pipeline.closure import bins, closures, only, pseudo_data, references
+from hepgen.pipeline.closure import bins, closures, pseudo_data, references
 from hepgen.pipeline.session import Session
 from hepgen.results import TrainingCurve
 from hepgen.simulators.linear_gaussian import LinearGaussian
@@ -121,7 +121,7 @@ def test_why_there_is_no_closure_is_said(session: Session) -> None:
 
 
 def test_pseudo_data_follow_their_seed_and_stay_in_the_middle(session: Session) -> None:
-    parameters = only(session.parameters, "theta_0")
+    parameters = session.parameters.only("theta_0")
     first, again, other = (
         pseudo_data(session.simulator, parameters, ["x_0"], 3, 50, seed=seed) for seed in (1, 1, 2)
     )
