@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hepgen.errors import InputError, SurrogateError, nearest
+from hepgen.errors import InputError, nearest
 from hepgen.pipeline.load import load_surrogate
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 
@@ -38,11 +38,11 @@ def export_model(
 
     surrogate = load_surrogate(folder)
     if isinstance(surrogate, ImageSurrogate):
-        raise SurrogateError(
-            f"{folder}: a surrogate of images cannot be exported as one graph; {folder}/energies, "
-            "the energies of its layers, can be exported by itself, and images come from "
-            "hepgen.load or hepgen sample"
-        )
+        from hepgen.surrogates.images.export import export_images
+
+        surrogate.extrapolate = extrapolate
+        manifest = export_images(surrogate, output, overwrite=overwrite)
+        return manifest, _words(output, manifest)
     surrogate.extrapolate = extrapolate
     manifest = export(surrogate, output, density=not sampler_only, overwrite=overwrite)
     return manifest, _words(output, manifest)

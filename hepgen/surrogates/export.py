@@ -8,13 +8,8 @@ written before onnxruntime has reproduced both.
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +17,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Distribution
 
 import hepgen
-from hepgen.errors import FileError, SurrogateError
+from hepgen.errors import SurrogateError
 from hepgen.files import write_atomically
 from hepgen.results import to_json
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.families import family
-from hepgen.surrogates.graphs import DensityGraph, Graph, SamplerGraph
+from hepgen.surrogates.graphs import DensityGraph, SamplerGraph
+from hepgen.surrogates.onnx_graph import (
+    NotAGraphError,
+    described,
+    need_packages,
+    refuse_existing,
+    run,
+    signed,
+    to_onnx,
+)
 from hepgen.surrogates.surrogate import Surrogate
 
 SCHEMA = 1
 TOLERANCE = 1e-4
 SAMPLER, DENSITY, MANIFEST = "sampler.onnx", "density.onnx", "manifest.json"
-_TALKATIVE = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")
 _BATCHES = (1, 7, 504)
 """Sizes at which the graphs are checked; none is the one that they were made with."""
-
-
-class NotAGraphError(SurrogateError):
-    """What a family computes is not a graph of tensor operations."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +106,9 @@ def export(
             package of the extra ``onnx`` is missing.
         FileError: There is an export already.
     """
-    _need_packages()
+    need_packages()
     folder = Path(folder)
-    _refuse_existing(folder, overwrite)
+    refuse_existing(folder, (SAMPLER, DENSITY, MANIFEST), overwrite)
     twin, words = surrogate.model.exportable()
     points = _Points.of(surrogate, context, seed)
     with torch.no_grad():
@@ -125,7 +123,7 @@ def export(
                 why = str(error)
         apart = _apart(surrogate, twin, points, density=not why) if words else {}
     manifest = _manifest(surrogate, twin, graphs, words, apart, why, tolerance)
-    files = {name: _signed(graph.proto, manifest) for name, graph in graphs.items()}
+    files = {name: signed(graph.proto, manifest) for name, graph in graphs.items()}
     for entry in (manifest["sampler"], manifest["density"]):
         if entry["file"]:
             entry["sha256"] = hashlib.sha256(files[entry["file"]]).hexdigest()
@@ -154,7 +152,7 @@ def _sampler(
     surrogate: Surrogate, twin: ConditionalDensity, points: _Points, tolerance: float
 ) -> _Exported:
     graph, inputs = SamplerGraph(surrogate, twin), points.inputs(points.noise)
-    proto = _to_onnx(surrogate, graph, inputs, ("noise", "context"), "x")
+    proto = to_onnx(graph, inputs, ("noise", "context"), "x", surrogate.method)
     expected = _events(surrogate, twin, points).numpy()
     low, high = np.quantile(expected, [0.25, 0.75], axis=0)
     scale = np.maximum(np.abs(expected), high - low)
@@ -168,7 +166,7 @@ def _density(
 ) -> _Exported:
     x = _around(surrogate, twin, points)
     graph, inputs = DensityGraph(surrogate, twin), points.inputs(x)
-    proto = _to_onnx(surrogate, graph, inputs, ("x", "context"), "log_prob")
+    proto = to_onnx(graph, inputs, ("x", "context"), "log_prob", surrogate.method)
     expected = _log_prob(surrogate, twin, x, points).numpy()
     scale = np.maximum(np.abs(expected), 1.0)
     return _checked(proto, inputs, expected, scale, tolerance, "density")
@@ -247,44 +245,6 @@ def _sizes(difference: Tensor) -> dict[str, float]:
     return {"median": difference.median().item(), "largest": difference.max().item()}
 
 
-def _to_onnx(
-    surrogate: Surrogate, graph: Graph, inputs: tuple[Tensor, ...], names: tuple[str, str], out: str
-) -> Any:
-    # Two rows: a batch of one would be taken for a constant.
-    example = tuple(tensor[:2] for tensor in inputs)
-    batch = torch.export.Dim("batch")
-    try:
-        with _quiet(), _unvalidated():
-            program = torch.onnx.export(
-                graph.eval(), example, dynamo=True, input_names=names[: len(inputs)],
-                output_names=[out], dynamic_shapes=tuple({0: batch} for _ in inputs),
-                external_data=False, verbose=False,
-            )  # fmt: skip
-    except Exception as error:  # whatever torch's compiler stumbles over
-        raise NotAGraphError(
-            f"the {type(graph).__name__.removesuffix('Graph').lower()} of {surrogate.method} "
-            f"cannot be exported ({_reason(error)}); export a flow (--method coupling or flow), or "
-            "the sampler alone (--sampler-only) where only the density fails"
-        ) from error
-    assert program is not None
-    proto = program.model_proto
-    fixed = [v.name for v in proto.graph.input if not v.type.tensor_type.shape.dim[0].dim_param]
-    if fixed or len(proto.graph.input) != len(inputs):
-        raise NotAGraphError(
-            f"{surrogate.method} cannot be exported: in its graph the number of events became a "
-            f"constant ({', '.join(fixed) or 'an input is not used'}); its code must take it from "
-            "tensor.shape[0], never from len(tensor)"
-        )
-    return proto
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what went wrong, not of where it was noticed."""
-    cause = error.__cause__ or error
-    lines = str(cause).strip().splitlines() or [repr(cause)]
-    return f"{type(cause).__name__}: {lines[0]}"
-
-
 def _checked(
     proto: Any,
     inputs: tuple[Tensor, ...],
@@ -295,7 +255,7 @@ def _checked(
 ) -> _Exported:
     """The graph, if onnxruntime gives what is expected, at several sizes of a batch."""
     try:
-        found = _run(proto, [tensor.numpy() for tensor in inputs])
+        found = run(proto, [value.numpy() for value in inputs], _BATCHES)
     except Exception as error:  # onnxruntime's have no common class
         raise SurrogateError(f"onnxruntime cannot run the {what}: {error}") from error
     deviation = _deviation(found, expected, scale)
@@ -321,21 +281,6 @@ def _deviation(
     return float(np.max(difference, initial=0.0))
 
 
-def _run(proto: Any, arrays: list[NDArray[Any]]) -> NDArray[np.float64]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [entry.name for entry in session.get_inputs()]
-    edges = np.cumsum(_BATCHES)[:-1]
-    parts = zip(*(np.split(array, edges) for array in arrays), strict=True)
-    return np.concatenate([session.run(None, dict(zip(names, p, strict=True)))[0] for p in parts])
-
-
 def _manifest(
     surrogate: Surrogate,
     twin: ConditionalDensity,
@@ -345,17 +290,11 @@ def _manifest(
     why: str,
     tolerance: float,
 ) -> dict[str, Any]:
-    noise = {
-        "size": surrogate.model.noise, "dtype": "float32",
-        "law": "independent standard normal numbers",
-        "seed": "the caller's: the same noise and context give the same event, in any batch, to "
-        "rounding; e.g. numpy.random.default_rng(seed).standard_normal((B, M), 'float32')",
-    }  # fmt: skip
     return {
         "format": "hepgen-onnx", "schema": SCHEMA, "method": surrogate.method,
-        "family": family(surrogate.method).title, "noise": noise,
+        "family": family(surrogate.method).title, "noise": noise_entry(surrogate.model.noise),
         "features": surrogate.features.to_dict()["features"],
-        "context": _context(surrogate),
+        "context": context_entry(surrogate),
         "outside_the_range": "extrapolated" if surrogate.extrapolate else "NaN",
         "outside_the_bounds": "log_prob is -inf",
         "fixed_steps": {"words": words, "apart": apart} if words else None,
@@ -364,13 +303,27 @@ def _manifest(
             "quality": twin.quality.kind, "words": twin.quality.words, "why_not": why,
         },
         "surrogate": surrogate.manifest,
-        "versions": {"hepgen": hepgen.__version__, "torch": str(torch.__version__),
-                     "onnx": metadata.version("onnx"),
-                     "onnxruntime": metadata.version("onnxruntime")},
+        "versions": versions(),
     }  # fmt: skip
 
 
-def _context(surrogate: Surrogate) -> list[dict[str, Any]]:
+def noise_entry(size: int) -> dict[str, Any]:
+    """What a manifest says of the noise."""
+    return {
+        "size": size, "dtype": "float32", "law": "independent standard normal numbers",
+        "seed": "the caller's: the same noise and context give the same event, in any batch, to "
+        "rounding; e.g. numpy.random.default_rng(seed).standard_normal((B, M), 'float32')",
+    }  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """What made an export."""
+    packages = {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
+    return {"hepgen": hepgen.__version__, "torch": str(torch.__version__), **packages}
+
+
+def context_entry(surrogate: Surrogate) -> list[dict[str, Any]]:
+    """What a manifest says of each column of the context."""
     features = surrogate.inputs.features if surrogate.inputs else ()
     domain = zip(features, surrogate.domain.low, surrogate.domain.high, strict=True)
     return [
@@ -385,76 +338,8 @@ def _entry(name: str, graphs: dict[str, _Exported], tolerance: float) -> dict[st
     proto = graphs[name].proto
     return {
         "file": name, "opset": proto.opset_import[0].version,
-        "inputs": [_tensor(value) for value in proto.graph.input],
-        "outputs": [_tensor(value) for value in proto.graph.output],
+        "inputs": [described(value) for value in proto.graph.input],
+        "outputs": [described(value) for value in proto.graph.output],
         "check": {"points": sum(_BATCHES), "largest_deviation": graphs[name].deviation,
                   "tolerance": tolerance},
     }  # fmt: skip
-
-
-def _tensor(value: Any) -> dict[str, Any]:
-    from onnx import TensorProto
-
-    kind = value.type.tensor_type
-    shape = [axis.dim_param or axis.dim_value for axis in kind.shape.dim]
-    dtype = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}[kind.elem_type]
-    return {"name": value.name, "dtype": dtype, "shape": shape}
-
-
-def _signed(proto: Any, manifest: dict[str, Any]) -> bytes:
-    """The bytes of a graph that carries the manifest."""
-    proto.producer_name, proto.producer_version = "hepgen", hepgen.__version__
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = "hepgen", json.dumps(json.loads(to_json(manifest)))
-    content: bytes = proto.SerializeToString()
-    return content
-
-
-def _need_packages() -> None:
-    missing = [n for n in ("onnx", "onnxscript", "onnxruntime") if util.find_spec(n) is None]
-    if missing:
-        raise SurrogateError(
-            f"export needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
-            "installed; pip install 'hepgen[onnx]'"
-        )
-
-
-def _refuse_existing(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder} is a file; expected the name of a folder for the export")
-    there = [name for name in (SAMPLER, DENSITY, MANIFEST) if (folder / name).exists()]
-    if there and not overwrite:
-        raise FileError(
-            f"{folder} has {there[0]} already; choose another folder, or give --force to replace "
-            "the export"
-        )
-
-
-@contextmanager
-def _unvalidated() -> Iterator[None]:
-    """Without the checks of distributions, which branch on values; Pyro turns them on."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch says of packages that are not there, and of its own past."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-__all__ = ["TOLERANCE", "export"]

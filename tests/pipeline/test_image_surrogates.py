@@ -153,9 +153,14 @@ def test_it_is_loaded_and_shown(model: Path) -> None:
     assert "trained for:\n    energy      (30, 70) GeV" in words
 
 
-def test_what_can_be_exported_is_named(model: Path, tmp_path: Path) -> None:
-    words = run("export", model, "-o", tmp_path / "out", code=2)
-    assert "distilled/energies" in words
+def test_it_is_exported_as_one_graph(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    words = run("export", model, "-o", tmp_path / "out")
+    assert "sampler.onnx: onnxruntime differs by" in words
+    assert "no density: " in words
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["image"]["layers, eta, phi"] == [3, 8, 8]
+    assert manifest["context"][0]["name"] == "energy"
 
 
 def test_it_is_judged_with_a_page_and_fails_an_impossible_limit(folder: Path) -> None:

@@ -117,8 +117,9 @@ class CellCode:
         """Which cells are read, shape ``(N, layers, cells)``: so many at most, one at least."""
         read = v > 0
         number = read.sum(-1, keepdim=True)
-        if bool(((number > 0) & (number <= most)).all()):
-            return read  # the common case, without the order of the cells
+        # The common case, without the order of the cells; a graph has no branch.
+        if not torch.compiler.is_compiling() and bool(((number > 0) & (number <= most)).all()):
+            return read
         rank = v.argsort(-1, descending=True).argsort(-1)
         return (read | (rank == 0)) & (rank < most)
 
@@ -161,5 +162,6 @@ def fractions(energies: Tensor, incident: Tensor) -> Tensor:
 def layer_energies(fraction: Tensor, incident: Tensor) -> Tensor:
     """The inverse of :func:`fractions`, shape ``(N, L)``."""
     total, shares = fraction[:, :1] * incident[:, None], fraction[:, 1:]
-    left = torch.cat([total, total * (1 - shares).cumprod(-1)], -1)
+    # A product of all before it; no exporter takes cumprod.
+    left = torch.cat([total, total * torch.log1p(-shares).cumsum(-1).exp()], -1)
     return left * torch.cat([shares, torch.ones_like(total)], -1)

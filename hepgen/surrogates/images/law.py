@@ -132,7 +132,8 @@ class CellLaw(nn.Module):
         z = ((z - self.centre) / self.scale).clamp(-_FARTHEST, _FARTHEST).float()
         linear = torch.cat([torch.ones_like(z[:, :1]), z], -1)
         # A product of fewer than four takes the 1 of the first column for the rest.
-        terms = linear[:, self.products].prod(-1)
+        first, second, third, fourth = linear[:, self.products].unbind(-1)
+        terms = first * second * third * fourth
         return torch.cat([linear[:, :1], terms], -1), linear
 
     def _set_covariance(self, residual: Tensor) -> None:
