@@ -19,7 +19,7 @@ from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.requests import simulation_campaign
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_root
-from hepgen.pipeline.train import training_events
+from hepgen.pipeline.training_data import training_events
 from hepgen.simulators.pythia import PythiaDimuons
 from hepgen.simulators.pythia.base import PythiaStage
 from tests.io.event_text import lhe
