@@ -140,6 +140,9 @@ class SimulationEntry(Section):
         description="generated with joint scores and ratios (SALLY, RASCAL, ALICES, SCANDAL), and "
         "at the reference of a classifier",
     )
+    rate_events: int = Field(
+        default=1_000_000, gt=0, description="generated for an efficiency that is learned"
+    )
     block_size: int = Field(default=32_768, gt=0, description="events in a unit of work")
 
     @field_validator("set_sizes")
@@ -329,6 +332,16 @@ class InferenceEntry(Section):
         description="estimators whose results are set beside it; by default nle and npe beside "
         "one another, and none beside the others",
     )
+    luminosity: float | None = Field(
+        default=None,
+        gt=0,
+        description="of the data, in 1/pb: the number of events counts; absent: their shape only",
+    )
+    rate: Literal["closed", "learned"] | None = Field(
+        default=None,
+        description="with a luminosity, σ(θ)ε(θ) as the process knows it, or with an efficiency "
+        "that is fitted to a simulation; by default the former where the process knows it",
+    )
     seed: int = Field(default=1, description="of the sampler")
     chains: int = Field(default=4, gt=1, description="Markov chains")
     draws: int = Field(default=500, gt=10, description="for each chain")
@@ -393,6 +406,12 @@ class ChecksEntry(Section):
     )
     closure_width: float = Field(
         default=0.1, description="largest |mean ratio − 1| of the widths of these posteriors"
+    )
+    effective_events: float = Field(
+        default=0.9, description="least share of the weighted events that they are worth"
+    )
+    rate: float = Field(
+        default=0.5, description="largest error of a learned rate, in 1/√N of the data"
     )
     grid: float = Field(default=0.2, description="largest |NUTS − grid| in standard deviations")
 

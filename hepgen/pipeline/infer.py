@@ -25,12 +25,15 @@ from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.likelihoods import first_likelihood
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict, support_checks
+from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.validate import validate
+from hepgen.pipeline.validity import data_checks, fit_checks
 from hepgen.results import (
     Calibration,
     FeatureComparison,
@@ -123,10 +126,13 @@ def _inferred(
 ) -> Inference:
     started = time.monotonic()
     headline, together = method or session.workflow.inference.method, beside(session, method)
-    calibrations, checks = validate(session, together)
     x, weight = _tensors(session, observed.events)
+    having = first_likelihood(session, together, headline)
+    valid = data_checks(session, x, weight, having)
+    calibrations, checks = validate(session, together)
     samples = posterior_samples(session, x, weight, headline, together)
-    checks += sample_checks(session, x, weight, samples)
+    checks += [*valid, *sample_checks(session, x, weight, samples)]
+    checks += fit_checks(session, x, weight, samples, headline)
     made = statements(session, x, weight, samples, headline)
     checks += made.checks
     predictive = predict(session, samples[headline].theta.numpy())
@@ -136,9 +142,11 @@ def _inferred(
         seconds=round(time.monotonic() - started, 1),
         key=_key(session, request, method, observed),
     )
+    rate = event_rate(session)
+    stated = {**made.to_dict(), **({} if rate is None else {"rate": rate.words})}
     result = InferenceResult(
         headline, len(observed.events), estimates(session, samples[headline]), checks,
-        provenance, observed.selection, json.loads(to_json(made.to_dict())),
+        provenance, observed.selection, json.loads(to_json(stated)),
     )  # fmt: skip
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
@@ -193,16 +201,20 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
     # matplotlib takes a second to import, and only a report needs it.
     from hepgen.report.inference import write_report
 
-    parameters = session.parameters
+    parameters, rate = session.parameters, event_rate(session)
     return write_report(
         path, inference.result, _figures(session, inference),
         title=session.workflow.title or session.workflow.name,
         curves=inference.curves, calibrations=inference.calibrations,
         configuration=to_toml(session.workflow),
         labels={p.name: p.label or p.name for p in parameters},
-        remarks=list(calibration_report.recalibrated(
-            inference.result, inference.samples[inference.result.method], inference.calibrations
-        )),
+        remarks=[
+            *([f"{rate.words[0].upper()}{rate.words[1:]}."] if rate else []),
+            *calibration_report.recalibrated(
+                inference.result, inference.samples[inference.result.method],
+                inference.calibrations,
+            ),
+        ],
     )  # fmt: skip
 
 

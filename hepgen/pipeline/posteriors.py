@@ -10,7 +10,9 @@ from torch import Tensor
 from hepgen.errors import DataError
 from hepgen.inference.grid import compare_with_grid, grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
-from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.inference.prior_free import PriorFree
+from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validate import posterior_of
 from hepgen.results import Check
@@ -50,10 +52,18 @@ def sample_checks(
     return checks + agreement_checks(session, samples)
 
 
+def data_posterior(session: Session, method: str, events: int) -> Posterior:
+    """The posterior of a data set: that of its events, and of their number if that counts."""
+    if session.workflow.inference.luminosity is None:
+        return posterior_of(session, method)
+    chains = session.workflow.inference.chains
+    return LikelihoodPosterior(PriorFree(likelihood_of(session, events, method)), chains=chains)
+
+
 def _nuts_sample(
     session: Session, method: str, x: Tensor, weight: Tensor | None
 ) -> PosteriorSample:
-    entry, posterior = session.workflow.inference, posterior_of(session, method)
+    entry, posterior = session.workflow.inference, data_posterior(session, method, len(x))
     if isinstance(posterior, LikelihoodPosterior):
         posterior.method = "nuts"
     return posterior.draw(entry.chains * entry.draws, x, weight=weight, seed=entry.seed)
@@ -67,6 +77,11 @@ def _npe_samples(
     try:
         if weight is not None:
             raise DataError("NPE learns from events without weights; use --method nle for these")
+        if entry.luminosity is not None:
+            raise DataError(
+                "NPE learns from sets of any size, whose number says nothing; use --method nle "
+                "where inference.luminosity is set"
+            )
         posterior = posterior_of(session, "npe")
         return {"npe": posterior.draw(entry.chains * entry.draws, x, seed=entry.seed)}
     except DataError as error:
@@ -104,7 +119,7 @@ def grid_checks(
     names = session.parameters.interest
     if not 1 <= len(names) <= GRID_PARAMETERS:
         return []
-    posterior = posterior_of(session, method)
+    posterior = data_posterior(session, method, len(x))
     if not isinstance(posterior, LikelihoodPosterior):
         return []
     limit = session.workflow.checks.grid

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, WorkflowError, nearest
-from hepgen.inference.channel import Channel, Sample
-from hepgen.inference.density import Density
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.posterior import PosteriorSample
-from hepgen.inference.sampler import FromChain
 from hepgen.inference.statistics.coverage import coverage_maps
 from hepgen.inference.statistics.fit import Fit, box, fit, index
 from hepgen.inference.statistics.impacts import impacts
@@ -30,8 +27,9 @@ from hepgen.inference.statistics.limits import upper_limit
 from hepgen.inference.statistics.neyman import Neyman, ProfileRatio
 from hepgen.inference.statistics.profile import profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
+from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.train import trained
+from hepgen.pipeline.validity import profiles
 from hepgen.results import Check
 from hepgen.statements import (
     CoverageMap,
@@ -94,41 +92,6 @@ def interest(session: Session) -> tuple[str, ...]:
     return chosen
 
 
-def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLikelihood:
-    """The learned likelihood of one data set, with pseudo-data from the chain.
-
-    Raises:
-        WorkflowError: The method knows no density of single events.
-    """
-    sampler = FromChain(session.chain, session.parameters, session.feature_names)
-    sample = Sample("events", _density(session, method), None, sampler)
-    channel = Channel("data", (sample,), extended=False, events=events)
-    return EventLikelihood(session.parameters, [channel])
-
-
-def _density(session: Session, method: str) -> Density:
-    """What a method knows of single events, in double precision."""
-    model = trained(session, method)
-    if not hasattr(model, "double") or not isinstance(model, Density):
-        raise WorkflowError(
-            f"method {method!r} has no density of single events, which profile likelihoods, "
-            "limits and Neyman's construction are made of; ask for intervals = ['posterior'], or "
-            "use a method with one: nle, scandal, a ratio, or sally with likelihood = 'histogram'"
-        )
-    return cast(Density, cast(Any, model).double())
-
-
-def _method(samples: Mapping[str, PosteriorSample], headline: str) -> str:
-    """The estimator whose likelihood is profiled: the headline, or the first that has one."""
-    having = [name for name in (headline, *samples) if name != "npe"]
-    if not having:
-        raise WorkflowError(
-            "profile likelihoods, limits and Neyman's construction need a likelihood, and 'npe' "
-            "has none; set another beside it, e.g. inference.beside = ['nle']"
-        )
-    return having[0]
-
-
 def statements(
     session: Session,
     x: Tensor,
@@ -138,11 +101,11 @@ def statements(
 ) -> Statements:
     """What the workflow asks for, on one data set of shape ``(N, d)``."""
     entry = session.workflow.statements
-    if entry.intervals == ["posterior"] and not (entry.asimov or entry.limit):
+    if not profiles(session):
         return Statements()  # the estimates say it all
     steps = 2 + len(interest(session)) * ("neyman" in entry.intervals)
     with session.monitor.task("profile the likelihood", steps) as update:
-        likelihood = likelihood_of(session, len(x), _method(samples, headline))
+        likelihood = likelihood_of(session, len(x), likelihood_method(session, samples, headline))
         data = likelihood.encode([x], [weight])
         best = fit(likelihood, data, start=_start(samples[headline]))
         found = _profiled(session, likelihood, data, best)

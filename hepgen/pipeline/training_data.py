@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgen.errors import TrainingError
+from hepgen.errors import DataError
 from hepgen.events import WEIGHT, Events
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.pair_campaign import PairCampaign
@@ -70,6 +70,19 @@ def reference_campaign(session: Session, reference: Mapping[str, float]) -> Camp
     return dataclasses.replace(campaign, seed=campaign.seed + 2, scores=())
 
 
+def rate_campaign(session: Session) -> Campaign:
+    """All generated events at many parameter points, selected or not: what a rate is fitted to."""
+    entry = session.workflow.simulation
+    return dataclasses.replace(
+        training_campaign(session),
+        events=entry.rate_events,
+        # Enough at each point for its count to be Gaussian, where a percent is selected.
+        points=max(64, min(1024, entry.rate_events // 256)),
+        seed=entry.seed + 10,
+        keep_all=True,
+    )
+
+
 def pair_campaign(session: Session, reference: Mapping[str, float]) -> PairCampaign:
     """Events of many θ and of a reference, with joint scores and ratios."""
     entry = session.workflow.simulation
@@ -93,9 +106,17 @@ def _refuse_weights(events: Events) -> None:
     """Weights that differ would be left out of the training without a word."""
     weight = np.asarray(ak.flatten(events[WEIGHT], axis=None)) if WEIGHT in events else np.ones(1)
     if len(weight) and (weight != weight[0]).any():
-        raise TrainingError(
-            f"simulated events have weights from {weight.min():g} to {weight.max():g}, and the "
-            "estimators learn from events of one weight; let the generator unweight them"
+        negative = (weight < 0).mean()
+        reason = (
+            f", {100 * negative:.3g} % of them negative: a density must be positive, and where "
+            "weights cancel nothing holds it there"
+            if negative
+            else ""
+        )
+        raise DataError(
+            f"simulated events have weights from {weight.min():g} to {weight.max():g}{reason}; the "
+            "estimators of a workflow learn from events of one weight: let the generator unweight "
+            "them"
         )
 
 

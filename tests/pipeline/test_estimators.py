@@ -18,10 +18,10 @@ from hepgen.inference.score_likelihood import ScoreMean, load_score_likelihood
 from hepgen.pipeline.data import DataRequest
 from hepgen.pipeline.estimators import TABLE, beside, reference_of, require_scores
 from hepgen.pipeline.infer import Inference, infer
+from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.load import load
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_root
-from hepgen.pipeline.statements import likelihood_of
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.training_data import pair_campaign
 from hepgen.simulators.campaign import Campaign
