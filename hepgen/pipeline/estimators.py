@@ -116,7 +116,9 @@ def beside(session: Session, headline: str | None = None) -> tuple[str, ...]:
     chosen = headline or entry.method
     others = entry.beside
     if others is None:
-        others = ["nle", "npe"] if chosen in ("nle", "npe") else []
+        # Where the number of events counts, NPE answers another question.
+        counts = entry.luminosity is not None
+        others = ["nle", *([] if counts else ["npe"])] if chosen in ("nle", "npe") else []
     together = {chosen, *others}
     return tuple(name for name in TABLE if name in together)
 

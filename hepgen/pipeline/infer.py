@@ -25,7 +25,6 @@ from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
-from hepgen.pipeline.likelihoods import first_likelihood
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict, support_checks
 from hepgen.pipeline.rates import event_rate
@@ -127,8 +126,7 @@ def _inferred(
     started = time.monotonic()
     headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = _tensors(session, observed.events)
-    having = first_likelihood(session, together, headline)
-    valid = data_checks(session, x, weight, having)
+    valid = data_checks(session, x, weight, together, headline)
     calibrations, checks = validate(session, together)
     samples = posterior_samples(session, x, weight, headline, together)
     checks += [*valid, *sample_checks(session, x, weight, samples)]

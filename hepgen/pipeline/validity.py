@@ -6,10 +6,11 @@ check that fails, with the reason as its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from hepgen.errors import WorkflowError
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import Fit, fit
 from hepgen.inference.validity import (
@@ -26,20 +27,30 @@ from hepgen.results import Check
 
 
 def data_checks(
-    session: Session, x: Tensor, weight: Tensor | None, method: str | None
+    session: Session,
+    x: Tensor,
+    weight: Tensor | None,
+    methods: Sequence[str],
+    headline: str,
 ) -> list[Check]:
     """Before anything is inferred from events of shape ``(N, d)``.
 
     Arguments:
         session: The workflow.
         x, weight: The data.
-        method: An estimator with a likelihood of single events; ``None`` for nothing to check.
+        methods: The estimators of the result.
+        headline: That which comes first.
 
     Raises:
         DataError: An event is outside of the support of the model.
-        WorkflowError: A rate is asked for that the process does not know.
+        WorkflowError: A rate is asked for that the process or the headline does not know.
     """
-    event_rate(session)
+    if event_rate(session) is not None and headline == "npe":
+        raise WorkflowError(
+            "inference.luminosity: the number of events counts, and 'npe' knows nothing of it: "
+            "use a method with a likelihood, e.g. --method nle, or remove the luminosity"
+        )
+    method = first_likelihood(session, methods, headline)
     if method is None:
         return []
     likelihood = likelihood_of(session, len(x), method)

@@ -186,6 +186,7 @@ def test_what_is_set_beside_the_headline() -> None:
     assert beside(session) == beside(session, "npe") == ("nle", "npe")
     assert beside(session, "alices") == ("alices",)
     assert beside(Session.open(TINY, ["inference.beside=['nle']"]), "alices") == ("nle", "alices")
+    assert beside(Session.open(TINY, ["inference.luminosity=1.0"])) == ("nle",)
     with pytest.raises(InputError, match="expected one of nle, npe, nre"):
         trained(session, "magic")
 

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from hepgen.cli import app
 from hepgen.events import Events
@@ -150,6 +149,12 @@ def test_a_rate_that_is_not_known_is_refused(
     with pytest.raises(WorkflowError, match=words) as refusal:
         event_rate(Session.open(workflow, entries))
     assert refusal.value.exit_code == 2
+
+
+def test_npe_knows_no_number(hepgen: Program, data: Path, luminosity: float) -> None:
+    done = hepgen(data, "--method", "npe", *at(luminosity))
+    assert done.exit_code == 2
+    assert "'npe' knows nothing of it" in done.stderr
 
 
 # --- what is refused, and what is warned of -------------------------------------------
