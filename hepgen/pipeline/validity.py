@@ -81,15 +81,15 @@ def fit_checks(
         return []
     likelihood = likelihood_of(session, len(x), method)
     data = likelihood.encode([x], [weight])
-    best = fit(likelihood, data, start=samples[headline].theta.double().mean(0))
+    start = samples[headline].theta.double().mean(0)
+    best = fit(likelihood, data, start=start)
     check_positive(likelihood, data, best.theta[0])
     checks = [_converged(best), _inside(best)]
-    # At a bound, or short of the maximum, the curvature says nothing of what fixes a parameter.
-    if not all(check.passed for check in checks):
-        return checks
+    # What nothing fixes drifts to a bound, where a curvature says little: look at the inside.
+    at = best.theta[0] if all(check.passed for check in checks) else start
     if profiles(session):
-        check_identified(likelihood, data, best.theta[0])
-    found = flat_directions(likelihood, data, best.theta[0])
+        check_identified(likelihood, data, at)
+    found = flat_directions(likelihood, data, at)
     words = "; ".join(map(str, found)) or "directions along which the likelihood does not fall"
     return [*checks, Check("fit: directions", not found, float(len(found)), 0, words)]
 
