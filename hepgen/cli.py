@@ -80,7 +80,12 @@ AllowCode = Annotated[
         help="run the code that the workflow names: [[stages]], and plugins of Pythia",
     ),
 ]
-Method = Annotated[str | None, typer.Option(help="headline estimator: nle or npe")]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="headline estimator: nle, npe, nre, classifier, sally, rascal, alices or scandal"
+    ),
+]
 Tree = Annotated[str | None, typer.Option(help="tree, where the files do not name one")]
 Layout = Annotated[str | None, typer.Option(help="a [[data.layouts]] of the workflow, by name")]
 Branches = Annotated[
@@ -241,7 +246,8 @@ def train(
     method: Annotated[
         str | None,
         typer.Option(
-            help="nle or npe, by default both; or the family of a surrogate: flow, diffusion, vae …"
+            help="nle, npe, nre, classifier, sally, rascal, alices or scandal, by default those "
+            "of [inference]; or the family of a surrogate: flow, diffusion, vae …"
         ),
     ] = None,
     output: Annotated[
@@ -255,25 +261,29 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train the estimators of a workflow, or a surrogate of its chain."""
+    from hepgen.config import ESTIMATORS
+    from hepgen.pipeline.estimators import beside
     from hepgen.pipeline.surrogates import trained_surrogate
-    from hepgen.pipeline.train import METHODS, trained
+    from hepgen.pipeline.train import trained
     from hepgen.surrogates.families import FAMILIES
 
     session = _session(workflow, overrides, jobs, quiet, device, allow_code)
-    if method is not None and method not in (*METHODS, *FAMILIES):
-        known = f"{', '.join(METHODS)}, or a surrogate: {', '.join(FAMILIES)}"
+    if method is not None and method not in (*ESTIMATORS, *FAMILIES):
+        known = f"{', '.join(ESTIMATORS)}, or a surrogate: {', '.join(FAMILIES)}"
         raise InputError(f"--method {method!r}: expected one of {known}")
     if output is not None and method is None:
         raise InputError("--output needs --method: a folder holds one model")
     facts = {}
-    for name in [method] if method else METHODS:
-        model = trained_surrogate(session, name) if name in FAMILIES else trained(session, name)
+    for name in [method] if method else beside(session):
+        model: Any = (
+            trained_surrogate(session, name) if name in FAMILIES else trained(session, name)
+        )
         if output is not None:
             model.save(output)
         best = model.curve.validation[model.curve.best_epoch]
         facts[name] = {"validation_loss": best, "seconds": model.curve.seconds}
     words = "\n".join(
-        f"{name}: validation loss {f['validation_loss']:.4f} nats, {f['seconds']:.0f} s"
+        f"{name}: validation loss {f['validation_loss']:.4f}, {f['seconds']:.0f} s"
         for name, f in facts.items()
     )
     _print(facts, words, as_json)
@@ -348,8 +358,8 @@ def validate(
     method: Annotated[
         str | None,
         typer.Option(
-            help="the family of a surrogate, several with commas, or all: a leaderboard; "
-            "by default the estimators nle and npe"
+            help="the family of a surrogate, several with commas, or all: a leaderboard; or an "
+            "estimator, by default those of [inference]"
         ),
     ] = None,
     jobs: Jobs = 0,
@@ -360,14 +370,16 @@ def validate(
     quiet: Quiet = False,
 ) -> None:
     """Calibrate the estimators on pseudo-data, or judge a surrogate beside its simulator."""
+    from hepgen.config import ESTIMATORS
     from hepgen.pipeline.leaderboard import leaderboard, methods_of, table
     from hepgen.pipeline.surrogates import validate_surrogate
     from hepgen.pipeline.validate import validate as calibrate
 
-    methods = [] if method is None else methods_of(method)
+    estimators = [method] if method in ESTIMATORS else None
+    methods = [] if method is None or estimators else methods_of(method)
     session = _session(workflow, overrides, jobs, quiet, device, allow_code)
     if not methods:
-        _, checks = calibrate(session)
+        _, checks = calibrate(session, estimators)
         facts: dict[str, Any] = {"checks": checks}
         last = []
     elif len(methods) > 1:
@@ -465,8 +477,10 @@ def _request(files: list[str]) -> Any:
 
 
 def _infer(session: Session, request: Any, method: str | None, output: Path, as_json: bool) -> None:
-    if method not in (None, "nle", "npe"):
-        raise InputError(f"--method {method!r}: expected nle or npe")
+    from hepgen.config import ESTIMATORS
+
+    if method is not None and method not in ESTIMATORS:
+        raise InputError(f"--method {method!r}: expected one of {', '.join(ESTIMATORS)}")
     from hepgen.pipeline.infer import infer_into
     from hepgen.pipeline.show import result_words
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -20,6 +21,10 @@ from pydantic import (
 from hepgen.errors import ParameterError, WorkflowError, nearest
 from hepgen.features import Kind
 from hepgen.parameters import prior_from_dict
+
+EstimatorName = Literal["nle", "npe", "nre", "classifier", "sally", "rascal", "alices", "scandal"]
+ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
+"""The estimators, each with a table of its name in the workflow file."""
 
 
 class Section(BaseModel):
@@ -129,6 +134,15 @@ class SimulationEntry(Section):
     set_sizes: tuple[int, int] = Field(
         default=(512, 32_768), description="events generated for a set: smallest and largest"
     )
+    augmented_events: int = Field(
+        default=1_000_000,
+        gt=0,
+        description="generated with joint scores and ratios (SALLY, RASCAL, ALICES, SCANDAL), and "
+        "at the reference of a classifier",
+    )
+    rate_events: int = Field(
+        default=1_000_000, gt=0, description="generated for an efficiency that is learned"
+    )
     block_size: int = Field(default=32_768, gt=0, description="events in a unit of work")
 
     @field_validator("set_sizes")
@@ -154,16 +168,76 @@ class AugmentEntry(Section):
     )
 
 
-class LikelihoodEntry(Section):
-    """``[nle]``: the training of the event density p(x | θ); absent keys are its defaults."""
+class TrainingEntry(Section):
+    """What the training of every estimator of single events has; absent keys are its defaults."""
 
     seed: int = Field(default=1, description="of the training")
     epochs: int | None = Field(default=None, gt=0, description="passes over the events")
     batch_size: int | None = Field(default=None, gt=0, description="events in a step")
     max_learning_rate: float | None = Field(default=None, gt=0, description="top of the cycle")
+    hidden: list[PositiveInt] | None = Field(
+        default=None, min_length=2, description="widths of the network"
+    )
+    members: int = Field(
+        default=1,
+        gt=0,
+        description="networks, whose average is used and whose spread is the uncertainty of finite "
+        "simulation",
+    )
+    scheme: Literal["bootstrap", "parts"] = Field(
+        default="bootstrap",
+        description="what members learn from: all events with Poisson weights, or a part each",
+    )
+
+
+class LikelihoodEntry(TrainingEntry):
+    """``[nle]``: the training of the event density p(x | θ); absent keys are its defaults."""
+
     components: int | None = Field(
         default=None, gt=0, description="of the mixture, for each feature"
     )
+
+
+class RatioEntry(TrainingEntry):
+    """``[nre]``: the training of the ratio p(x | θ)/p(x); absent keys are its defaults."""
+
+    loss: Literal["binary", "contrastive"] | None = Field(
+        default=None, description="of two classes, or of one among several θ"
+    )
+    contrasts: int | None = Field(default=None, gt=0, description="other θ for each event")
+    gamma: float | None = Field(default=None, gt=0, description="odds of the contrastive loss")
+
+
+class ReferenceEntry(TrainingEntry):
+    """``[classifier]``: the training of p(x | θ)/p(x | θ_ref); absent keys are its defaults."""
+
+    reference: dict[str, float] = Field(
+        default_factory=dict, description="θ_ref, where it is not the default: { NAME = value }"
+    )
+
+
+class JointRatioEntry(ReferenceEntry):
+    """``[rascal]`` and ``[alices]``: p(x | θ)/p(x | θ_ref) from joint ratios and joint scores."""
+
+    alpha: float | None = Field(default=None, ge=0, description="weight of the score")
+
+
+class ScoreEntry(ReferenceEntry):
+    """``[sally]``: the score at θ_ref, and the likelihood of it at any θ."""
+
+    likelihood: Literal["mean", "histogram"] | None = Field(
+        default=None,
+        description="of the mean score of a data set, or of its histogram, which at most two "
+        "parameters may have; by default the histogram for these",
+    )
+    bins: int | None = Field(default=None, gt=1, description="of the histogram, for each parameter")
+    degree: int | None = Field(default=None, gt=0, description="of the polynomials of θ")
+
+
+class ScoreDensityEntry(LikelihoodEntry):
+    """``[scandal]``: the event density from events and joint scores."""
+
+    alpha: float | None = Field(default=None, ge=0, description="weight of the score")
 
 
 class PosteriorEntry(Section):
@@ -252,7 +326,22 @@ class SurrogateEntry(Section):
 class InferenceEntry(Section):
     """``[inference]``: how the posterior is sampled."""
 
-    method: Literal["nle", "npe"] = Field(default="nle", description="which result is the headline")
+    method: EstimatorName = Field(default="nle", description="which result is the headline")
+    beside: list[EstimatorName] | None = Field(
+        default=None,
+        description="estimators whose results are set beside it; by default nle and npe beside "
+        "one another, and none beside the others",
+    )
+    luminosity: float | None = Field(
+        default=None,
+        gt=0,
+        description="of the data, in 1/pb: the number of events counts; absent: their shape only",
+    )
+    rate: Literal["closed", "learned"] | None = Field(
+        default=None,
+        description="with a luminosity, σ(θ)ε(θ) as the process knows it, or with an efficiency "
+        "that is fitted to a simulation; by default the former where the process knows it",
+    )
     seed: int = Field(default=1, description="of the sampler")
     chains: int = Field(default=4, gt=1, description="Markov chains")
     draws: int = Field(default=500, gt=10, description="for each chain")
@@ -318,6 +407,12 @@ class ChecksEntry(Section):
     closure_width: float = Field(
         default=0.1, description="largest |mean ratio − 1| of the widths of these posteriors"
     )
+    effective_events: float = Field(
+        default=0.9, description="least share of the weighted events that they are worth"
+    )
+    rate: float = Field(
+        default=0.5, description="largest error of a learned rate, in 1/√N of the data"
+    )
     grid: float = Field(default=0.2, description="largest |NUTS − grid| in standard deviations")
 
 
@@ -345,6 +440,12 @@ class Workflow(Section):
     augment: AugmentEntry = AugmentEntry()
     nle: LikelihoodEntry = LikelihoodEntry()
     npe: PosteriorEntry = PosteriorEntry()
+    nre: RatioEntry = RatioEntry()
+    classifier: ReferenceEntry = ReferenceEntry()
+    sally: ScoreEntry = ScoreEntry()
+    rascal: JointRatioEntry = JointRatioEntry()
+    alices: JointRatioEntry = JointRatioEntry()
+    scandal: ScoreDensityEntry = ScoreDensityEntry()
     surrogate: SurrogateEntry = SurrogateEntry()
     inference: InferenceEntry = InferenceEntry()
     statements: StatementsEntry = StatementsEntry()
@@ -456,6 +557,8 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
         "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
         "stages": StageEntry, "surrogate": SurrogateEntry,
         "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
+        "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
+        "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
         "inference": InferenceEntry, "statements": StatementsEntry,
         "calibration": CalibrationEntry, "checks": ChecksEntry,
     }  # fmt: skip

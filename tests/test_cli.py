@@ -12,6 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 ZMUMU = REPOSITORY / "workflows" / "zmumu.toml"
+EE_JETS = REPOSITORY / "workflows" / "ee_jets.toml"
 SMALL = REPOSITORY / "tests" / "pipeline" / "small.toml"
 
 
@@ -61,9 +62,20 @@ def test_version() -> None:
         (["simulate", ZMUMU, "--shard", "4/3", "-o", "x.root"], "expected i/n"),
         (["simulate", "zmumu.tml", "-o", "x.root"], "no workflow file"),
         (["infer", ZMUMU, "nothing.root"], "no file 'nothing.root'"),
-        (["infer", ZMUMU, "--method", "magic"], "expected nle or npe"),
+        (["infer", ZMUMU, "--method", "magic"], "expected one of nle, npe, nre"),
         (["infer", ZMUMU, "--set", "simulaton.seed=1"], "did you mean 'simulation'"),
         (["train", ZMUMU, "--method", "magic"], "expected one of nle, npe"),
+        (
+            [
+                "train",
+                EE_JETS,
+                "--method",
+                "sally",
+                "--set",
+                "parameters.shower_cutoff={prior={uniform=[0.8, 1.5]}}",
+            ],
+            "'shower_cutoff' decides which events are possible",
+        ),
         (["show", "nothing.root"], "no file"),
         (["sample"], "Missing argument"),
         (["sample", "model"], "Missing option"),

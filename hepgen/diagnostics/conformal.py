@@ -15,6 +15,7 @@ to be from the same prior: the coverage is that over the prior, and not that at 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,27 @@ from hepgen.errors import DataError
 from hepgen.results import Calibration
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """One level, raw and repaired.
+
+    Arguments:
+        level: What is wanted.
+        coverage, error: Of the raw credible set of that level on the pseudo-data, and the
+            binomial standard error.
+        credibility: γ, the level of the credible set to quote instead; 1 where no finite one is
+            enough.
+        uncertainty: The standard deviation of the coverage of that set over pseudo-data, by their
+            number.
+    """
+
+    level: float
+    coverage: float
+    error: float
+    credibility: float
+    uncertainty: float
 
 
 @dataclass(frozen=True)
@@ -76,6 +98,24 @@ class ConformalLevels:
         # Rounding must not ask for one more.
         k = math.ceil((len(self.scores) + 1) * nominal - 1e-9)
         return float(np.sort(self.scores)[k - 1]) if k <= len(self.scores) else 1.0
+
+    def report(self, levels: Sequence[float] = (0.6827, 0.9545)) -> tuple[Recalibrated, ...]:
+        """Raw coverage and repaired level, side by side.
+
+        >>> overconfident = ConformalLevels(np.linspace(0.0, 1.0, 999) ** 0.5)
+        >>> (found,) = overconfident.report([0.64])
+        >>> round(found.credibility, 2), round(found.coverage, 2)
+        (0.8, 0.41)
+        """
+        n = len(self.scores)
+        rows = []
+        for level in levels:
+            raw = float(np.mean(self.scores <= level))
+            error = math.sqrt(max(raw * (1 - raw), 1 / n) / n)
+            # Given the pseudo-data, the coverage is a Beta variate (Vovk 2012).
+            spread = math.sqrt(level * (1 - level) / (n + 2))
+            rows.append(Recalibrated(level, raw, error, self.level(level), spread))
+        return tuple(rows)
 
     def interval(self, draws: Array, nominal: float) -> tuple[float, float]:
         """The recalibrated central interval of posterior draws, shape ``(S,)``."""

@@ -131,7 +131,7 @@ class AugmentedEvents:
         parts, have, block = list[AugmentedEvents](), 0, 0
         while have < events:
             size = min(block_size, events - have)
-            parts += _pair(chain, parameters, features, reference, size, seed, block)
+            parts += pair_block(chain, parameters, features, reference, size, seed, block)
             have, block = have + size, block + 1
         return concatenate(parts)
 
@@ -200,7 +200,7 @@ def _require(events: Events, columns: Sequence[str]) -> None:
     )
 
 
-def _pair(
+def pair_block(
     chain: Chain,
     parameters: ParameterSet,
     features: Sequence[Feature],
@@ -209,6 +209,7 @@ def _pair(
     seed: int,
     block: int,
 ) -> Iterator[AugmentedEvents]:
+    """One block of :meth:`AugmentedEvents.pairs`: the events of θ, then those of the reference."""
     groups = max(1, events // (2 * _EVENTS_AT_A_POINT))
     here, there = _points(parameters, reference, groups, seed, block)
     for at_theta, made_at in ((True, here), (False, there)):

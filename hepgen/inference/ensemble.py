@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -194,6 +194,36 @@ class Ensemble(Generic[Member]):
             return each.mean(0)
         mean: Tensor = each.logsumexp(0) - np.log(len(self))
         return mean
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """What :meth:`log_densities` wants of events ``(N, d)``: that of each member in a row."""
+        return torch.cat([one.prepare(x).double() for one in self._densities()], dim=-1)
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        """log p of events from :meth:`prepare` at θ ``(S, K, D)``, shape ``(S, n, K)``."""
+        members = self._densities()
+        parts = prepared.tensor_split(len(members), dim=-1)
+        both = zip(members, parts, strict=True)
+        each = torch.stack([one.log_densities(part, theta) for one, part in both])
+        if self.average == "log":
+            return each.mean(0)
+        mean: Tensor = each.logsumexp(0) - np.log(len(self))
+        return mean
+
+    def double(self) -> Ensemble[Any]:
+        """The same average with members in double precision."""
+        return Ensemble(
+            [one.double() for one in self._densities()], average=self.average, scheme=self.scheme
+        )
+
+    def _densities(self) -> list[Any]:
+        without = [one for one in self.members if not hasattr(one, "double")]
+        if without:
+            raise DataError(
+                f"{type(without[0]).__name__} is no density of single events that fits can use; "
+                "expected members such as NLE or a ratio"
+            )
+        return list(self.members)
 
     def of_members(self, sets: EventSets, theta: Tensor) -> Tensor:
         """log L of each member, shape ``(M, S, K)``."""

@@ -10,9 +10,11 @@ the points chooses the degree, and another, which nothing was fitted to, says ho
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,8 +23,9 @@ from numpy.typing import NDArray
 from scipy.stats import chi2 as chi2_distribution
 from torch import Tensor
 
-from hepgen.errors import DataError, TrainingError
+from hepgen.errors import DataError, FileError, ParameterError, TrainingError
 from hepgen.events import Events
+from hepgen.nn.number_files import read_numbers, write_numbers
 from hepgen.parameters import ParameterSet
 from hepgen.simulators.campaign import POINT
 
@@ -210,6 +213,35 @@ class LearnedRate:
             chi2, size, float(chi2_distribution.sf(chi2, size)),
             float(relative.mean().clamp_min(0).sqrt()), float(fit.mean().sqrt()), self.degree,
         )  # fmt: skip
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.json`` and ``weights.safetensors`` into ``folder``."""
+        goodness = None if self.goodness is None else dataclasses.asdict(self.goodness)
+        write_numbers(
+            Path(folder),
+            "rate",
+            {"parameters": self.parameters.to_dict(), "rate": self.kind, "degree": self.degree,
+             "goodness": goodness},
+            {"coefficients": self.coefficients, "covariance": self.covariance},
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path | str) -> LearnedRate:
+        """Read what :meth:`save` wrote; nothing from the files is executed.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        entry, numbers = read_numbers(Path(folder), "rate")
+        try:
+            goodness = entry["goodness"]
+            return cls(
+                ParameterSet.from_dict(entry["parameters"]), entry["rate"],
+                numbers["coefficients"], numbers["covariance"], int(entry["degree"]),
+                None if goodness is None else Goodness(**goodness),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, ParameterError) as error:
+            raise FileError(f"{folder}/model.json does not describe a rate: {error!r}") from error
 
 
 def legendre_products(theta: Tensor, parameters: ParameterSet, degree: int) -> Tensor:

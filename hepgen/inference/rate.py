@@ -12,7 +12,9 @@ from math import prod
 import torch
 from torch import Tensor
 
+from hepgen.errors import ParameterError
 from hepgen.simulators.morphing import Morphing
+from hepgen.simulators.stage import Stage
 
 Rate = Callable[[Mapping[str, Tensor]], Tensor]
 """λ of shape ``(*,)`` for parameters by name, of shape ``(*,)`` or ``()`` each."""
@@ -42,6 +44,30 @@ class Strength:
     def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
         """Its value, shape ``(*,)``."""
         return values[self.name]
+
+
+@dataclass(frozen=True)
+class CrossSection:
+    """The cross-section that a stage states, in pb.
+
+    Arguments:
+        stage: With a :meth:`hepgen.simulators.stage.Stage.cross_section`.
+    """
+
+    stage: Stage
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
+        """σ, shape ``(*,)``, of all parameters of the stage."""
+        own = {p.name: values[p.name].double() for p in self.stage.parameters}
+        like = sum(own.values(), torch.zeros((), dtype=torch.float64))
+        # A stage takes one column of parameter points.
+        points = {n: v.expand_as(like).reshape(-1, 1) if v.dim() else v for n, v in own.items()}
+        found = self.stage.cross_section(points)
+        if found is None:
+            raise ParameterError(
+                f"stage {self.stage.name!r} states no cross-section; expected one in pb"
+            )
+        return found.double().reshape(-1).expand(like.numel()).reshape(like.shape)
 
 
 class Product:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -111,9 +112,30 @@ class Ratio(ABC):
             theta: Shape ``(K, D)``.
         """
         self.features.check(x)
-        events = self.features.forward(x).float()
+        events = self.features.forward(x)
         parts = torch.split(events, max(1, _PAIRS // len(theta)))
         return torch.cat([self._pairs(part[None], theta[None])[0] for part in parts])
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Events ``(N, d)``, checked, in the space of the network: shape ``(N, d)``, float64."""
+        self.features.check(x)
+        return self.features.forward(x)
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        """log r̂ of events from :meth:`prepare`, ``(S, n, d)``, at θ ``(S, K, D)``.
+
+        Returns:
+            Shape ``(S, n, K)``, float64, all at once: a density but for a factor of x, which is as
+            good where a channel has one sample only.
+        """
+        return self._pairs(prepared, theta)
+
+    def double(self: AnyRatio) -> AnyRatio:
+        """The same ratio in double precision: smooth enough for fits to end at a gradient of 0."""
+        return type(self)(
+            deepcopy(self.network).double(), self.features, self.parameters,
+            location=self._location, scale=self._scale, hidden=self._hidden, curve=self.curve,
+        )  # fmt: skip
 
     def log_likelihood(self, x: Tensor, theta: Tensor, weight: Tensor | None = None) -> Tensor:
         """Σᵢ wᵢ log r̂(xᵢ | θₖ), shape ``(K,)``, float64, differentiable in θ."""
@@ -123,7 +145,7 @@ class Ratio(ABC):
         """Data sets, each of shape ``(N, d)``, checked, in the space of the network."""
         for one in x:
             self.features.check(one)
-        events = [self.features.forward(one).float() for one in x]
+        events = [self.features.forward(one).to(self._dtype) for one in x]
         return pad(events, weight, [torch.zeros(len(one), dtype=torch.float64) for one in x])
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
@@ -192,11 +214,16 @@ class Ratio(ABC):
         names = ", ".join(self.features.names)
         return f"{type(self).__name__}({names} | {', '.join(self.parameters.free_names)})"
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
     def _pairs(self, events: Tensor, theta: Tensor) -> Tensor:
         """Shape ``(S, n, K)`` in float64, for events ``(S, n, d)`` and θ ``(S, K, D)``."""
         check_columns(theta, self.parameters)
         c = (theta - self._location) / self._scale
-        value: Tensor = self.network(events[:, :, None], c[:, None].float()).double()
+        u = events.to(self._dtype)
+        value: Tensor = self.network(u[:, :, None], c[:, None].to(self._dtype)).double()
         shift: Tensor = _monomials(c.double()) @ self.network.shift.double()
         return value - shift[:, None]
 

@@ -9,20 +9,28 @@ wrong with t̂.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError
+from hepgen.errors import DataError, FileError, ParameterError
 from hepgen.inference.event_sets import EventSets, event_weights, pad
 from hepgen.inference.nle import check_columns, check_theta
 from hepgen.inference.sally import SALLY, encode_scores
+from hepgen.nn.model_files import model_kind
+from hepgen.nn.number_files import read_numbers, write_numbers
 from hepgen.parameters import ParameterSet
+from hepgen.results import TrainingCurve
 
 _NEWTON = 12
+
+FOLDER = "likelihood"
+"""Where a likelihood of the observables is, in the folder of these."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,13 @@ class _Basis:
     @classmethod
     def of(cls, theta: Tensor, degree: int) -> _Basis:
         return cls(theta.mean(0), theta.std(0), degree)
+
+    @classmethod
+    def from_numbers(cls, numbers: dict[str, Tensor], name: str, degree: int) -> _Basis:
+        return cls(numbers[f"{name}_location"], numbers[f"{name}_scale"], degree)
+
+    def numbers(self, name: str) -> dict[str, Tensor]:
+        return {f"{name}_location": self.location, f"{name}_scale": self.scale}
 
     def __call__(self, theta: Tensor) -> Tensor:
         """Shape ``(*, M)`` for θ of shape ``(*, D)``."""
@@ -138,6 +153,41 @@ class ScoreMean:
         terms = pull.square() * (-log_variance).exp() + log_variance + math.log(math.tau)
         return -0.5 * terms.sum(-1)
 
+    @property
+    def curve(self) -> TrainingCurve:
+        """The training of the observables."""
+        return self.sally.curve
+
+    def save(self, folder: Path | str) -> None:
+        """Write the observables into ``folder``, and this into ``folder/likelihood``."""
+        self.sally.save(folder)
+        (mean, coefficients), (second, shape) = self._mean, self._log_variance
+        write_numbers(
+            Path(folder) / FOLDER,
+            "score-mean",
+            {"parameters": self.parameters.to_dict(), "degree": mean.degree},
+            {**mean.numbers("mean"), **second.numbers("variance"), "coefficients": coefficients,
+             "axes": self._axes, "log_variance": shape},
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path | str) -> ScoreMean:
+        """Read what :meth:`save` wrote; nothing from the files is executed.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        sally = SALLY.load(folder)
+        with _described(folder):
+            entry, numbers = read_numbers(Path(folder) / FOLDER, "score-mean")
+            mean = _Basis.from_numbers(numbers, "mean", int(entry["degree"]))
+            second = _Basis.from_numbers(numbers, "variance", 2)
+            return cls(
+                sally, ParameterSet.from_dict(entry["parameters"]),
+                (mean, numbers["coefficients"]), numbers["axes"],
+                (second, numbers["log_variance"]),
+            )  # fmt: skip
+
 
 class ScoreHistogram:
     r"""The likelihood of event sets from a histogram of the observables, of one or two parameters.
@@ -211,8 +261,78 @@ class ScoreHistogram:
         total = self._coefficients.shape[1]
         data = torch.zeros(len(sets), total, dtype=torch.float64)
         data = data.scatter_add(1, sets.events[..., 0], sets.weight)
-        log_p = torch.log_softmax(self._basis(theta) @ self._coefficients, dim=-1)
-        return torch.einsum("sb,skb->sk", data, log_p)
+        return torch.einsum("sb,skb->sk", data, self._log_p(theta))
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """The number of the bin of each event, shape ``(N, 1)``, for x of shape ``(N, d)``."""
+        return _bins(self.sally.score(x), self.edges)[:, None]
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        """log p of prepared events, ``(S, n, 1)``, at θ ``(S, K, D)``: shape ``(S, n, K)``."""
+        check_columns(theta, self.parameters)
+        index = prepared.long().expand(-1, -1, theta.shape[1])
+        return self._log_p(theta).mT.gather(1, index)
+
+    def double(self) -> ScoreHistogram:
+        """Itself: its numbers have double precision."""
+        return self
+
+    @property
+    def curve(self) -> TrainingCurve:
+        """The training of the observables."""
+        return self.sally.curve
+
+    def save(self, folder: Path | str) -> None:
+        """Write the observables into ``folder``, and this into ``folder/likelihood``."""
+        self.sally.save(folder)
+        write_numbers(
+            Path(folder) / FOLDER,
+            "score-histogram",
+            {"parameters": self.parameters.to_dict(), "degree": self._basis.degree},
+            {**self._basis.numbers("basis"), "coefficients": self._coefficients,
+             "edges": torch.stack(self.edges)},
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path | str) -> ScoreHistogram:
+        """Read what :meth:`save` wrote; nothing from the files is executed.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        sally = SALLY.load(folder)
+        with _described(folder):
+            entry, numbers = read_numbers(Path(folder) / FOLDER, "score-histogram")
+            basis = _Basis.from_numbers(numbers, "basis", int(entry["degree"]))
+            return cls(
+                sally, ParameterSet.from_dict(entry["parameters"]), numbers["edges"].unbind(0),
+                basis, numbers["coefficients"],
+            )  # fmt: skip
+
+    def _log_p(self, theta: Tensor) -> Tensor:
+        """Of each bin, shape ``(S, K, B)``."""
+        return torch.log_softmax(self._basis(theta) @ self._coefficients, dim=-1)
+
+
+def load_score_likelihood(folder: Path | str) -> ScoreMean | ScoreHistogram:
+    """The one of the two that is in a folder.
+
+    Raises:
+        FileError: There is none, or its files are truncated, edited, or from a newer version.
+    """
+    kind = model_kind(Path(folder) / FOLDER)
+    return ScoreMean.load(folder) if kind == "score-mean" else ScoreHistogram.load(folder)
+
+
+@contextmanager
+def _described(folder: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, ParameterError) as error:
+        raise FileError(
+            f"{folder}/{FOLDER}/model.json does not describe a likelihood of score observables: "
+            f"{error!r}"
+        ) from error
 
 
 def _least_squares(design: Tensor, t: Tensor, w: Tensor) -> Tensor:

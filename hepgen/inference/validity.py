@@ -141,16 +141,18 @@ def flat_directions(
 
     They are the eigenvectors of −∂² log L at θ, with the parameters in units of the standard
     deviations of their priors, whose eigenvalue is below ``threshold``. A constraint adds one.
+    Where log L rises along one by 1 or more over such a width, its maximum is elsewhere, and it is
+    no flat direction.
 
     Arguments:
-        theta: The best fit, shape ``(D,)``.
+        theta: The best fit, or a point inside of the bounds where that is at one, shape ``(D,)``.
     """
     width = torch.tensor([_width(p) for p in likelihood.parameters.priors], dtype=torch.float64)
 
     def height(t: Tensor) -> Tensor:
         return likelihood.log_likelihoods(data, t * width)
 
-    _, hessian = derivatives(height, (theta.double() / width)[None])
+    score, hessian = derivatives(height, (theta.double() / width)[None])
     if not bool(torch.isfinite(hessian).all()):
         raise DataError(
             f"log L has no second derivative at {_words(likelihood.parameters, theta)}; is it "
@@ -161,7 +163,7 @@ def flat_directions(
     return [
         FlatDirection(dict(zip(names, _signed(vector).tolist(), strict=True)), float(value))
         for value, vector in zip(values, vectors.mT, strict=True)
-        if value < threshold
+        if value < threshold and abs(float(score[0] @ vector)) < 1
     ]
 
 

@@ -17,23 +17,24 @@ from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.config import to_toml
-from hepgen.errors import DataError, FileError
+from hepgen.errors import FileError
 from hepgen.events import WEIGHT, Events
 from hepgen.files import write_atomically
-from hepgen.inference.grid import compare_with_grid, grid_marginals
-from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
+from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict, support_checks
+from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
-from hepgen.pipeline.train import METHODS, trained, training_key
-from hepgen.pipeline.validate import posterior_of, validate
+from hepgen.pipeline.train import trained, training_key
+from hepgen.pipeline.validate import validate
+from hepgen.pipeline.validity import data_checks, fit_checks
 from hepgen.results import (
     Calibration,
-    Check,
     FeatureComparison,
     InferenceResult,
     ParameterEstimate,
@@ -43,8 +44,6 @@ from hepgen.results import (
 from hepgen.store import digest, versions
 
 Array = NDArray[np.float64]
-GRID_PARAMETERS = 2
-"""The grid cross-check is done for at most this many parameters of interest."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _key(session: Session, request: DataRequest, method: str | None, observed: O
     content = hashlib.sha256()
     for name in observed.events.fields:
         content.update(observed.events.flat([name]).tobytes())
-    keys = [training_key(session, name) for name in METHODS]
+    keys = [training_key(session, name) for name in beside(session, method)]
     return digest(
         content.hexdigest(), keys, to_toml(session.workflow), method, list(observed.sources),
         request.cut, versions(),
@@ -125,14 +124,13 @@ def _inferred(
     session: Session, request: DataRequest, method: str | None, observed: Observed
 ) -> Inference:
     started = time.monotonic()
-    calibrations, checks = validate(session)
+    headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = _tensors(session, observed.events)
-    headline = method or session.workflow.inference.method
-    samples = _samples(session, x, weight, headline)
-    checks += sampler_checks(session, samples["nle"])
-    checks += grid_checks(session, x, weight, samples["nle"])
-    if "npe" in samples:
-        checks += agreement_checks(session, samples)
+    valid = data_checks(session, x, weight, together, headline)
+    calibrations, checks = validate(session, together)
+    samples = posterior_samples(session, x, weight, headline, together)
+    checks += [*valid, *sample_checks(session, x, weight, samples)]
+    checks += fit_checks(session, x, weight, samples, headline)
     made = statements(session, x, weight, samples, headline)
     checks += made.checks
     predictive = predict(session, samples[headline].theta.numpy())
@@ -142,54 +140,21 @@ def _inferred(
         seconds=round(time.monotonic() - started, 1),
         key=_key(session, request, method, observed),
     )
+    rate = event_rate(session)
+    stated = {**made.to_dict(), **({} if rate is None else {"rate": rate.words})}
     result = InferenceResult(
         headline, len(observed.events), estimates(session, samples[headline]), checks,
-        provenance, observed.selection, json.loads(to_json(made.to_dict())),
+        provenance, observed.selection, json.loads(to_json(stated)),
     )  # fmt: skip
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
-        {name: trained(session, name).curve for name in METHODS}, observed, made,
+        {name: trained(session, name).curve for name in together}, observed, made,
     )  # fmt: skip
 
 
 def _tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
     x = torch.from_numpy(events.flat(session.feature_names))
     return x, torch.from_numpy(events.weight) if WEIGHT in events else None
-
-
-def _samples(
-    session: Session, x: Tensor, weight: Tensor | None, headline: str
-) -> dict[str, PosteriorSample]:
-    """Draws by NUTS from the learned likelihood, and by NPE where it is made for such data."""
-    entry = session.workflow.inference
-    draws = entry.chains * entry.draws
-    samples = {}
-    with session.monitor.task("sample the posterior", 2) as update:
-        posterior = posterior_of(session, "nle")
-        if isinstance(posterior, LikelihoodPosterior):
-            posterior.method = "nuts"
-        samples["nle"] = posterior.draw(draws, x, weight=weight, seed=entry.seed)
-        update(1)
-        samples |= _npe_samples(session, x, weight, headline)
-        update(2)
-    return samples
-
-
-def _npe_samples(
-    session: Session, x: Tensor, weight: Tensor | None, headline: str
-) -> dict[str, PosteriorSample]:
-    """Draws by NPE; none where it refuses the data and is not the headline."""
-    entry = session.workflow.inference
-    try:
-        if weight is not None:
-            raise DataError("NPE learns from events without weights; use --method nle for these")
-        posterior = posterior_of(session, "npe")
-        return {"npe": posterior.draw(entry.chains * entry.draws, x, seed=entry.seed)}
-    except DataError as error:
-        if headline == "npe":
-            raise
-        session.monitor.say(f"without NPE: {error}")
-        return {}
 
 
 def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
@@ -204,57 +169,6 @@ def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterE
         )
         for i, parameter in enumerate(session.parameters.free)
     }
-
-
-def sampler_checks(session: Session, sample: PosteriorSample) -> list[Check]:
-    """Have the Markov chains converged?"""
-    limits = session.workflow.checks
-    r_hat = max(sample.r_hat or (1.0,))
-    effective = min(sample.effective_samples)
-    divergent = sample.divergences / max(len(sample), 1)
-    return [
-        Check("sampler: R-hat", r_hat <= limits.r_hat, r_hat, limits.r_hat,
-              "largest ratio of the variance between chains to that within; 1 if converged"),
-        Check("sampler: effective samples", effective >= limits.effective_samples, effective,
-              limits.effective_samples, "independent draws that the chains are worth, at least"),
-        Check("sampler: divergences", divergent <= limits.divergences, divergent,
-              limits.divergences, "share of the sampler's transitions whose integration failed"),
-    ]  # fmt: skip
-
-
-def grid_checks(
-    session: Session, x: Tensor, weight: Tensor | None, sample: PosteriorSample
-) -> list[Check]:
-    """The Markov chains against a grid, where there are few parameters of interest."""
-    names = session.parameters.interest
-    if not 1 <= len(names) <= GRID_PARAMETERS:
-        return []
-    posterior = posterior_of(session, "nle")
-    if not isinstance(posterior, LikelihoodPosterior):
-        return []
-    limit = session.workflow.checks.grid
-    marginals = grid_marginals(posterior, x, weight=weight, names=names)
-    return [
-        Check(f"grid: {one.name}", abs(one.mean_shift) <= limit, abs(one.mean_shift), limit,
-              "difference of the means of the Markov chains and of a grid over which nuisances "
-              "are integrated, in standard deviations")
-        for one in compare_with_grid(sample, marginals)
-    ]  # fmt: skip
-
-
-def agreement_checks(session: Session, samples: Mapping[str, PosteriorSample]) -> list[Check]:
-    """The learned likelihood against the amortised posterior."""
-    limit = session.workflow.checks.agreement
-    checks = []
-    for name in session.parameters.interest:
-        nle, npe = (samples[method].column(name) for method in METHODS)
-        shift = abs(float(nle.mean() - npe.mean())) / float(nle.std())
-        checks.append(
-            Check(f"NLE against NPE: {name}", shift <= limit, shift, limit,
-                  "difference of the posterior means of two independent estimators, in "
-                  "standard deviations")
-        )  # fmt: skip
-    return checks
 
 
 def write_results(session: Session, inference: Inference, output: Path | str) -> Path:
@@ -285,16 +199,20 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
     # matplotlib takes a second to import, and only a report needs it.
     from hepgen.report.inference import write_report
 
-    parameters = session.parameters
+    parameters, rate = session.parameters, event_rate(session)
     return write_report(
         path, inference.result, _figures(session, inference),
         title=session.workflow.title or session.workflow.name,
         curves=inference.curves, calibrations=inference.calibrations,
         configuration=to_toml(session.workflow),
         labels={p.name: p.label or p.name for p in parameters},
-        remarks=list(calibration_report.recalibrated(
-            inference.result, inference.samples[inference.result.method], inference.calibrations
-        )),
+        remarks=[
+            *([f"{rate.words[0].upper()}{rate.words[1:]}."] if rate else []),
+            *calibration_report.recalibrated(
+                inference.result, inference.samples[inference.result.method],
+                inference.calibrations,
+            ),
+        ],
     )  # fmt: skip
 
 

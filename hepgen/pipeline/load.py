@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ def load(path: Path | str) -> Any:
     """The model in a folder, whatever its kind; nothing from its files is executed.
 
     Returns:
-        An :class:`~hepgen.inference.nle.NLE`, an :class:`~hepgen.inference.npe.NPE`, or for a
-        surrogate an :class:`~hepgen.surrogates.arrays.EventSurrogate`, which takes and gives
-        NumPy, awkward and vector arrays, and for one of images an
-        :class:`~hepgen.surrogates.arrays.ShowerSurrogate`.
+        An :class:`~hepgen.inference.nle.NLE`, an :class:`~hepgen.inference.npe.NPE`, another
+        estimator or an :class:`~hepgen.inference.ensemble.Ensemble` of them; for a surrogate an
+        :class:`~hepgen.surrogates.arrays.EventSurrogate`, which takes and gives NumPy, awkward and
+        vector arrays, and for one of images an :class:`~hepgen.surrogates.arrays.ShowerSurrogate`.
 
     Raises:
         FileError: The files are missing, truncated, edited, or from a newer version.
@@ -47,16 +48,27 @@ def load_surrogate(path: Path | str) -> Surrogate | ImageSurrogate:
     return Surrogate.load(folder)
 
 
-def _nle(folder: Path) -> Any:
-    from hepgen.inference.nle import NLE
+def _estimator(home: str, name: str) -> Callable[[Path], Any]:
+    """What loads a class, which is imported only then."""
 
-    return NLE.load(folder)
+    def read(folder: Path) -> Any:
+        return getattr(import_module(f"hepgen.inference.{home}"), name).load(folder)
+
+    return read
 
 
-def _npe(folder: Path) -> Any:
-    from hepgen.inference.npe import NPE
+def _sally(folder: Path) -> Any:
+    """The likelihood of the observables where there is one, else the observables."""
+    from hepgen.inference.sally import SALLY
+    from hepgen.inference.score_likelihood import FOLDER, load_score_likelihood
 
-    return NPE.load(folder)
+    return load_score_likelihood(folder) if (folder / FOLDER).is_dir() else SALLY.load(folder)
+
+
+def _ensemble(folder: Path) -> Any:
+    from hepgen.inference.ensemble_files import TrainedEnsemble
+
+    return TrainedEnsemble.load(folder, load)
 
 
 def _surrogate(folder: Path) -> Any:
@@ -72,5 +84,8 @@ def _images(folder: Path) -> Any:
 
 
 _KINDS: dict[str, Callable[[Path], Any]] = {
-    "nle": _nle, "npe": _npe, KIND: _surrogate, IMAGES: _images
+    "nle": _estimator("nle", "NLE"), "npe": _estimator("npe", "NPE"),
+    "nre": _estimator("nre", "NRE"), "classifier": _estimator("nre", "ParametrisedClassifier"),
+    "rascal": _estimator("rascal", "RASCAL"), "alices": _estimator("alices", "ALICES"),
+    "sally": _sally, "ensemble": _ensemble, KIND: _surrogate, IMAGES: _images,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.pipeline.data import Observed
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.train import simulated, training_campaign
+from hepgen.pipeline.training_data import simulated, training_campaign
 from hepgen.pipeline.validate import pseudo_data
 from hepgen.results import Check, FeatureComparison
 from hepgen.simulators.campaign import POINT, Campaign

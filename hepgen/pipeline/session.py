@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hepgen.config import ParameterEntry, Workflow, load, to_toml
+from hepgen.config import ESTIMATORS, ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature, Kind
 from hepgen.nn.device import choose
@@ -250,10 +250,9 @@ class Session:
     def provenance(self, **more: Any) -> dict[str, Any]:
         """What made an output: configuration, versions, seeds."""
         simulation = self.workflow.simulation
-        seeds = {
+        seeds: dict[str, int] = {
             "simulation": simulation.seed,
-            "nle": self.workflow.nle.seed,
-            "npe": self.workflow.npe.seed,
+            **{str(name): getattr(self.workflow, name).seed for name in ESTIMATORS},
             "surrogate": self.workflow.surrogate.seed,
             "inference": self.workflow.inference.seed,
             "calibration": self.workflow.calibration.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -154,7 +155,7 @@ def result_words(result: InferenceResult, report: Path) -> str:
     lines += _statements(result.statements)
     failed = [check for check in result.checks if not check.passed]
     lines.append(f"{len(result.checks) - len(failed)} of {len(result.checks)} checks passed")
-    lines += [_failed(check) for check in failed]
+    lines += [line for check in failed for line in _failed(check)]
     if failed:
         lines.append("Do not quote this result before you understand why.")
     lines.append(f"report: {report}")
@@ -164,6 +165,8 @@ def result_words(result: InferenceResult, report: Path) -> str:
 def _statements(made: Mapping[str, Any]) -> list[str]:
     """Intervals of several methods, and limits, each with its warnings."""
     intervals, lines = made.get("intervals", ()), list[str]()
+    if "rate" in made:
+        lines += _wrapped(made["rate"])
     if len({one["method"] for one in intervals}) > 1:
         lines.append("Intervals")
         width = max(len(f"{one['parameter']} {one['method']}") for one in intervals)
@@ -199,5 +202,13 @@ def _estimate(estimate: ParameterEstimate) -> str:
     return f"{mean} ± {std}{unit}  (95 %: {low} to {high})"
 
 
-def _failed(check: Check) -> str:
-    return f"  FAILED {check.name}: {check.value:.3g}, threshold {check.threshold:.3g}"
+def _failed(check: Check) -> list[str]:
+    words = f"  FAILED {check.name}: {check.value:.3g}, threshold {check.threshold:.3g}"
+    return [words, *_wrapped(check.meaning, "    ")]
+
+
+def _wrapped(words: str, indent: str = "  ") -> list[str]:
+    """A sentence in lines of 80 columns."""
+    return textwrap.wrap(
+        words, 80, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+    )

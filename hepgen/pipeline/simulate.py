@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from hepgen.compute import executor, in_order
 from hepgen.errors import FileError, InputError
@@ -13,6 +13,7 @@ from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.blocks import BlockStore, StoredBlock
 from hepgen.pipeline.monitor import Monitor
 from hepgen.simulators.campaign import Block, Campaign
+from hepgen.simulators.chain import Chain
 
 WORTH_A_WORKER = 1_000_000
 """Events for which it pays to start another process."""
@@ -20,18 +21,48 @@ WORTH_A_WORKER = 1_000_000
 IMAGE_SUFFIXES = (".hdf5", ".h5")
 
 
+@runtime_checkable
+class BlockSource(Protocol):
+    """What is simulated in blocks: a :class:`hepgen.simulators.campaign.Campaign`, or alike."""
+
+    @property
+    def chain(self) -> Chain:
+        """The simulator."""
+
+    @property
+    def events(self) -> int:
+        """How many to generate."""
+
+    @property
+    def block_size(self) -> int:
+        """Events generated in a block."""
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks."""
+
+    def identity(self) -> dict[str, Any]:
+        """What its events depend on, as plain values."""
+
+    def generated(self, block: int) -> int:
+        """How many events block number ``block`` generates."""
+
+    def simulate(self, block: int) -> Block:
+        """The events of block number ``block``."""
+
+
 @dataclass(frozen=True)
 class _NumberedBlock:
     """The call that a worker makes."""
 
-    campaign: Campaign
+    campaign: BlockSource
 
     def __call__(self, number: int) -> Block:
         return self.campaign.simulate(number)
 
 
 def run_campaign(
-    campaign: Campaign,
+    campaign: BlockSource,
     store: BlockStore,
     *,
     jobs: int,

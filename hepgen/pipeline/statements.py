@@ -17,12 +17,9 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, WorkflowError, nearest
-from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.inference.nle import NLE
 from hepgen.inference.posterior import PosteriorSample
-from hepgen.inference.sampler import FromChain
 from hepgen.inference.statistics.coverage import coverage_maps
 from hepgen.inference.statistics.fit import Fit, box, fit, index
 from hepgen.inference.statistics.impacts import impacts
@@ -30,8 +27,9 @@ from hepgen.inference.statistics.limits import upper_limit
 from hepgen.inference.statistics.neyman import Neyman, ProfileRatio
 from hepgen.inference.statistics.profile import profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
+from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.train import trained
+from hepgen.pipeline.validity import profiles
 from hepgen.results import Check
 from hepgen.statements import (
     CoverageMap,
@@ -94,16 +92,6 @@ def interest(session: Session) -> tuple[str, ...]:
     return chosen
 
 
-def likelihood_of(session: Session, events: int) -> EventLikelihood:
-    """The learned likelihood of one data set, with pseudo-data from the chain."""
-    model = trained(session, "nle")
-    assert isinstance(model, NLE)
-    sampler = FromChain(session.chain, session.parameters, session.feature_names)
-    sample = Sample("events", model.double(), None, sampler)
-    channel = Channel("data", (sample,), extended=False, events=events)
-    return EventLikelihood(session.parameters, [channel])
-
-
 def statements(
     session: Session,
     x: Tensor,
@@ -113,11 +101,11 @@ def statements(
 ) -> Statements:
     """What the workflow asks for, on one data set of shape ``(N, d)``."""
     entry = session.workflow.statements
-    if entry.intervals == ["posterior"] and not (entry.asimov or entry.limit):
+    if not profiles(session):
         return Statements()  # the estimates say it all
     steps = 2 + len(interest(session)) * ("neyman" in entry.intervals)
     with session.monitor.task("profile the likelihood", steps) as update:
-        likelihood = likelihood_of(session, len(x))
+        likelihood = likelihood_of(session, len(x), likelihood_method(session, samples, headline))
         data = likelihood.encode([x], [weight])
         best = fit(likelihood, data, start=_start(samples[headline]))
         found = _profiled(session, likelihood, data, best)

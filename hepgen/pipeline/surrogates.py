@@ -133,7 +133,7 @@ def surrogate_task(session: Session) -> SurrogateTask:
 
 def surrogate_events(session: Session, task: SurrogateTask) -> tuple[Tensor, Tensor]:
     """x, shape ``(N, d)``, and the context, shape ``(N, C)``, simulated where they are missing."""
-    from hepgen.pipeline.train import simulated
+    from hepgen.pipeline.training_data import simulated
 
     x, c = [], []
     for events in simulated(session, task.campaign, "surrogate", "simulate events to train on"):

@@ -3,158 +3,140 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import awkward as ak
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from hepgen.compute import one_thread
-from hepgen.errors import TrainingError
-from hepgen.events import WEIGHT, Events
-from hepgen.inference.nle import NLE
-from hepgen.inference.npe import NPE
-from hepgen.io.blocks import BlockStore
+from hepgen.inference.ensemble import shares
+from hepgen.inference.ensemble_files import TrainedEnsemble
 from hepgen.nn.train import Progress
+from hepgen.pipeline.estimators import Trained, estimator, require_scores
 from hepgen.pipeline.monitor import Update
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import run_campaign
-from hepgen.simulators.campaign import Campaign
+from hepgen.pipeline.training_samples import TrainingSample
 from hepgen.store import digest
 
 METHODS = ("nle", "npe")
+"""The estimators that a workflow has by default."""
 
-
-def training_campaign(session: Session) -> Campaign:
-    """Single events at many parameter points: what a density p(x | θ) learns from."""
-    entry = session.workflow.simulation
-    return Campaign(
-        session.chain,
-        session.parameters,
-        entry.events,
-        entry.seed,
-        points=entry.events_per_point,
-        block_size=entry.block_size,
-        columns=session.feature_names,
-    )
-
-
-def set_campaign(session: Session) -> Campaign:
-    """Event sets of many sizes: what an amortised posterior learns from."""
-    entry = session.workflow.simulation
-    return Campaign(
-        session.chain,
-        session.parameters,
-        entry.set_events,
-        entry.seed + 1,
-        points=entry.set_sizes,
-        block_size=entry.block_size,
-        columns=session.feature_names,
-        as_sets=True,
-    )
-
-
-def simulated(session: Session, campaign: Campaign, name: str, title: str) -> Iterator[Events]:
-    """The blocks of a campaign in the run folder, simulated first where they are missing."""
-    key = digest(campaign.identity())
-    store = BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
-    run_campaign(campaign, store, jobs=session.jobs, monitor=session.monitor, title=title)
-    for block in store.read_all(range(campaign.blocks)):
-        _refuse_weights(block.events)
-        yield block.events
-
-
-def _refuse_weights(events: Events) -> None:
-    """Weights that differ would be left out of the training without a word."""
-    weight = np.asarray(ak.flatten(events[WEIGHT], axis=None)) if WEIGHT in events else np.ones(1)
-    if len(weight) and (weight != weight[0]).any():
-        raise TrainingError(
-            f"simulated events have weights from {weight.min():g} to {weight.max():g}, and the "
-            "estimators learn from events of one weight; let the generator unweight them"
-        )
-
-
-def training_events(session: Session) -> tuple[Tensor, Tensor]:
-    """x of shape ``(N, d)`` and θ of shape ``(N, D)``."""
-    campaign = training_campaign(session)
-    x, theta = [], []
-    for events in simulated(session, campaign, "events", "simulate events for the density"):
-        x.append(_inside(session, events.flat(session.feature_names)))
-        theta.append(events.theta(session.parameters.free_names))
-    return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(theta))
-
-
-def training_sets(session: Session) -> tuple[Tensor, Tensor, Tensor]:
-    """x of shape ``(T, d)``, offsets of shape ``(S + 1,)``, θ of shape ``(S, D)``."""
-    campaign = set_campaign(session)
-    x, sizes, theta = [], [], []
-    for events in simulated(session, campaign, "sets", "simulate event sets for the posterior"):
-        first = events[session.feature_names[0]]
-        events = events.select(np.asarray(ak.num(first)) > 0)
-        columns = [events[name] for name in session.feature_names]
-        sizes.append(np.asarray(ak.num(columns[0])))
-        x.append(_inside(session, np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)))
-        theta.append(events.theta(session.parameters.free_names))
-    counts = np.concatenate(sizes)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return (
-        torch.from_numpy(np.concatenate(x)),
-        torch.from_numpy(offsets),
-        torch.from_numpy(np.concatenate(theta)),
-    )
-
-
-def _inside(session: Session, x: NDArray[Any]) -> NDArray[np.float32]:
-    """In single precision, where rounding must not carry a value onto its bound."""
-    low, high = (
-        np.array([getattr(f, edge) for f in session.features], np.float32)
-        for edge in ("low", "high")
-    )
-    inner = np.nextafter(low, high), np.nextafter(high, low)
-    return np.clip(x.astype(np.float32), *inner)
+_NOT_FOR_TRAINING = {"members", "scheme", "reference"}
+"""Entries of an estimator that are not arguments of its training."""
 
 
 def training_key(session: Session, method: str) -> str:
     """What a trained estimator depends on."""
-    campaign = training_campaign(session) if method == "nle" else set_campaign(session)
-    entry = session.workflow.nle if method == "nle" else session.workflow.npe
+    campaigns = estimator(method).campaigns(session)
+    entry = getattr(session.workflow, method)
     features = [repr(feature) for feature in session.features]
-    return digest(method, campaign.identity(), campaign.events, entry.model_dump(), features)
+    simulations = [(campaign.identity(), campaign.events) for campaign in campaigns]
+    return digest(method, simulations, entry.model_dump(), features)
 
 
 @one_thread()
-def trained(session: Session, method: str) -> NLE | NPE:
-    """The estimator in the run folder, trained first where it is missing or out of date."""
-    if method not in METHODS:
-        raise TrainingError(f"method {method!r}: expected one of {', '.join(METHODS)}")
-    key = training_key(session, method)
-    path = session.folder / f"models/{method}"
-    step = f"train {method}"
-    estimator: type[NLE] | type[NPE] = NLE if method == "nle" else NPE
-    files = [f"models/{method}/model.json", f"models/{method}/weights.safetensors"]
-    if not session.folder.is_current(step, key):
-        checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
-        model = _fit(session, method, checkpoint)
-        model.save(path)
-        session.folder.record(step, key, files, {"seconds": model.curve.seconds})
-    return estimator.load(path)
+def trained(session: Session, method: str) -> Trained:
+    """The estimator in the run folder, trained first where it is missing or out of date.
+
+    Raises:
+        InputError: There is no such method.
+        WorkflowError: It learns from joint scores, and a free parameter has none.
+    """
+    line = estimator(method)
+    require_scores(session, method)
+    members = getattr(getattr(session.workflow, method), "members", 1)
+    if members > 1:
+        return _ensemble(session, method, members)
+    task = _Task(session, method)
+    if not task.current:
+        task.fit(line.sample(session))
+    return line.load(task.path)
 
 
-def _fit(session: Session, method: str, checkpoint: Path) -> NLE | NPE:
-    entry = session.workflow.nle if method == "nle" else session.workflow.npe
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    data = training_events(session) if method == "nle" else training_sets(session)
-    fit: Callable[..., NLE | NPE] = NLE.fit if method == "nle" else NPE.fit
-    with session.monitor.task(f"train {method.upper()}", 1.0) as update:
-        return fit(
-            *data, features=session.features, parameters=session.parameters,
-            checkpoint=checkpoint, progress=reporter(update), device=session.device,
-            **entry.model_dump(exclude_none=True),
-        )  # fmt: skip
+def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
+    """The ensemble in the run folder; members that are finished are not trained again."""
+    line, whole = estimator(method), _Task(session, method)
+    if whole.current:
+        return TrainedEnsemble.load(whole.path, line.load)
+    entry, found = getattr(session.workflow, method), list[Trained]()
+    sample: TrainingSample = line.sample(session)
+    parts = shares(len(sample), members, entry.scheme, entry.seed)
+    for number, (index, factor) in enumerate(parts, start=1):
+        task = _Task(session, method, number)
+        if not task.current:
+            task.fit(sample.share(index, factor))
+        found.append(line.load(task.path))
+    ensemble = TrainedEnsemble(found, scheme=entry.scheme)
+    ensemble.save(whole.path)
+    whole.record(ensemble)
+    return ensemble
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One network to train: that of a method, or a member of an ensemble.
+
+    Arguments:
+        session: The workflow.
+        method: The estimator.
+        member: Its number, from 1; 0 where it is no member.
+    """
+
+    session: Session
+    method: str
+    member: int = 0
+
+    @property
+    def place(self) -> str:
+        """Its folder in the run folder."""
+        return f"models/{self.method}" + (f"/member-{self.member}" if self.member else "")
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.session.folder / self.place
+
+    @property
+    def current(self) -> bool:
+        """Whether it is there and up to date."""
+        return self.session.folder.is_current(self._step, self._key)
+
+    def fit(self, sample: Any) -> None:
+        """Train it, save it and note that."""
+        entry = getattr(self.session.workflow, self.method)
+        options = entry.model_dump(exclude_none=True, exclude=_NOT_FOR_TRAINING)
+        # Members differ in their start, too.
+        options["seed"] = entry.seed * 1000 + self.member if self.member else entry.seed
+        checkpoint = self.session.folder / f"checkpoints/{self._name}-{self._key[:8]}"
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        title = f"train {self.method.upper()}" + (f" {self.member}" if self.member else "")
+        with self.session.monitor.task(title, 1.0) as update:
+            settings = {
+                "features": self.session.features, "parameters": self.session.parameters,
+                "checkpoint": checkpoint, "progress": reporter(update),
+                "device": self.session.device, **options,
+            }  # fmt: skip
+            model = estimator(self.method).fit(sample, settings)
+        model.save(self.path)
+        self.record(model)
+
+    def record(self, model: Trained) -> None:
+        """Note that it is done."""
+        files = [f"{self.place}/{name}" for name in ("model.json", "weights.safetensors")]
+        facts = {"seconds": model.curve.seconds}
+        self.session.folder.record(self._step, self._key, files, facts)
+
+    @property
+    def _name(self) -> str:
+        return self.method + (f"-{self.member}" if self.member else "")
+
+    @property
+    def _step(self) -> str:
+        return f"train {self.method}" + (f", member {self.member}" if self.member else "")
+
+    @property
+    def _key(self) -> str:
+        return training_key(self.session, self.method)
 
 
 def reporter(update: Update) -> Callable[[Progress], None]:

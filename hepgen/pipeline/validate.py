@@ -18,11 +18,14 @@ from hepgen.diagnostics.expected_coverage import hpd_levels
 from hepgen.errors import SimulationError
 from hepgen.events import Events
 from hepgen.files import write_atomically
+from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.npe import NPE
 from hepgen.inference.posterior import Posterior
+from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.train import METHODS, simulated, trained, training_key
+from hepgen.pipeline.train import trained, training_key
+from hepgen.pipeline.training_data import simulated
 from hepgen.results import Calibration, Check, to_json
 from hepgen.simulators.campaign import Campaign
 from hepgen.store import digest
@@ -98,6 +101,7 @@ def posterior_of(session: Session, method: str) -> Posterior:
     model = trained(session, method)
     if isinstance(model, NPE):
         return model.posterior()
+    assert isinstance(model, SetLikelihood)
     chains = session.workflow.inference.chains
     return LikelihoodPosterior(model, method="importance", chains=chains)
 
@@ -171,7 +175,14 @@ def validation_checks(session: Session, results: Sequence[Calibration]) -> list[
     return checks
 
 
-def validate(session: Session) -> tuple[list[Calibration], list[Check]]:
-    """Calibrate every estimator, and check it."""
-    results = [calibrated(session, method) for method in METHODS]
+def validate(
+    session: Session, methods: Sequence[str] | None = None
+) -> tuple[list[Calibration], list[Check]]:
+    """Calibrate estimators, and check them.
+
+    Arguments:
+        session: The workflow.
+        methods: Which; by default the workflow's method, and those beside it.
+    """
+    results = [calibrated(session, m) for m in (beside(session) if methods is None else methods)]
     return results, validation_checks(session, results)

@@ -107,8 +107,9 @@ class DrellYan(Stage):
         }  # fmt: skip
 
     def cross_section(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """σ(pp → μμ) in the mass window, pb, shape ``(G,)``."""
-        return self._spectrum(parameters).integral
+        """Of pairs in the mass window, pb, shape ``(G,)``: σ(pp → μμ)/(1 − f_bkg)."""
+        signal = self._spectrum(parameters).integral
+        return signal / (1 - parameters["background_fraction"]).reshape(-1)
 
     def _mass(self, background: Tensor, parameters: Mapping[str, Tensor]) -> Select:
         low, high = self.window

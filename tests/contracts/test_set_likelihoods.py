@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from hepgen.errors import DataError, ParameterError
 from hepgen.inference.alices import ALICES
 from hepgen.inference.augmented import AugmentedEvents
+from hepgen.inference.density import Density
 from hepgen.inference.ensemble import Ensemble
 from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
@@ -67,6 +68,9 @@ LIKELIHOODS: dict[str, Callable[[], SetLikelihood]] = {
 NOT_A_SUM = {"sally, mean"}
 """Of the events: the central limit holds for a data set."""
 
+NO_DENSITY = {"sally, mean", "sally, local", "ensemble of densities"}
+"""Of single events; the last has one, which is not the sum of its members'."""
+
 every_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
 DATA = [sample().own.x[:40], sample().own.x[40:100]]
 GRID = torch.linspace(-0.8, 0.8, 5, dtype=torch.float64)[:, None].expand(2, -1, -1)
@@ -103,6 +107,19 @@ def test_it_is_a_sum_over_events(name: str) -> None:
     both = evaluated(name, [torch.cat(DATA)], [None])
     parts = evaluated(name, DATA, [None, None])
     torch.testing.assert_close(both[0], parts.sum(0), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(set(LIKELIHOODS) - NO_DENSITY))
+def test_the_densities_of_its_events_are_its_terms(name: str) -> None:
+    """In double precision, and up to a term without θ: what a channel is made of."""
+    density = cast(Any, made(name)).double()
+    assert isinstance(density, Density)
+    prepared = density.prepare(DATA[0])[None]
+    terms = density.log_densities(prepared, GRID[:1])
+    assert terms.shape == (1, len(DATA[0]), 5)
+    assert terms.dtype == torch.float64
+    shift = terms.sum(1) - evaluated(name, DATA[:1], [None])
+    torch.testing.assert_close(shift, shift[:, :1].expand_as(shift), rtol=1e-5, atol=1e-3)
 
 
 @every_likelihood

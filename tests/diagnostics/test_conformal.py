@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from hepgen.diagnostics.calibration import calibration
 from hepgen.diagnostics.conformal import ConformalLevels
@@ -80,3 +81,21 @@ def test_bad_scores_and_levels_are_refused() -> None:
     old = dataclasses.replace(calibrated("exact", 20, 5), hpd=None)
     with pytest.raises(DataError, match="calibrate again"):
         ConformalLevels.highest_density(old)
+
+
+def credibilities(width: float, number: int = 4000) -> NDArray[np.float64]:
+    """Of posteriors N(x, width) for x ~ N(θ, 1), at the truth."""
+    pull = np.random.default_rng(2).standard_normal(number) / width
+    return np.asarray(np.abs(2 * ndtr(pull) - 1))
+
+
+@pytest.mark.parametrize(("width", "raw"), [(1.0, 0.6827), (0.5, 0.3829), (2.0, 0.9545)])
+def test_conformal_levels_tell_and_repair(width: float, raw: float) -> None:
+    levels = ConformalLevels(credibilities(width))
+    (found,) = levels.report([0.6827])
+    # Four standard errors: 1 in 16,000.
+    assert found.coverage == pytest.approx(raw, abs=4 * found.error)
+    # In closed form the interval of ±1 that covers has the credibility 2Φ(1/width) − 1.
+    exact = 2 * ndtr(1 / width) - 1
+    slope = 2 * np.exp(-0.5 / width**2) / np.sqrt(2 * np.pi) / width
+    assert found.credibility == pytest.approx(exact, abs=4 * slope * found.uncertainty / 0.484)

@@ -12,14 +12,14 @@ import pytest
 import tomli_w
 
 from hepgen.config import parse
-from hepgen.errors import FileError, InputError, TrainingError, WorkflowError
+from hepgen.errors import DataError, FileError, InputError, WorkflowError
 from hepgen.events import WEIGHT
 from hepgen.io.root import read, read_metadata
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.requests import simulation_campaign
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_root
-from hepgen.pipeline.train import training_events
+from hepgen.pipeline.training_data import training_events
 from hepgen.simulators.pythia import PythiaDimuons
 from hepgen.simulators.pythia.base import PythiaStage
 from tests.io.event_text import lhe
@@ -198,5 +198,5 @@ def test_events_of_different_weights_train_nothing(
 ) -> None:
     monkeypatch.chdir(lhe_workflow.parent)
     session = Session.open(lhe_workflow, ["simulation.events=40", "simulation.events_per_point=40"])
-    with pytest.raises(TrainingError, match="weights from -1 to 2"):
+    with pytest.raises(DataError, match=r"weights from -1 to 2, .* negative: a density must"):
         training_events(session)

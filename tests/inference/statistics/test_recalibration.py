@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from scipy.special import ndtr
 from torch import Tensor
 
-from hepgen.errors import DataError
 from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.coverage import coverage_maps
 from hepgen.inference.statistics.neyman import Neyman
 from hepgen.inference.statistics.recalibration import (
     CentralCredibility,
-    ConformalLevels,
     central_credibility,
     highest_density_credibility,
 )
 from tests.inference.statistics.bounded import BoundedMean, Values, toys
-
-
-def credibilities(width: float, number: int = 4000) -> NDArray[np.float64]:
-    """Of posteriors N(x, width) for x ~ N(θ, 1), at the truth."""
-    pull = np.random.default_rng(2).standard_normal(number) / width
-    return np.asarray(np.abs(2 * ndtr(pull) - 1))
-
-
-@pytest.mark.parametrize(("width", "raw"), [(1.0, 0.6827), (0.5, 0.3829), (2.0, 0.9545)])
-def test_conformal_levels_tell_and_repair(width: float, raw: float) -> None:
-    levels = ConformalLevels.fit(credibilities(width))
-    (found,) = levels.report([0.6827])
-    # Four standard errors: 1 in 16,000.
-    assert found.coverage == pytest.approx(raw, abs=4 * found.error)
-    # In closed form the interval of ±1 that covers has the credibility 2Φ(1/width) − 1.
-    exact = 2 * ndtr(1 / width) - 1
-    slope = 2 * np.exp(-0.5 / width**2) / np.sqrt(2 * np.pi) / width
-    assert found.credibility == pytest.approx(exact, abs=4 * slope * found.uncertainty / 0.484)
-
-
-def test_too_few_pseudo_data_promise_nothing() -> None:
-    assert ConformalLevels.fit(np.linspace(0, 0.5, 30)).at(0.99) == 1.0
-    with pytest.raises(DataError, match="20 pseudo-data"):
-        ConformalLevels.fit([0.5])
-    with pytest.raises(DataError, match="not in"):
-        ConformalLevels.fit(np.linspace(0, 2, 50))
 
 
 def test_credibilities_of_draws_are_those_of_the_distribution() -> None:

@@ -1,0 +1,73 @@
+"""The likelihood of one data set, by a trained estimator and, where it counts, a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from hepgen.errors import WorkflowError
+from hepgen.inference.channel import Channel, Sample
+from hepgen.inference.density import Density
+from hepgen.inference.event_likelihood import EventLikelihood
+from hepgen.inference.sampler import FromChain
+from hepgen.pipeline.rates import event_rate
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.train import trained
+
+
+def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLikelihood:
+    """The learned likelihood of one data set, with pseudo-data from the chain.
+
+    With ``inference.luminosity`` the number of events is a part of it.
+
+    Arguments:
+        session: The workflow.
+        events: How many a pseudo-data set has, where their number does not count.
+        method: The estimator.
+
+    Raises:
+        WorkflowError: The method knows no density of single events, or the process no rate.
+    """
+    density = density_of(session, method)
+    if density is None:
+        raise WorkflowError(
+            f"method {method!r} has no density of single events, which profile likelihoods, "
+            "limits, Neyman's construction and rates are made of; use a method with one: nle, "
+            "scandal, a ratio, or sally with likelihood = 'histogram'"
+        )
+    found = event_rate(session)
+    sampler = FromChain(session.chain, session.parameters, session.feature_names)
+    sample = Sample("events", density, None if found is None else found.rate, sampler)
+    number = events if found is None else None
+    channel = Channel("data", (sample,), extended=found is not None, events=number)
+    return EventLikelihood(session.parameters, [channel])
+
+
+def density_of(session: Session, method: str) -> Density | None:
+    """What a method knows of single events, in double precision; ``None`` where it is nothing."""
+    model = trained(session, method)
+    if not hasattr(model, "double") or not isinstance(model, Density):
+        return None
+    return cast(Density, cast(Any, model).double())
+
+
+def likelihood_method(session: Session, methods: Iterable[str], headline: str) -> str:
+    """The estimator whose likelihood is profiled: the headline, or the first that has one.
+
+    Raises:
+        WorkflowError: None has.
+    """
+    found = first_likelihood(session, methods, headline)
+    if found is None:
+        raise WorkflowError(
+            "profile likelihoods, limits and Neyman's construction need a likelihood of single "
+            f"events, and {headline!r} has none; set another beside it, e.g. "
+            "inference.beside = ['nle']"
+        )
+    return found
+
+
+def first_likelihood(session: Session, methods: Iterable[str], headline: str) -> str | None:
+    """The first of the headline and of the others with a density of single events."""
+    having = (m for m in (headline, *methods) if m != "npe" and density_of(session, m) is not None)
+    return next(having, None)

@@ -1,0 +1,127 @@
+r"""How many events are expected: λ(θ) = 𝓛 σ(θ) ε(θ), as the process knows it or as learned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from hepgen.errors import SimulationError, WorkflowError
+from hepgen.events import Events
+from hepgen.inference.exact import ExactLikelihood
+from hepgen.inference.learned_rate import Goodness, LearnedRate, selected_counts
+from hepgen.inference.rate import CrossSection, Product, Rate
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.training_data import rate_campaign, simulated
+from hepgen.results import Check
+from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
+from hepgen.store import digest
+
+_STEP = "learn rate"
+_PLACE = "models/rate"
+
+
+@dataclass(frozen=True)
+class EventRate:
+    """The expected number of events.
+
+    Arguments:
+        rate: λ, as a likelihood takes it.
+        goodness: Of an efficiency that was learned; ``None`` where all is known.
+    """
+
+    rate: Rate
+    goodness: Goodness | None = None
+
+    @property
+    def words(self) -> str:
+        """Where it is from."""
+        if self.goodness is None:
+            return "the number of events counts, with a cross-section and efficiency in closed form"
+        return f"the number of events counts, with a learned efficiency: {self.goodness}"
+
+
+def event_rate(session: Session) -> EventRate | None:
+    """The rate of a workflow, learned first if need be; ``None`` where numbers do not count.
+
+    Raises:
+        WorkflowError: The process states no cross-section, or no efficiency in closed form where
+            that is asked for.
+    """
+    entry = session.workflow.inference
+    if entry.luminosity is None:
+        if entry.rate is not None:
+            raise WorkflowError(
+                f"inference.rate = {entry.rate!r} without inference.luminosity; give the "
+                "luminosity of the data in 1/pb, or remove the rate"
+            )
+        return None
+    closed = None if entry.rate == "learned" else _closed(session)
+    if closed is not None:
+        return EventRate(Product(entry.luminosity, closed))
+    if entry.rate == "closed":
+        raise WorkflowError(
+            f"inference.rate = 'closed': the chain {session.chain.name!r} selects events, and its "
+            "efficiency is not known in closed form; use rate = 'learned'"
+        )
+    section, efficiency = _cross_section(session), learned_efficiency(session)
+    return EventRate(Product(entry.luminosity, section, efficiency), efficiency.goodness)
+
+
+def rate_checks(session: Session, events: float) -> list[Check]:
+    """Whether a learned rate describes its simulation, and well enough for so many events."""
+    found, limits = event_rate(session), session.workflow.checks
+    if found is None or found.goodness is None:
+        return []
+    goodness = found.goodness
+    error = goodness.relative_error * math.sqrt(max(events, 0.0))
+    return [
+        Check("rate: goodness", goodness.p_value >= limits.p_value, goodness.p_value,
+              limits.p_value, f"p-value of a learned efficiency on points that it was not fitted "
+              f"to: {goodness}"),
+        Check("rate: error", error <= limits.rate, error, limits.rate,
+              "error of a learned efficiency in units of the fluctuation of the number of events; "
+              "more simulation.rate_events make it smaller"),
+    ]  # fmt: skip
+
+
+def learned_efficiency(session: Session) -> LearnedRate:
+    """ε(θ) in the run folder, fitted first where it is missing or out of date."""
+    campaign, path = rate_campaign(session), session.folder / _PLACE
+    key = digest(campaign.identity(), campaign.events)
+    if not session.folder.is_current(_STEP, key):
+        blocks = simulated(session, campaign, "rate", "simulate events for the efficiency")
+        points = selected_counts(Events.concatenate(list(blocks)), session.parameters)
+        LearnedRate.fit(points, session.parameters).save(path)
+        files = [f"{_PLACE}/{name}" for name in ("model.json", "weights.safetensors")]
+        session.folder.record(_STEP, key, files, {})
+    return LearnedRate.load(path)
+
+
+def _closed(session: Session) -> Rate | None:
+    """σ(θ)ε(θ) in pb where both are known, and no stage of the user's changes them."""
+    if session.workflow.stages or session.workflow.surrogates:
+        return None
+    try:
+        density = ElectronPositronDensity.of(session.chain)
+    except SimulationError:
+        selects = any("selected" in stage.provides for stage in session.chain.stages)
+        return None if selects else _cross_section(session)
+    return ExactLikelihood(density, session.parameters).rate
+
+
+def _cross_section(session: Session) -> CrossSection:
+    """σ(θ) in pb of the first stage that states one.
+
+    Raises:
+        WorkflowError: None does.
+    """
+    at = {n: torch.as_tensor(v).double() for n, v in session.parameters.values().items()}
+    for stage in session.chain.stages:
+        if stage.cross_section(at) is not None:
+            return CrossSection(stage)
+    raise WorkflowError(
+        f"inference.luminosity: no stage of the chain {session.chain.name!r} states a "
+        "cross-section, so that the number of events says nothing; remove the luminosity"
+    )

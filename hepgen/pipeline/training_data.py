@@ -1,0 +1,180 @@
+"""Training data: the campaigns that estimators learn from, and their events as tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepgen.errors import DataError
+from hepgen.events import WEIGHT, Events
+from hepgen.inference.augmented import AugmentedEvents
+from hepgen.inference.pair_campaign import PairCampaign
+from hepgen.io.blocks import BlockStore
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.simulate import BlockSource, run_campaign
+from hepgen.simulators.campaign import Campaign
+from hepgen.store import digest
+
+
+def training_campaign(session: Session) -> Campaign:
+    """Single events at many parameter points: what a density p(x | θ) learns from."""
+    entry = session.workflow.simulation
+    return Campaign(
+        session.chain,
+        session.parameters,
+        entry.events,
+        entry.seed,
+        points=entry.events_per_point,
+        block_size=entry.block_size,
+        columns=session.feature_names,
+    )
+
+
+def set_campaign(session: Session) -> Campaign:
+    """Event sets of many sizes: what an amortised posterior learns from."""
+    entry = session.workflow.simulation
+    return Campaign(
+        session.chain,
+        session.parameters,
+        entry.set_events,
+        entry.seed + 1,
+        points=entry.set_sizes,
+        block_size=entry.block_size,
+        columns=session.feature_names,
+        as_sets=True,
+    )
+
+
+def score_campaign(session: Session, reference: Mapping[str, float] | None = None) -> Campaign:
+    """Single events with their joint scores, at many parameter points or at one."""
+    entry = session.workflow.simulation
+    return dataclasses.replace(
+        training_campaign(session),
+        events=entry.augmented_events,
+        fixed=dict(reference or {}),
+        prior=reference is None,
+        scores=session.parameters.free_names,
+    )
+
+
+def reference_campaign(session: Session, reference: Mapping[str, float]) -> Campaign:
+    """Single events at one parameter point, without scores."""
+    campaign = score_campaign(session, reference)
+    return dataclasses.replace(campaign, seed=campaign.seed + 2, scores=())
+
+
+def rate_campaign(session: Session) -> Campaign:
+    """All generated events at many parameter points, selected or not: what a rate is fitted to."""
+    entry = session.workflow.simulation
+    return dataclasses.replace(
+        training_campaign(session),
+        events=entry.rate_events,
+        # Enough at each point for its count to be Gaussian, where a percent is selected.
+        points=max(64, min(1024, entry.rate_events // 256)),
+        seed=entry.seed + 10,
+        keep_all=True,
+    )
+
+
+def pair_campaign(session: Session, reference: Mapping[str, float]) -> PairCampaign:
+    """Events of many θ and of a reference, with joint scores and ratios."""
+    entry = session.workflow.simulation
+    return PairCampaign(
+        session.chain, session.parameters, session.features, tuple(reference.values()),
+        entry.augmented_events, entry.seed, entry.block_size,
+    )  # fmt: skip
+
+
+def simulated(session: Session, campaign: BlockSource, name: str, title: str) -> Iterator[Events]:
+    """The blocks of a campaign in the run folder, simulated first where they are missing."""
+    key = digest(campaign.identity())
+    store = BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
+    run_campaign(campaign, store, jobs=session.jobs, monitor=session.monitor, title=title)
+    for block in store.read_all(range(campaign.blocks)):
+        _refuse_weights(block.events)
+        yield block.events
+
+
+def _refuse_weights(events: Events) -> None:
+    """Weights that differ would be left out of the training without a word."""
+    weight = np.asarray(ak.flatten(events[WEIGHT], axis=None)) if WEIGHT in events else np.ones(1)
+    if len(weight) and (weight != weight[0]).any():
+        negative = (weight < 0).mean()
+        reason = (
+            f", {100 * negative:.3g} % of them negative: a density must be positive, and where "
+            "weights cancel nothing holds it there"
+            if negative
+            else ""
+        )
+        raise DataError(
+            f"simulated events have weights from {weight.min():g} to {weight.max():g}{reason}; the "
+            "estimators of a workflow learn from events of one weight: let the generator unweight "
+            "them"
+        )
+
+
+def training_events(
+    session: Session,
+    campaign: Campaign | None = None,
+    title: str = "simulate events for the density",
+) -> tuple[Tensor, Tensor]:
+    """x of shape ``(N, d)`` and θ of shape ``(N, D)``; by default of :func:`training_campaign`."""
+    campaign = campaign or training_campaign(session)
+    x, theta = [], []
+    for events in simulated(session, campaign, "events", title):
+        x.append(_inside(session, events.flat(session.feature_names)))
+        theta.append(events.theta(session.parameters.free_names))
+    return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(theta))
+
+
+def scored_events(
+    session: Session, campaign: Campaign, title: str = "simulate events with joint scores"
+) -> AugmentedEvents:
+    """Events with the joint scores of the free parameters."""
+    blocks = list(simulated(session, campaign, "scores", title))
+    return AugmentedEvents.from_events(
+        Events.concatenate(blocks), session.features, session.parameters
+    )
+
+
+def paired_events(session: Session, campaign: PairCampaign) -> AugmentedEvents:
+    """Events of many θ and of a reference, with joint scores and ratios."""
+    title = "simulate events of θ and of the reference"
+    return campaign.sample(list(simulated(session, campaign, "pairs", title)))
+
+
+def training_sets(session: Session) -> tuple[Tensor, Tensor, Tensor]:
+    """x of shape ``(T, d)``, offsets of shape ``(S + 1,)``, θ of shape ``(S, D)``."""
+    campaign = set_campaign(session)
+    x, sizes, theta = [], [], []
+    for events in simulated(session, campaign, "sets", "simulate event sets for the posterior"):
+        first = events[session.feature_names[0]]
+        events = events.select(np.asarray(ak.num(first)) > 0)
+        columns = [events[name] for name in session.feature_names]
+        sizes.append(np.asarray(ak.num(columns[0])))
+        x.append(_inside(session, np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)))
+        theta.append(events.theta(session.parameters.free_names))
+    counts = np.concatenate(sizes)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return (
+        torch.from_numpy(np.concatenate(x)),
+        torch.from_numpy(offsets),
+        torch.from_numpy(np.concatenate(theta)),
+    )
+
+
+def _inside(session: Session, x: NDArray[Any]) -> NDArray[np.float32]:
+    """In single precision, where rounding must not carry a value onto its bound."""
+    low, high = (
+        np.array([getattr(f, edge) for f in session.features], np.float32)
+        for edge in ("low", "high")
+    )
+    inner = np.nextafter(low, high), np.nextafter(high, low)
+    return np.clip(x.astype(np.float32), *inner)

@@ -1,0 +1,115 @@
+"""What an estimator learns from, as one object of which members of an ensemble take shares."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from hepgen.inference.augmented import AugmentedEvents
+
+
+@runtime_checkable
+class TrainingSample(Protocol):
+    """Events, each of which can be left out or counted more than once."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def share(self, index: Tensor, factor: Tensor) -> TrainingSample:
+        """The events ``index``, shape ``(n,)``, with factors for their weights, ``(n,)``."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Events, each with its own θ.
+
+    Arguments:
+        x: Shape ``(N, d)``.
+        theta: Shape ``(N, D)``.
+        weight: Shape ``(N,)``; ``None`` for ones.
+    """
+
+    x: Tensor
+    theta: Tensor
+    weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def share(self, index: Tensor, factor: Tensor) -> Simulated:
+        """See :class:`TrainingSample`."""
+        return Simulated(self.x[index], self.theta[index], _times(self.weight, index, factor))
+
+
+@dataclass(frozen=True)
+class WithReference:
+    """Events, and then those of one other θ.
+
+    Arguments:
+        own: The former.
+        other: The latter.
+    """
+
+    own: Simulated
+    other: Simulated
+
+    def __len__(self) -> int:
+        return len(self.own) + len(self.other)
+
+    def share(self, index: Tensor, factor: Tensor) -> WithReference:
+        """See :class:`TrainingSample`."""
+        first, second = _parted(index, len(self.own))
+        return WithReference(
+            self.own.share(index[first], factor[first]),
+            self.other.share(index[second] - len(self.own), factor[second]),
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Events with their joint scores, and with joint ratios where there is a reference."""
+
+    events: AugmentedEvents
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def share(self, index: Tensor, factor: Tensor) -> Scored:
+        """See :class:`TrainingSample`."""
+        weight = _times(self.events.weight, index, factor)
+        return Scored(dataclasses.replace(self.events[index], weight=weight))
+
+
+@dataclass(frozen=True)
+class ScoredReference:
+    """Events of a reference with their joint scores, and then events with θ's of their own."""
+
+    reference: Scored
+    own: Simulated
+
+    def __len__(self) -> int:
+        return len(self.reference) + len(self.own)
+
+    def share(self, index: Tensor, factor: Tensor) -> ScoredReference:
+        """See :class:`TrainingSample`."""
+        first, second = _parted(index, len(self.reference))
+        return ScoredReference(
+            self.reference.share(index[first], factor[first]),
+            self.own.share(index[second] - len(self.reference), factor[second]),
+        )
+
+
+def _parted(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Where ``index`` is of the first ``size`` events, and where it is of the others."""
+    first = index < size
+    return first, ~first
+
+
+def _times(weight: Tensor | None, index: Tensor, factor: Tensor) -> Tensor | None:
+    if weight is not None:
+        return weight[index] * factor
+    return None if bool(torch.all(factor == 1)) else factor

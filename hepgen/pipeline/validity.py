@@ -1,0 +1,114 @@
+"""Validity: whether a data set, and a fit to it, allow for a statement at all.
+
+What no number could be right for is refused, with the reason. What makes a number doubtful is a
+check that fails, with the reason as its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from hepgen.errors import WorkflowError
+from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.statistics.fit import Fit, fit
+from hepgen.inference.validity import (
+    check_identified,
+    check_positive,
+    check_support,
+    effective_events,
+    flat_directions,
+)
+from hepgen.pipeline.likelihoods import first_likelihood, likelihood_of
+from hepgen.pipeline.rates import event_rate, rate_checks
+from hepgen.pipeline.session import Session
+from hepgen.results import Check
+
+
+def data_checks(
+    session: Session,
+    x: Tensor,
+    weight: Tensor | None,
+    methods: Sequence[str],
+    headline: str,
+) -> list[Check]:
+    """Before anything is inferred from events of shape ``(N, d)``.
+
+    Arguments:
+        session: The workflow.
+        x, weight: The data.
+        methods: The estimators of the result.
+        headline: That which comes first.
+
+    Raises:
+        DataError: An event is outside of the support of the model.
+        WorkflowError: A rate is asked for that the process or the headline does not know.
+    """
+    if event_rate(session) is not None and headline == "npe":
+        raise WorkflowError(
+            "inference.luminosity: the number of events counts, and 'npe' knows nothing of it: "
+            "use a method with a likelihood, e.g. --method nle, or remove the luminosity"
+        )
+    method = first_likelihood(session, methods, headline)
+    if method is None:
+        return []
+    likelihood = likelihood_of(session, len(x), method)
+    data = likelihood.encode([x], [weight])
+    check_support(likelihood, data)
+    number = float(len(x)) if weight is None else float(weight.sum())
+    checks = rate_checks(session, number)
+    if weight is not None:
+        checks += effective_events(likelihood, data, session.workflow.checks.effective_events)
+    return checks
+
+
+def fit_checks(
+    session: Session,
+    x: Tensor,
+    weight: Tensor | None,
+    samples: Mapping[str, PosteriorSample],
+    headline: str,
+) -> list[Check]:
+    """The best fit to the data: does it converge, inside of the bounds, with all directions fixed?
+
+    Raises:
+        DataError: The density is not positive at the best fit.
+        ParameterError: Nothing fixes a direction, and a statement is asked for that needs it.
+    """
+    method = first_likelihood(session, samples, headline)
+    if method is None:
+        return []
+    likelihood = likelihood_of(session, len(x), method)
+    data = likelihood.encode([x], [weight])
+    start = samples[headline].theta.double().mean(0)
+    best = fit(likelihood, data, start=start)
+    check_positive(likelihood, data, best.theta[0])
+    checks = [_converged(best), _inside(best)]
+    # What nothing fixes drifts to a bound, where a curvature says little: look at the inside.
+    at = best.theta[0] if all(check.passed for check in checks) else start
+    if profiles(session):
+        check_identified(likelihood, data, at)
+    found = flat_directions(likelihood, data, at)
+    words = "; ".join(map(str, found)) or "directions along which the likelihood does not fall"
+    return [*checks, Check("fit: directions", not found, float(len(found)), 0, words)]
+
+
+def profiles(session: Session) -> bool:
+    """Whether statements are asked for that maximise the likelihood."""
+    entry = session.workflow.statements
+    return entry.intervals != ["posterior"] or entry.asimov or entry.limit is not None
+
+
+def _converged(best: Fit) -> Check:
+    status = best.status[0]
+    good = status == "converged"
+    meaning = "distance of the best fit from the maximum, in log L" if good else status
+    return Check("fit: convergence", good, float(best.distance[0]), 0, meaning)
+
+
+def _inside(best: Fit) -> Check:
+    number = int(best.at_bound[0].sum())
+    words = [one for one in best.warnings(0) if "at its bound" in one]
+    meaning = "; ".join(words) or "parameters whose best fit is at a bound"
+    return Check("fit: bounds", number == 0, float(number), 0, meaning)

@@ -1,0 +1,209 @@
+"""Every estimator of the table, from a tiny workflow to a result: exact answers are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hepgen.config import ESTIMATORS
+from hepgen.errors import InputError, ParameterError, WorkflowError
+from hepgen.inference.augmented import AugmentedEvents
+from hepgen.inference.ensemble import Ensemble
+from hepgen.inference.sally import SALLY
+from hepgen.inference.score_likelihood import ScoreMean, load_score_likelihood
+from hepgen.pipeline.data import DataRequest
+from hepgen.pipeline.estimators import TABLE, beside, reference_of, require_scores
+from hepgen.pipeline.infer import Inference, infer
+from hepgen.pipeline.likelihoods import likelihood_of
+from hepgen.pipeline.load import load
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.train import trained, training_key
+from hepgen.pipeline.training_data import pair_campaign
+from hepgen.simulators.campaign import Campaign
+from hepgen.simulators.linear_gaussian import LinearGaussian
+
+TINY = Path(__file__).parent / "tiny.toml"
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+TRUTH = 0.4
+NEW = [name for name in ESTIMATORS if name not in ("nle", "npe")]
+SCORED = ["sally", "rascal", "alices", "scandal"]
+MODEL = LinearGaussian.standard(1, 1, 1)
+
+every_new = pytest.mark.parametrize("method", NEW)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tiny") / "run"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "data.root"
+    session = Session.open(TINY)
+    campaign = Campaign(session.chain, session.parameters, 300, 9, fixed={"theta_0": TRUTH},
+                        prior=False, block_size=300)  # fmt: skip
+    simulate_to_root(campaign, path, provenance={}, jobs=1, monitor=session.monitor)
+    return path
+
+
+def opened(folder: Path, *overrides: str) -> Session:
+    return Session.open(TINY, [f"folder={str(folder)!r}", *overrides])
+
+
+def exact(x: torch.Tensor) -> tuple[float, float]:
+    """The mean and the width of the posterior, of a prior that is flat and wide enough."""
+    flat = 1e6 * torch.eye(1, dtype=torch.float64)
+    found = MODEL.posterior(x, torch.zeros(1, dtype=torch.float64), flat)
+    return found.mean.item(), found.variance.sqrt().item()
+
+
+def test_the_table_has_what_the_workflow_file_has() -> None:
+    assert tuple(TABLE) == ESTIMATORS
+
+
+@every_new
+def test_a_result_by_every_estimator(method: str, folder: Path, data: Path) -> None:
+    session = opened(folder, "statements.intervals=['posterior','profile']")
+    if method == "sally":
+        session = opened(folder, "statements.intervals=['posterior','profile']", "sally.bins=30")
+    inference = infer(session, DataRequest([str(data)]), method)
+    assert tuple(inference.samples) == (method,)
+    assert inference.result.method == method
+    mean, std = exact(observed(inference))
+    estimate = inference.result.parameters["theta_0"]
+    # Trained for seconds: within a standard deviation, as wide to a third. The squared ratios of
+    # RASCAL have tails, which takes more events than these.
+    assert abs(estimate.mean - mean) < (3 if method == "rascal" else 1) * std
+    assert estimate.std == pytest.approx(std, rel=0.35)
+    profiled = [one for one in inference.statements.intervals if one.method == "profile"]
+    assert profiled[0].best == pytest.approx(estimate.mean, abs=std)
+
+
+def observed(inference: Inference) -> torch.Tensor:
+    return torch.from_numpy(inference.observed.events.flat(["x_0"]))
+
+
+@every_new
+def test_files_are_safetensors_and_json(method: str, folder: Path) -> None:
+    session = opened(folder, *(["sally.bins=30"] if method == "sally" else []))
+    model: Any = trained(session, method)
+    files = [path for path in (folder / "models" / method).rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"model.json", "weights.safetensors"}
+    again = load(folder / "models" / method)
+    x, theta = torch.linspace(-1, 1, 5).double()[:, None], torch.tensor([[[0.1], [0.5]]]).double()
+    one, other = (m.log_likelihoods(m.encode([x], [None]), theta) for m in (model, again))
+    assert torch.equal(one, other)
+
+
+def test_pairs_in_blocks_are_the_pairs_of_one_call() -> None:
+    session = Session.open(TINY, ["simulation.augmented_events=2048", "simulation.block_size=1024"])
+    campaign = pair_campaign(session, {"theta_0": 0.25})
+    made = campaign.sample([campaign.simulate(n).events for n in range(campaign.blocks)])
+    reference = torch.tensor([0.25], dtype=torch.float64)
+    whole = AugmentedEvents.pairs(
+        session.chain, session.parameters, session.features, reference, 2048,
+        seed=session.workflow.simulation.seed, block_size=1024,
+    )  # fmt: skip
+    for name in ("x", "theta", "score", "log_ratio", "at_theta", "reference"):
+        assert torch.equal(getattr(made, name), getattr(whole, name)), name
+
+
+def test_a_training_is_done_once_and_again_with_another_option(folder: Path) -> None:
+    session = opened(folder)
+    trained(session, "nre")
+    weights = folder / "models/nre/weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    trained(session, "nre")
+    assert weights.stat().st_mtime_ns == before
+    other = opened(folder, "nre.loss='binary'")
+    assert training_key(session, "nre") != training_key(other, "nre")
+    assert training_key(session, "nle") == training_key(other, "nle")
+
+
+def test_an_ensemble_of_three_is_one_likelihood(folder: Path) -> None:
+    session = opened(folder, "nre.members=3", "nre.epochs=1")
+    model = trained(session, "nre")
+    assert isinstance(model, Ensemble)
+    assert len(model) == 3
+    files = {str(p.relative_to(folder)) for p in (folder / "models/nre").rglob("model.json")}
+    assert files == {"models/nre/model.json", *(f"models/nre/member-{m}/model.json"
+                                                for m in (1, 2, 3))}  # fmt: skip
+    x, theta = torch.randn(20, 1).double(), torch.tensor([[[0.1], [0.5]]]).double()
+    each = [m.log_likelihoods(m.encode([x], [None]), theta) for m in model.members]
+    assert not torch.equal(each[0], each[1])
+    again = load(folder / "models/nre")
+    assert torch.equal(
+        model.log_likelihoods(model.encode([x], [None]), theta),
+        again.log_likelihoods(again.encode([x], [None]), theta),
+    )
+    events = likelihood_of(session, 20, "nre")
+    sets = events.encode([x], [None])
+    mean = torch.stack(each).mean(0)
+    shift = events.log_likelihoods(sets, theta) - mean
+    # Up to the rounding of single precision, and to a term without θ.
+    assert torch.allclose(shift, shift[:, :1].expand_as(shift), atol=1e-3)
+
+
+def test_the_observables_of_sally_are_a_model_of_their_own(folder: Path) -> None:
+    session = opened(folder, "sally.likelihood='mean'")
+    model = trained(session, "sally")
+    assert isinstance(model, ScoreMean)
+    assert isinstance(SALLY.load(folder / "models/sally"), SALLY)
+    assert isinstance(load_score_likelihood(folder / "models/sally"), ScoreMean)
+    with pytest.raises(WorkflowError, match="sally with likelihood = 'histogram'"):
+        likelihood_of(session, 20, "sally")
+
+
+@pytest.mark.parametrize("method", SCORED)
+def test_a_parameter_without_a_score_is_refused_by_name(method: str, folder: Path) -> None:
+    cutoff = "parameters.shower_cutoff={prior={uniform=[0.8, 1.5]}}"
+    session = Session.open(WORKFLOWS / "ee_jets.toml", [f"folder={str(folder)!r}", cutoff])
+    with pytest.raises(WorkflowError, match="'shower_cutoff' decides") as refusal:
+        trained(session, method)
+    for word in (method, "ee_jets", "no prior", "nle, npe, nre, classifier"):
+        assert word in str(refusal.value)
+    require_scores(session, "nre")
+
+
+def test_references() -> None:
+    session = Session.open(TINY, ["alices.reference={theta_0=0.25}"])
+    assert reference_of(session, "alices") == {"theta_0": 0.25}
+    assert reference_of(session, "rascal") == {"theta_0": 0.0}
+    with pytest.raises(WorkflowError, match=r"alices\.reference: 'theta_1' is no free parameter"):
+        reference_of(Session.open(TINY, ["alices.reference={theta_1=0.25}"]), "alices")
+    with pytest.raises(ParameterError, match="theta_0"):
+        reference_of(Session.open(TINY, ["alices.reference={theta_0=7.0}"]), "alices")
+
+
+def test_what_is_set_beside_the_headline() -> None:
+    session = Session.open(TINY)
+    assert beside(session) == beside(session, "npe") == ("nle", "npe")
+    assert beside(session, "alices") == ("alices",)
+    assert beside(Session.open(TINY, ["inference.beside=['nle']"]), "alices") == ("nle", "alices")
+    assert beside(Session.open(TINY, ["inference.luminosity=1.0"])) == ("nle",)
+    with pytest.raises(InputError, match="expected one of nle, npe, nre"):
+        trained(session, "magic")
+
+
+def test_options_are_checked_before_anything_is_simulated() -> None:
+    for entry, words in (
+        ("alices.alfa=1", "did you mean 'alpha'"),
+        ("nre.loss='ternary'", "nre.loss"),
+        ("nle.members=0", "nle.members"),
+        ("inference.method='magic'", "inference.method"),
+        ("scandal.hidden=[16]", "scandal.hidden"),
+    ):
+        with pytest.raises(WorkflowError, match=words):
+            Session.open(TINY, [entry])
+
+
+def test_the_seeds_of_all_estimators_are_in_the_provenance() -> None:
+    seeds = Session.open(TINY, ["rascal.seed=17"]).provenance()["seeds"]
+    assert set(ESTIMATORS) <= set(seeds)
+    assert json.loads(json.dumps(seeds))["rascal"] == 17
