@@ -117,8 +117,8 @@ def beside(session: Session, headline: str | None = None) -> tuple[str, ...]:
     others = entry.beside
     if others is None:
         # Where the number of events counts, NPE answers another question.
-        counts = entry.luminosity is not None
-        others = ["nle", *([] if counts else ["npe"])] if chosen in ("nle", "npe") else []
+        both: list[EstimatorName] = ["nle", "npe"] if entry.luminosity is None else ["nle"]
+        others = both if chosen in both or chosen == "npe" else []
     together = {chosen, *others}
     return tuple(name for name in TABLE if name in together)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -182,7 +182,7 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"  {name:<{width}}  {100 * one['level']:.0f} %: {pieces or 'empty'}{unit}"
             )
-            lines += [f"    {warning}" for warning in one["warnings"]]
+            lines += _warned(one["warnings"])
     for scan in made.get("limits", ()):
         one = scan["limit"]
         median = one["expected"][len(one["expected"]) // 2]
@@ -191,7 +191,7 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
             f"  {one['parameter']} < {observed} at {100 * one['level']:.0f} % ({one['method']}; "
             f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
         )
-        lines += [f"    {warning}" for warning in (*one["warnings"], *scan["warnings"])]
+        lines += _warned((*one["warnings"], *scan["warnings"]))
     return lines
 
 
@@ -203,8 +203,12 @@ def _estimate(estimate: ParameterEstimate) -> str:
 
 
 def _failed(check: Check) -> list[str]:
-    words = f"  FAILED {check.name}: {check.value:.3g}, threshold {check.threshold:.3g}"
-    return [words, *_wrapped(check.meaning, "    ")]
+    words = f"FAILED {check.name}: {check.value:.3g}, threshold {check.threshold:.3g}"
+    return [*_wrapped(words), *_wrapped(check.meaning, "    ")]
+
+
+def _warned(warnings: Iterable[str]) -> list[str]:
+    return [line for one in warnings for line in _wrapped(one, "    ")]
 
 
 def _wrapped(words: str, indent: str = "  ") -> list[str]:
