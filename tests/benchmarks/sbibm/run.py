@@ -1,0 +1,223 @@
+"""The suite of simulation-based inference, with one configuration for all tasks: its defaults.
+
+    pip download --no-deps sbibm==1.1.0 -d data/sbibm
+    python tests/benchmarks/sbibm/run.py --wheel data/sbibm --folder data/sbibm
+
+Each task has 10,000 simulations at θ from its prior. ``hepgen`` is
+``PooledPosterior.fit(x, theta, features=…, parameters=…)`` and ``sbi`` is ``NPE(prior)`` with
+``train()``, on the same simulations; each is trained once a task, with no other setting, and gives
+10,000 draws for each of the suite's observations. The folder keeps draws and results, and a run
+that was interrupted goes on from there: first all draws, then the classifiers, one observation of
+every task after the other.
+
+Seconds are of the wall: a training, and a mean set of draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from c2st import c2st  # type: ignore[import-not-found, unused-ignore]
+from tasks import (  # type: ignore[import-not-found, unused-ignore]
+    OBSERVATIONS,
+    TASKS,
+    Task,
+    Wheel,
+)
+
+from hepgen.inference.pooled import PooledPosterior
+from hepgen.parameters import Normal, Uniform
+
+ASKED = {
+    "two_moons": 0.53, "gaussian_mixture": 0.54, "gaussian_linear": 0.53,
+    "gaussian_linear_uniform": 0.53, "bernoulli_glm": 0.60, "slcp": 0.70, "sir": 0.60,
+}  # fmt: skip
+PUBLISHED = {
+    "two_moons": (0.6064, 0.7132), "gaussian_mixture": (0.6153, 0.7234),
+    "gaussian_linear": (0.5522, 0.5548), "gaussian_linear_uniform": (0.5534, 0.5481),
+    "bernoulli_glm": (0.6783, 0.6047), "slcp": (0.9006, 0.7710), "sir": (0.6796, 0.7483),
+}  # fmt: skip
+"""NPE's and NLE's at 10,000 simulations (Lueckmann et al., arXiv:2101.04653; the suite's files)."""
+DRAWS = 10_000
+
+Draw = Callable[[Tensor, int], Tensor]
+"""An observation, shape ``(1, d)``, and a seed to draws, shape ``(DRAWS, D)``."""
+
+
+def simulations(task: Task, number: int, seed: int) -> tuple[Tensor, Tensor]:
+    """θ and x."""
+    generator = torch.Generator().manual_seed(seed)
+    theta = task.parameters.prior().sample((number,), generator)
+    return theta, task.simulate(theta, generator)
+
+
+def hepgen(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Draw, dict[str, Any]]:
+    posterior = PooledPosterior.fit(
+        x, theta, features=task.features, parameters=task.parameters, seed=seed
+    )
+    score = posterior.score
+    assert score is not None
+    about = {
+        "power": score.power, "log_posterior": score.posterior,
+        "log_likelihood": score.likelihood, "log_pool": score.pool,
+    }  # fmt: skip
+    return lambda observed, s: posterior.draw(DRAWS, observed, seed=s).theta, about
+
+
+def sbi(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Draw, dict[str, Any]]:
+    from sbi.inference import NPE
+    from sbi.utils import BoxUniform
+
+    torch.manual_seed(seed)
+    uniform = [p for p in task.priors if isinstance(p, Uniform)]
+    normal = [p for p in task.priors if isinstance(p, Normal)]
+    prior = (
+        BoxUniform(torch.tensor([p.low for p in uniform]), torch.tensor([p.high for p in uniform]))
+        if uniform
+        else torch.distributions.MultivariateNormal(
+            torch.tensor([p.mean for p in normal]), torch.tensor([p.std**2 for p in normal]).diag()
+        )
+    )
+    trainer = NPE(prior=prior, show_progress_bars=False)
+    trainer.append_simulations(theta.float(), x.float()).train()
+    posterior = trainer.build_posterior()
+
+    def draw(observed: Tensor, s: int) -> Tensor:
+        torch.manual_seed(s)
+        drawn: Tensor = posterior.sample((DRAWS,), x=observed.float(), show_progress_bars=False)
+        return drawn.double()
+
+    return draw, {}
+
+
+METHODS = {"hepgen": hepgen, "sbi": sbi}
+
+
+class Record:
+    """What was measured, a line each, in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.path = folder, folder / "results.jsonl"
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def add(self, **entry: Any) -> None:
+        self.entries.append(entry)
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def find(self, **wanted: Any) -> list[dict[str, Any]]:
+        return [e for e in self.entries if all(e.get(k) == v for k, v in wanted.items())]
+
+    def draws(self, method: str, task: str, observation: int) -> Path:
+        return self.folder / f"{method}-{task}-{observation}.pt"
+
+
+def draw(record: Record, task: Task, method: str, numbers: list[int], options: Any) -> None:
+    """Train, and draw for all observations that have no draws."""
+    missing = [n for n in numbers if not record.draws(method, task.name, n).exists()]
+    if not missing:
+        return
+    theta, x = simulations(task, options.simulations, options.seed)
+    start = time.perf_counter()
+    sample, about = METHODS[method](task, theta, x, options.seed)
+    seconds = time.perf_counter() - start
+    record.add(task=task.name, method=method, training=seconds, **about)
+    print(f"{task.name}, {method}: trained in {seconds:.0f} s, {about}", flush=True)
+    for number in missing:
+        start = time.perf_counter()
+        drawn = sample(task.observed(number), options.seed + number)
+        seconds = time.perf_counter() - start
+        record.add(task=task.name, method=method, observation=number, drawing=seconds)
+        torch.save(drawn, record.draws(method, task.name, number))
+
+
+def classify(record: Record, task: Task, method: str, number: int) -> None:
+    path = record.draws(method, task.name, number)
+    known = [e for e in record.find(task=task.name, method=method, observation=number) if "c2st" in e]
+    if known or not path.exists():
+        return
+    drawn = task.published(torch.load(path, weights_only=True))
+    start = time.perf_counter()
+    accuracy = c2st(task.reference(number), drawn)
+    seconds = time.perf_counter() - start
+    record.add(task=task.name, method=method, observation=number, c2st=accuracy)
+    print(
+        f"{task.name}, {method}, observation {number}: {accuracy:.4f} in {seconds:.0f} s",
+        flush=True,
+    )
+
+
+def row(record: Record, task: str) -> list[str]:
+    cells = [task, f"{ASKED[task]:.2f}"]
+    scores = {
+        method: [e["c2st"] for e in record.find(task=task, method=method) if "c2st" in e]
+        for method in METHODS
+    }
+    cells += [_mean(scores["hepgen"]), *(f"{value:.3f}" for value in PUBLISHED[task])]
+    cells.append(_mean(scores["sbi"]))
+    for method in METHODS:
+        entries = record.find(task=task, method=method)
+        training = [e["training"] for e in entries if "training" in e]
+        drawing = [e["drawing"] for e in entries if "drawing" in e]
+        mean = sum(drawing) / max(1, len(drawing))
+        cells.append(f"{training[-1]:.0f} + {mean:.1f}" if training else "–")
+    powers = [e["power"] for e in record.find(task=task, method="hepgen") if "power" in e]
+    return [*cells, f"{powers[-1]:.2f}" if powers else "–"]
+
+
+def _mean(values: list[float]) -> str:
+    if not values:
+        return "–"
+    return f"{sum(values) / len(values):.3f} ({min(values):.3f}–{max(values):.3f}, {len(values)})"
+
+
+HEADER = [
+    "task", "asked", "measured (range, observations)", "published NPE", "published NLE",
+    "sbi's default NPE", "s, training + draws", "s, sbi", "power",
+]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--wheel", type=Path, default=Path("data/sbibm"))
+    parser.add_argument("--folder", type=Path, default=Path("data/sbibm"))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--observations", nargs="+", type=int, default=range(1, OBSERVATIONS + 1))
+    parser.add_argument("--simulations", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print what the folder has")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    record, numbers = Record(options.folder), list(options.observations)
+    if not options.table:
+        tasks = [TASKS[name](Wheel(options.wheel)) for name in options.tasks]
+        for task in tasks:
+            for method in options.methods:
+                draw(record, task, method, numbers, options)
+        for number in numbers:
+            for task in tasks:
+                for method in options.methods:
+                    classify(record, task, method, number)
+    table = csv.writer(sys.stdout, delimiter="|")
+    table.writerow(HEADER)
+    for name in options.tasks:
+        table.writerow(row(record, name))
+
+
+if __name__ == "__main__":
+    main()
