@@ -179,22 +179,13 @@ class PooledPosterior(Posterior):
 
     def _walk(self, n: int, x: Tensor, weight: Tensor | None, seed: int) -> PosteriorSample:
         prior, generator = self._unbounded, torch.Generator().manual_seed(seed)
-
-        def log_w(u: Tensor) -> Tensor:
-            theta = prior.physical(u[0])
-            return log_weights(self.posterior, self.likelihood, theta, x, weight)[None]
-
-        def log_q(u: Tensor) -> Tensor:
-            theta = prior.physical(u[0])
-            return (self.posterior.log_prob(theta, x, weight=weight) + prior.log_jacobian(u[0]))[
-                None
-            ]
+        pair = _Pair(self.posterior, self.likelihood, x, weight)
 
         def density(u: Tensor) -> Tensor:
-            return log_q(u) + self.power * log_w(u)
+            return pair.log_q(u) + self.power * pair.log_w(u)
 
         start = prior.unbounded(self.posterior.draw(self.walkers, x, weight=weight, seed=seed).theta)
-        walkers = anneal(log_w, log_q, start, generator, power=self.power).u
+        walkers = anneal(pair.log_w, pair.log_q, start, generator, power=self.power).u
         draws = run_slices(
             density, Walkers.at(density, walkers),
             draws=max(2, math.ceil(n / self.walkers)), thin=self.thin, generator=generator,
@@ -207,6 +198,34 @@ class PooledPosterior(Posterior):
         )  # fmt: skip
 
 
+class _Pair:
+    """log q and log w of one data set in the unbounded space, which are asked for together."""
+
+    def __init__(
+        self, posterior: Posterior, likelihood: SetLikelihood, x: Tensor, weight: Tensor | None
+    ) -> None:
+        self.posterior, self.likelihood = posterior, likelihood
+        self.data = (x, weight)
+        self.prior = UnboundedPrior(posterior.parameters)
+        self.last: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def log_q(self, u: Tensor) -> Tensor:
+        """Shape ``(1, K)``, for u of shape ``(1, K, D)``."""
+        return self._both(u)[0]
+
+    def log_w(self, u: Tensor) -> Tensor:
+        """As :meth:`log_q`."""
+        return self._both(u)[1]
+
+    def _both(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        if self.last is None or self.last[0] is not u:
+            (x, weight), theta = self.data, self.prior.physical(u[0])
+            log_q = self.posterior.log_prob(theta, x, weight=weight)
+            log_w = _log_weights(self.posterior, self.likelihood, theta, x, weight, log_q)
+            self.last = u, (log_q + self.prior.log_jacobian(u[0]))[None], log_w[None]
+        return self.last[1:]
+
+
 def log_weights(
     posterior: Posterior,
     likelihood: SetLikelihood,
@@ -215,10 +234,21 @@ def log_weights(
     weight: Tensor | None = None,
 ) -> Tensor:
     """log w(θ, x) = log p(x | θ) + log p(θ) − log q(θ | x), shape ``(K,)`` for ``(K, D)``."""
+    log_q = posterior.log_prob(theta, x, weight=weight)
+    return _log_weights(posterior, likelihood, theta, x, weight, log_q)
+
+
+def _log_weights(
+    posterior: Posterior,
+    likelihood: SetLikelihood,
+    theta: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    log_q: Tensor,
+) -> Tensor:
     sets = likelihood.encode([x], [weight])
     target = likelihood.log_likelihoods(sets, theta[None])[0] + posterior.prior.log_prob(theta)
-    log_w = target - posterior.log_prob(theta, x, weight=weight)
-    return log_w.nan_to_num(nan=_ZERO, neginf=_ZERO, posinf=-_ZERO)
+    return (target - log_q).nan_to_num(nan=_ZERO, neginf=_ZERO, posinf=-_ZERO)
 
 
 @torch.no_grad()
@@ -238,8 +268,9 @@ def score_powers(
         one = x[i : i + 1]
         some = posterior.draw(draws, one, seed=seed + i).theta
         at = torch.cat([theta[i : i + 1].double(), some])
-        log_q.append(posterior.log_prob(at[:1], one)[0])
-        log_w.append(log_weights(posterior, likelihood, at, one))
+        value = posterior.log_prob(at, one)
+        log_q.append(value[0])
+        log_w.append(_log_weights(posterior, likelihood, at, one, None, value))
     base = torch.stack(log_q) + prior.log_jacobian(prior.unbounded(theta))
     weights = torch.stack(log_w)
     power = best_power(weights)

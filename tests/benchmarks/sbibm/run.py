@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -52,8 +53,10 @@ PUBLISHED = {
 """NPE's and NLE's at 10,000 simulations (Lueckmann et al., arXiv:2101.04653; the suite's files)."""
 DRAWS = 10_000
 
-Draw = Callable[[Tensor, int], Tensor]
-"""An observation, shape ``(1, d)``, and a seed to draws, shape ``(DRAWS, D)``."""
+Train = Callable[[Task, Tensor, Tensor, int], tuple[Any, dict[str, Any]]]
+"""A task, θ, x and a seed to a posterior, and what there is to know about it."""
+Draw = Callable[[Any, Tensor, int], Tensor]
+"""A posterior, an observation of shape ``(1, d)`` and a seed to draws, shape ``(DRAWS, D)``."""
 
 
 def simulations(task: Task, number: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -63,7 +66,7 @@ def simulations(task: Task, number: int, seed: int) -> tuple[Tensor, Tensor]:
     return theta, task.simulate(theta, generator)
 
 
-def hepgen(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Draw, dict[str, Any]]:
+def train_hepgen(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Any, dict[str, Any]]:
     posterior = PooledPosterior.fit(
         x, theta, features=task.features, parameters=task.parameters, seed=seed
     )
@@ -73,10 +76,15 @@ def hepgen(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Draw, dict[
         "power": score.power, "log_posterior": score.posterior,
         "log_likelihood": score.likelihood, "log_pool": score.pool,
     }  # fmt: skip
-    return lambda observed, s: posterior.draw(DRAWS, observed, seed=s).theta, about
+    return posterior, about
 
 
-def sbi(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Draw, dict[str, Any]]:
+def draw_hepgen(posterior: Any, observed: Tensor, seed: int) -> Tensor:
+    drawn: Tensor = posterior.draw(DRAWS, observed, seed=seed).theta
+    return drawn
+
+
+def train_sbi(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Any, dict[str, Any]]:
     from sbi.inference import NPE
     from sbi.utils import BoxUniform
 
@@ -92,17 +100,18 @@ def sbi(task: Task, theta: Tensor, x: Tensor, seed: int) -> tuple[Draw, dict[str
     )
     trainer = NPE(prior=prior, show_progress_bars=False)
     trainer.append_simulations(theta.float(), x.float()).train()
-    posterior = trainer.build_posterior()
-
-    def draw(observed: Tensor, s: int) -> Tensor:
-        torch.manual_seed(s)
-        drawn: Tensor = posterior.sample((DRAWS,), x=observed.float(), show_progress_bars=False)
-        return drawn.double()
-
-    return draw, {}
+    return trainer.build_posterior(), {}
 
 
-METHODS = {"hepgen": hepgen, "sbi": sbi}
+def draw_sbi(posterior: Any, observed: Tensor, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    drawn: Tensor = posterior.sample((DRAWS,), x=observed.float(), show_progress_bars=False)
+    return drawn.double()
+
+
+METHODS = ("hepgen", "sbi")
+TRAIN: dict[str, Train] = {"hepgen": train_hepgen, "sbi": train_sbi}
+DRAW: dict[str, Draw] = {"hepgen": draw_hepgen, "sbi": draw_sbi}
 
 
 class Record:
@@ -131,15 +140,20 @@ def draw(record: Record, task: Task, method: str, numbers: list[int], options: A
     missing = [n for n in numbers if not record.draws(method, task.name, n).exists()]
     if not missing:
         return
-    theta, x = simulations(task, options.simulations, options.seed)
-    start = time.perf_counter()
-    sample, about = METHODS[method](task, theta, x, options.seed)
-    seconds = time.perf_counter() - start
-    record.add(task=task.name, method=method, training=seconds, **about)
-    print(f"{task.name}, {method}: trained in {seconds:.0f} s, {about}", flush=True)
+    trained = record.folder / f"{method}-{task.name}.pkl"
+    if trained.exists():
+        posterior = pickle.loads(trained.read_bytes())
+    else:
+        theta, x = simulations(task, options.simulations, options.seed)
+        start = time.perf_counter()
+        posterior, about = TRAIN[method](task, theta, x, options.seed)
+        seconds = time.perf_counter() - start
+        trained.write_bytes(pickle.dumps(posterior))
+        record.add(task=task.name, method=method, training=seconds, **about)
+        print(f"{task.name}, {method}: trained in {seconds:.0f} s, {about}", flush=True)
     for number in missing:
         start = time.perf_counter()
-        drawn = sample(task.observed(number), options.seed + number)
+        drawn = DRAW[method](posterior, task.observed(number), options.seed + number)
         seconds = time.perf_counter() - start
         record.add(task=task.name, method=method, observation=number, drawing=seconds)
         torch.save(drawn, record.draws(method, task.name, number))
