@@ -184,7 +184,9 @@ class PooledPosterior(Posterior):
         def density(u: Tensor) -> Tensor:
             return pair.log_q(u) + self.power * pair.log_w(u)
 
-        start = prior.unbounded(self.posterior.draw(self.walkers, x, weight=weight, seed=seed).theta)
+        start = prior.unbounded(
+            self.posterior.draw(self.walkers, x, weight=weight, seed=seed).theta
+        )
         walkers = anneal(pair.log_w, pair.log_q, start, generator, power=self.power).u
         draws = run_slices(
             density, Walkers.at(density, walkers),

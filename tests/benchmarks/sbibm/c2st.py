@@ -157,7 +157,7 @@ def _epoch(x, y, weights, first, second, step):  # type: ignore[no-untyped-def]
 
 @contextmanager
 def _no_denormals() -> Iterator[None]:
-    """Numbers below 10⁻³⁸ are zero: units that no data reach make many, each a hundred times slower."""
+    """Numbers below 10⁻³⁸ are zero. Units that no data reach make many, and they are slow."""
     torch.set_flush_denormal(True)
     try:
         yield

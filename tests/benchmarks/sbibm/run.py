@@ -28,18 +28,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from c2st import c2st  # type: ignore[import-not-found, unused-ignore]
-from tasks import (  # type: ignore[import-not-found, unused-ignore]
-    OBSERVATIONS,
-    TASKS,
-    Task,
-    Wheel,
-)
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from hepgen.inference.pooled import PooledPosterior
 from hepgen.parameters import Normal, Uniform
+from tests.benchmarks.sbibm.c2st import c2st
+from tests.benchmarks.sbibm.tasks import OBSERVATIONS, TASKS, Task, Wheel
 
 ASKED = {
     "two_moons": 0.53, "gaussian_mixture": 0.54, "gaussian_linear": 0.53,
@@ -161,7 +155,9 @@ def draw(record: Record, task: Task, method: str, numbers: list[int], options: A
 
 def classify(record: Record, task: Task, method: str, number: int) -> None:
     path = record.draws(method, task.name, number)
-    known = [e for e in record.find(task=task.name, method=method, observation=number) if "c2st" in e]
+    known = [
+        e for e in record.find(task=task.name, method=method, observation=number) if "c2st" in e
+    ]
     if known or not path.exists():
         return
     drawn = task.published(torch.load(path, weights_only=True))
