@@ -137,8 +137,8 @@ def test_a_power_outside_is_refused() -> None:
 def test_fit_learns_counts() -> None:
     """A Poisson number of mean e^θ, 2000 simulations, against the posterior by quadrature.
 
-    The mean of the posterior is learned to 0.06 standard deviations in ten trainings with other
-    seeds; asked is 0.3.
+    Over four seeds of everything the mean was off by 0.18 standard deviations at most, 0.07 rms,
+    and the width by 7 %: with Gaussian scatter the bounds are a false alarm of 10⁻⁴ in a new seed.
     """
     parameters = ParameterSet([Parameter("a", 2.0, prior=Uniform(1.0, 3.0))])
     generator = torch.Generator().manual_seed(0)
