@@ -1,7 +1,7 @@
 """The suite of simulation-based inference, with one configuration for all tasks: its defaults.
 
-    pip download --no-deps sbibm==1.1.0 -d data/sbibm
-    python tests/benchmarks/sbibm/run.py --wheel data/sbibm --folder data/sbibm
+    pip download --no-deps sbibm==1.1.0 -d runs/sbibm
+    python tests/benchmarks/sbibm/run.py --wheel runs/sbibm --folder runs/sbibm
 
 Each task has 10,000 simulations at θ from its prior. ``hepgen`` is
 ``PooledPosterior.fit(x, theta, features=…, parameters=…)`` and ``sbi`` is ``NPE(prior)`` with
@@ -217,8 +217,8 @@ HEADER = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--wheel", type=Path, default=Path("data/sbibm"))
-    parser.add_argument("--folder", type=Path, default=Path("data/sbibm"))
+    parser.add_argument("--wheel", type=Path, default=Path("runs/sbibm"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/sbibm"))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--observations", nargs="+", type=int, default=range(1, OBSERVATIONS + 1))
