@@ -6,7 +6,7 @@ and the standard deviation of the reference. 0.5 is the best.
 
 The suite trains scikit-learn's ``MLPClassifier`` once a fold, :func:`c2st_of_scikit_learn`.
 :func:`c2st` is the same computation, with its random numbers, in compiled loops. The two differ by
-how float32 is rounded: not at all with 1,000 draws of ``two_moons``; with 10,000, and hundreds of
+how float32 is rounded: not at all with 1,000 draws of ``two_moons``; with 10,000, and many more
 epochs, another order of the sums moved an accuracy of 0.55 by 0.006.
 """
 
