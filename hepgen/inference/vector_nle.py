@@ -7,8 +7,8 @@ vector is what matters. So the density starts as the linear Gaussian model of it
 own, are averaged: (1/M) Σ p_m(x | θ) (deep ensembles, Lakshminarayanan et al., arXiv:1612.01474).
 A data set of several vectors is one of independent draws at the same θ.
 
-A ``discrete`` feature is learned with uniform noise of one unit, new in every step, and evaluated
-at the whole number.
+A ``discrete`` feature is learned with uniform noise of one unit, new in every step, on the scale of
+:mod:`hepgen.inference.counts`, and evaluated at the whole number.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from hepgen.errors import DataError, FileError, ParameterError
 from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.inference.counts import counted, log_slope, stabilised, whole
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.inference.nle import check_columns, check_theta
 from hepgen.inference.region import Region
@@ -124,15 +125,15 @@ class VectorNLE:
         context = ((theta.double() - location) / scale).float()
         rows = Table(space.forward(x).float(), context)
         architecture = {"components": components, "hidden": list(hidden)}
-        noise, trained, curves = counts(space), [], []
+        counts, trained, curves = counted(space), [], []
         for m in range(members):
             density = start(len(space), context.shape[-1], architecture, seed + m)
-            density.prepare(with_noise(rows.columns[0], noise, seed), context)
+            density.prepare(_real(rows.columns[0], counts, seed), context)
             with trained_on(density, choose(device)):
                 curves.append(
                     train(
                         density,
-                        _loss(density, noise),
+                        _loss(density, counts),
                         rows,
                         weight=weight,
                         validation_fraction=validation_fraction,
@@ -162,8 +163,13 @@ class VectorNLE:
         """Data sets, each of shape ``(N, d)``, checked, in the space of the network."""
         for one in x:
             self.features.check(one)
-        events = [self.features.forward(one).float() for one in x]
-        return pad(events, weight, [self.features.log_jacobian(one) for one in x])
+        counts = counted(self.features)
+        plain = [self.features.forward(one) for one in x]
+        slopes = [
+            self.features.log_jacobian(one) + log_slope(v, counts)
+            for one, v in zip(x, plain, strict=True)
+        ]
+        return pad([stabilised(v, counts).float() for v in plain], weight, slopes)
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         """Log-likelihoods of S data sets at K points each, shape ``(S, K)``, float64.
@@ -191,7 +197,7 @@ class VectorNLE:
             u = context.new_empty(len(context), len(self.features))
             for m, density in enumerate(self.members):
                 u[member == m] = density.sample(context[member == m])
-        x = self.features.inverse(u)
+        x = self.features.inverse(whole(u, counted(self.features)))
         return x.reshape(n, *theta.shape[:-1], len(self.features))
 
     def save(self, folder: Path | str) -> None:
@@ -271,21 +277,17 @@ def plain_or_discrete(features: Sequence[Feature]) -> tuple[Feature, ...]:
     )
 
 
-def counts(space: FeatureSpace) -> Tensor:
-    """1 for a feature that is a count, 0 for others, shape ``(d,)``."""
-    return torch.tensor([float(feature.kind == "discrete") for feature in space.features])
-
-
-def with_noise(u: Tensor, noise: Tensor, seed: int) -> Tensor:
-    """u with the noise of a unit on its counts, for what is measured before training."""
+def _real(v: Tensor, counts: Tensor, seed: int) -> Tensor:
+    """Real numbers for counts, for what is measured before training."""
     generator = torch.Generator().manual_seed(seed)
-    return u + noise * (torch.rand(u.shape, generator=generator) - 0.5)
+    return stabilised(v + counts * (torch.rand(v.shape, generator=generator) - 0.5), counts)
 
 
-def _loss(density: ResidualMixture, noise: Tensor) -> Callable[[tuple[Tensor, ...]], Tensor]:
+def _loss(density: ResidualMixture, counts: Tensor) -> Callable[[tuple[Tensor, ...]], Tensor]:
     def loss(batch: tuple[Tensor, ...]) -> Tensor:
-        u, context = batch
-        return -density.log_prob(u + noise.to(u) * (torch.rand_like(u) - 0.5), context)
+        v, context = batch
+        noise = counts.to(v) * (torch.rand_like(v) - 0.5)
+        return -density.log_prob(stabilised(v + noise, counts), context)
 
     return loss
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError
 from hepgen.features import Feature, FeatureSpace
+from hepgen.inference.counts import counted, stabilised
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.inference.unbounded import UnboundedPrior
@@ -34,7 +35,8 @@ class VectorNPE(Posterior):
     Arguments:
         members: The trained densities of u.
         features, parameters: The columns of x and of θ.
-        location, scale: What standardises x in the space of the features, shape ``(d,)`` each.
+        location, scale: What standardises x in the space of the features, with counts as in
+            :mod:`hepgen.inference.counts`, shape ``(d,)`` each.
         curves: Of each training.
     """
 
@@ -86,7 +88,7 @@ class VectorNPE(Posterior):
             raise ParameterError(f"members = {members}: expected one at least")
         check_theta(theta, parameters, len(x))
         space = FeatureSpace.from_sample(plain_or_discrete(features), x)
-        v = space.forward(x)
+        v = stabilised(space.forward(x), counted(space))
         location, scale = v.mean(0), v.std(0).clamp(min=1e-9)
         u = UnboundedPrior(parameters).unbounded(theta).float()
         rows = Table(u, _compressed(v, location, scale))
@@ -162,7 +164,8 @@ class VectorNPE(Posterior):
                 "expected one vector, shape (1, d). For sets of events train an NPE"
             )
         self.features.check(x)
-        return _compressed(self.features.forward(x), self._location, self._scale)
+        v = stabilised(self.features.forward(x), counted(self.features))
+        return _compressed(v, self._location, self._scale)
 
 
 def _compressed(v: Tensor, location: Tensor, scale: Tensor) -> Tensor:
