@@ -276,8 +276,8 @@ def score_powers(
     base = torch.stack(log_q) + prior.log_jacobian(prior.unbounded(theta))
     weights = torch.stack(log_w)
     power = best_power(weights)
-    each = [float((base + _gain(weights, beta)).mean()) for beta in (0.0, 1.0, power)]
-    return PoolScore(power, *each, len(x))
+    alone, other, pool = (float((base + _gain(weights, beta)).mean()) for beta in (0.0, 1.0, power))
+    return PoolScore(power, alone, other, pool, len(x))
 
 
 def best_power(log_w: Tensor) -> float:

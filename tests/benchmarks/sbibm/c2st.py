@@ -88,7 +88,7 @@ def _train(x: Array, y: Array, seed: int) -> list[tuple[Array, Array]]:
     return [(layers[i], layers[i + 1]) for i in (0, 2, 4)]
 
 
-@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True)
 def _adam(weight, slope, first, second, rate):  # type: ignore[no-untyped-def]
     w, g, m, v = weight.ravel(), slope.ravel(), first.ravel(), second.ravel()
     for i in range(w.size):
@@ -97,7 +97,7 @@ def _adam(weight, slope, first, second, rate):  # type: ignore[no-untyped-def]
         w[i] -= rate * m[i] / (np.sqrt(v[i]) + np.float32(_EPSILON))
 
 
-@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True)
 def _hidden(x, matrix, offset):  # type: ignore[no-untyped-def]
     value = np.dot(x, matrix)
     for i in range(value.shape[0]):
@@ -106,7 +106,7 @@ def _hidden(x, matrix, offset):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True)
 def _epoch(x, y, weights, first, second, step):  # type: ignore[no-untyped-def]
     """The mean loss of an epoch in which the weights move, and the number of steps so far."""
     w0, b0, w1, b1, w2, b2 = weights
@@ -168,7 +168,7 @@ def _no_denormals() -> Iterator[None]:
 def _labelled(reference: Tensor, other: Tensor) -> tuple[Array, Array]:
     mean, std = reference.mean(0), reference.std(0)
     samples = [((draws - mean) / std).float().numpy() for draws in (reference, other)]
-    label = np.repeat(np.float32([0, 1]), [len(sample) for sample in samples])
+    label = np.repeat(np.array([0, 1], np.float32), [len(sample) for sample in samples])
     return np.concatenate(samples), label
 
 
