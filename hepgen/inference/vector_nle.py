@@ -143,6 +143,7 @@ class VectorNLE:
                         weight_decay=weight_decay,
                         patience=patience,
                         seed=seed + m,
+                        untrained=True,  # the linear Gaussian model that it starts from
                         progress=progress,
                     )
                 )

@@ -110,6 +110,7 @@ class VectorNPE(Posterior):
                         weight_decay=weight_decay,
                         patience=patience,
                         seed=seed + m,
+                        untrained=True,  # the linear Gaussian model that it starts from
                         progress=progress,
                     )
                 )

@@ -76,6 +76,7 @@ class _Settings:
     patience: int | None
     seed: int
     time_budget: float | None
+    untrained: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:
@@ -124,6 +125,7 @@ def train(
     checkpoint: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     time_budget: float | None = None,
+    untrained: bool = False,
 ) -> TrainingCurve:
     """Minimise the weighted mean of ``loss`` over ``data``; leave the best weights in place.
 
@@ -149,6 +151,8 @@ def train(
         progress: Called twice a second and after each epoch.
         time_budget: Seconds after which the cycle is complete, wherever it stands. Where it
             binds, the result depends on the speed of the machine.
+        untrained: Whether the weights as they are now are a candidate, too: the first entry of
+            the curve is theirs. For a module that starts from a good guess.
 
     Returns:
         Losses an epoch, the best epoch (from 0), the seconds used and why it stopped.
@@ -168,7 +172,7 @@ def train(
     """
     settings = _Settings(
         validation_fraction, batch_size, epochs, max_learning_rate, weight_decay, clip, patience,
-        seed, time_budget,
+        seed, time_budget, untrained,
     )  # fmt: skip
     loop = _Loop(module, loss, data, weight, settings, checkpoint, progress)
     try:
@@ -221,6 +225,9 @@ class _Loop:
         self._resume()
         # What a loss draws comes from the global generator, seeded for each step.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            if self.settings.untrained and not self.state.validation:
+                first = self._validate()
+                self._record(first, first)
             while not self.state.stopped:
                 self._epoch()
         self.module.load_state_dict(self.best)
@@ -285,17 +292,23 @@ class _Loop:
         state = self.state
         validation = self._validate()
         self.consistent = False
-        state.train.append(state.loss / state.weight if state.weight else math.nan)
-        state.validation.append(validation)
-        state.learning_rate.append(float(self.optimizer.param_groups[0]["lr"]))
-        if validation < state.best:
-            state.best_epoch, self.best = state.epoch, _copy(self.module)
+        self._record(validation, state.loss / state.weight if state.weight else math.nan)
         state.epoch, state.step, state.loss, state.weight = state.epoch + 1, 0, 0.0, 0.0
         state.stopped = self._why_stop()
         self.consistent = True
         if state.stopped:
             self.save()
         self._report(force=True)
+
+    def _record(self, validation: float, training: float) -> None:
+        """An entry of the curve, and the weights if they are the best so far."""
+        state = self.state
+        best = validation < state.best
+        state.train.append(training)
+        state.validation.append(validation)
+        state.learning_rate.append(float(self.optimizer.param_groups[0]["lr"]))
+        if best:
+            state.best_epoch, self.best = len(state.validation) - 1, _copy(self.module)
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -318,7 +331,7 @@ class _Loop:
             return "all epochs done"
         if self._out_of_time():
             return "time budget used"
-        if patience is not None and state.epoch - 1 - state.best_epoch >= patience:
+        if patience is not None and len(state.validation) - 1 - state.best_epoch >= patience:
             return f"no better validation loss in {patience} epochs"
         return ""
 

@@ -310,3 +310,20 @@ def test_one_cycle_rises_then_falls() -> None:
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert rates[-1] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("slope", [2.0, 0.0])
+def test_the_untrained_weights_may_be_the_best(slope: float) -> None:
+    """Of a line that starts at the truth, and of one that does not."""
+    x = torch.linspace(-1, 1, 200)[:, None]
+    line = nn.Linear(1, 1)
+    with torch.no_grad():
+        line.weight.fill_(slope)
+        line.bias.zero_()
+    curve = train(
+        line, lambda b: (line(b[0]) - 2 * b[0]).square().sum(-1), Table(x),
+        batch_size=20, epochs=20, max_learning_rate=0.1, untrained=True, patience=None,
+    )  # fmt: skip
+    assert len(curve.validation) == 21
+    assert (curve.best_epoch == 0) == (slope == 2.0)
+    assert line.weight.item() == pytest.approx(2.0, abs=0.0 if slope else 0.05)
