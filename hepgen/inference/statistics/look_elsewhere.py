@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 from torch import Tensor
@@ -85,7 +86,9 @@ def local_statistics(
     column = likelihood.parameters.free_names.index(strength)
     start[..., column] = min(0.02 * high, 1.0)
     found = profile_fit(likelihood, sets, places, start, bounds={strength: (0.0, high)})
-    return (2 * (found.log_likelihood - without.log_likelihood[:, None])).clamp(min=0)
+    gain = (2 * (found.log_likelihood - without.log_likelihood[:, None])).clamp(min=0)
+    # At the bound both are one point, and what is left of a difference is rounding.
+    return torch.where(found.theta[..., column] > 0, gain, 0.0)
 
 
 def local_p_value(q: float) -> float:
