@@ -293,7 +293,7 @@ def test_a_model_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="kind 'nle'; expected 'surrogate'"):
         sample(tmp_path / "m", tmp_path / "a.root", events="5")
     write_model(tmp_path / "n", "oracle", {}, torch.nn.Linear(1, 1))
-    with pytest.raises(FileError, match=r"kind 'oracle'.*knows nle, npe, surrogate"):
+    with pytest.raises(FileError, match=r"kind 'oracle'.*knows nle, npe, .*surrogate"):
         load(tmp_path / "n")
 
 
