@@ -37,14 +37,13 @@ def export_model(
     from hepgen.surrogates.export import export
 
     surrogate = load_surrogate(folder)
+    surrogate.extrapolate = extrapolate
     if isinstance(surrogate, ImageSurrogate):
         from hepgen.surrogates.images.export import export_images
 
-        surrogate.extrapolate = extrapolate
         manifest = export_images(surrogate, output, overwrite=overwrite)
-        return manifest, _words(output, manifest)
-    surrogate.extrapolate = extrapolate
-    manifest = export(surrogate, output, density=not sampler_only, overwrite=overwrite)
+    else:
+        manifest = export(surrogate, output, density=not sampler_only, overwrite=overwrite)
     return manifest, _words(output, manifest)
 
 

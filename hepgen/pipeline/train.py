@@ -18,9 +18,6 @@ from hepgen.pipeline.session import Session
 from hepgen.pipeline.training_samples import TrainingSample
 from hepgen.store import digest
 
-METHODS = ("nle", "npe")
-"""The estimators that a workflow has by default."""
-
 _NOT_FOR_TRAINING = {"members", "scheme", "reference"}
 """Entries of an estimator that are not arguments of its training."""
 

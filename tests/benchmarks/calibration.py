@@ -18,7 +18,6 @@ from torch import Tensor
 
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.train import METHODS
 from hepgen.pipeline.validate import calibrated, posterior_of
 from hepgen.results import Calibration
 from hepgen.simulators.chain import Chain
@@ -27,6 +26,7 @@ from hepgen.simulators.pythia import PythiaDimuons
 from hepgen.simulators.reconstruction import DimuonReconstruction
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "zmumu.toml"
+METHODS = ("nle", "npe")
 EVENTS = 500
 BLOCK = 20_000
 SEED = 11

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.coverage import coverage_maps
-from hepgen.inference.statistics.neyman import Neyman
-from hepgen.inference.statistics.recalibration import (
+from hepgen.inference.statistics.credibility import (
     CentralCredibility,
     central_credibility,
     highest_density_credibility,
 )
+from hepgen.inference.statistics.neyman import Neyman
 from tests.inference.statistics.bounded import BoundedMean, Values, toys
 
 
