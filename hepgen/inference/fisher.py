@@ -64,8 +64,8 @@ class FisherInformation:
     >>> one = FisherInformation(("a", "b"), np.array([[4.0, 1.0], [1.0, 1.0]]), np.zeros((0, 2, 2)))
     >>> one.profiled(["a"]).matrix
     array([[3.]])
-    >>> one.sigmas(events=100)
-    {'a': 0.05773502691896258, 'b': 0.11547005383792516}
+    >>> {name: round(sigma, 4) for name, sigma in one.sigmas(events=100).items()}
+    {'a': 0.0577, 'b': 0.1155}
     """
 
     names: tuple[str, ...]
