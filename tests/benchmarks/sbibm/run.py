@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -134,20 +133,14 @@ def draw(record: Record, task: Task, method: str, numbers: list[int], options: A
     missing = [n for n in numbers if not record.draws(method, task.name, n).exists()]
     if not missing:
         return
-    trained = record.folder / f"{method}-{task.name}.pkl"
-    if trained.exists():
-        posterior = pickle.loads(trained.read_bytes())
-    else:
-        theta, x = simulations(task, options.simulations, options.seed)
-        start, busy = time.perf_counter(), time.process_time()
-        posterior, about = TRAIN[method](task, theta, x, options.seed)
-        seconds, busy = time.perf_counter() - start, time.process_time() - busy
-        trained.write_bytes(pickle.dumps(posterior))
-        record.add(task=task.name, method=method, training=seconds, training_cpu=busy, **about)
-        print(
-            f"{task.name}, {method}: trained in {seconds:.0f} s ({busy:.0f} CPU s), {about}",
-            flush=True,
-        )
+    theta, x = simulations(task, options.simulations, options.seed)
+    start, busy = time.perf_counter(), time.process_time()
+    posterior, about = TRAIN[method](task, theta, x, options.seed)
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    record.add(task=task.name, method=method, training=seconds, training_cpu=busy, **about)
+    print(
+        f"{task.name}, {method}: trained in {seconds:.0f} s ({busy:.0f} CPU s), {about}", flush=True
+    )
     for number in missing:
         start, busy = time.perf_counter(), time.process_time()
         drawn = DRAW[method](posterior, task.observed(number), options.seed + number)
