@@ -1,4 +1,4 @@
-"""What hepgen's training loop costs: events per second beside a plain loop on the same network.
+"""What the training loop costs: events per processor second beside a plain loop, same network.
 
     python tests/benchmarks/throughput.py [--families flow cnf …] [--steps 40] [--rounds 5]
 
@@ -28,26 +28,26 @@ BATCH, FEATURES, CONTEXT = 1024, 5, 2
 
 
 def plain(model: ConditionalDensity, u: Tensor, c: Tensor) -> float:
-    """Seconds of one pass in the loop that anyone writes."""
+    """Processor seconds of one pass in the loop that anyone writes."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     model.train()
-    start = time.perf_counter()
+    start = time.process_time()
     for batch in torch.randperm(len(u)).split(BATCH):  # type: ignore[no-untyped-call]
         loss = model.loss(u[batch], c[batch]).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def ours(model: ConditionalDensity, u: Tensor, c: Tensor) -> float:
-    """Seconds of one epoch of hepgen's loop."""
-    start = time.perf_counter()
+    """Processor seconds of one epoch of hepgen's loop."""
+    start = time.process_time()
     train(
         model, lambda batch: model.loss(*batch), Table(u, c), batch_size=BATCH, epochs=1,
         max_learning_rate=1e-4, validation_fraction=0.01,
     )  # fmt: skip
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def measure(method: str, steps: int, rounds: int) -> None:
