@@ -28,12 +28,12 @@ from hepgen.inference.counts import counted, log_slope, stabilised, whole
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.inference.nle import check_columns, check_theta
 from hepgen.inference.region import Region
+from hepgen.inference.residual_ensemble import CANDIDATES, Candidate, Loss, fit_members, start
 from hepgen.inference.unbounded import UnboundedPrior
-from hepgen.nn.device import choose, trained_on
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
 from hepgen.nn.residual_mixture import ResidualMixture
 from hepgen.nn.rows import Table
-from hepgen.nn.train import Progress, train
+from hepgen.nn.train import Progress
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
@@ -83,13 +83,11 @@ class VectorNLE:
         weight: Tensor | None = None,
         region: Region | None = None,
         members: int = 3,
-        components: int = 8,
-        hidden: Sequence[int] = (64, 64),
+        candidates: Sequence[Candidate] = CANDIDATES,
         validation_fraction: float = 0.1,
         batch_size: int = 256,
         epochs: int = 60,
         max_learning_rate: float = 6e-3,
-        weight_decay: float = 1e-2,
         patience: int | None = 20,
         seed: int = 0,
         progress: Callable[[Progress], None] | None = None,
@@ -105,18 +103,16 @@ class VectorNLE:
             weight: Signed weights, shape ``(N,)``.
             region: Learn from the θ inside only; by default everywhere.
             members: Trainings that are averaged.
-            components, hidden: See :class:`hepgen.nn.residual_mixture.ResidualMixture`.
+            candidates: Sizes of the networks, of which validation chooses one.
             validation_fraction, batch_size, epochs, max_learning_rate: See
                 :func:`hepgen.nn.train.train`.
-            weight_decay, patience, seed, progress: See there, too; a member has seed + m.
+            patience, seed, progress: See there, too; a member has seed + m.
             device: Where to train, see :func:`hepgen.nn.device.choose`.
 
         Raises:
             DataError: Vectors that cannot be used, or too few inside the region.
             ParameterError: A θ outside its prior.
         """
-        if members < 1:
-            raise ParameterError(f"members = {members}: expected one at least")
         check_theta(theta, parameters, len(x))
         region = region or Region.everywhere(len(parameters.free))
         x, theta, weight = _inside(x, theta, weight, region, UnboundedPrior(parameters))
@@ -124,34 +120,17 @@ class VectorNLE:
         location, scale = theta.double().mean(0), theta.double().std(0)
         context = ((theta.double() - location) / scale).float()
         rows = Table(space.forward(x).float(), context)
-        architecture = {"components": components, "hidden": list(hidden)}
-        counts, trained, curves = counted(space), [], []
-        for m in range(members):
-            density = start(len(space), context.shape[-1], architecture, seed + m)
-            density.prepare(_real(rows.columns[0], counts, seed), context)
-            with trained_on(density, choose(device)):
-                curves.append(
-                    train(
-                        density,
-                        _loss(density, counts),
-                        rows,
-                        weight=weight,
-                        validation_fraction=validation_fraction,
-                        batch_size=batch_size,
-                        epochs=epochs,
-                        max_learning_rate=max_learning_rate,
-                        weight_decay=weight_decay,
-                        patience=patience,
-                        seed=seed + m,
-                        untrained=True,  # the linear Gaussian model that it starts from
-                        progress=progress,
-                    )
-                )
-            trained.append(density.eval())
+        counts = counted(space)
+        trained = fit_members(
+            rows, _loss(counts), (_real(rows.columns[0], counts, seed), context),
+            candidates=candidates, members=members, seed=seed, device=device, weight=weight,
+            validation_fraction=validation_fraction, batch_size=batch_size, epochs=epochs,
+            max_learning_rate=max_learning_rate, patience=patience, progress=progress,
+        )  # fmt: skip
         return cls(
-            trained, space, parameters,
+            trained.members, space, parameters,
             location=location, scale=scale, region=region,
-            architecture=architecture, curves=tuple(curves),
+            architecture=trained.candidate.architecture, curves=trained.curves,
         )  # fmt: skip
 
     def log_prob(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -261,14 +240,6 @@ class VectorNLE:
         return total
 
 
-def start(features: int, context: int, architecture: dict[str, Any], seed: int) -> ResidualMixture:
-    """An untrained density whose initial weights follow from the seed."""
-    components, hidden = int(architecture["components"]), tuple(map(int, architecture["hidden"]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ResidualMixture(features, context, components, hidden)
-
-
 def plain_or_discrete(features: Sequence[Feature]) -> tuple[Feature, ...]:
     """The features as plain real numbers or counts."""
     plain = as_continuous(features)
@@ -284,8 +255,8 @@ def _real(v: Tensor, counts: Tensor, seed: int) -> Tensor:
     return stabilised(v + counts * (torch.rand(v.shape, generator=generator) - 0.5), counts)
 
 
-def _loss(density: ResidualMixture, counts: Tensor) -> Callable[[tuple[Tensor, ...]], Tensor]:
-    def loss(batch: tuple[Tensor, ...]) -> Tensor:
+def _loss(counts: Tensor) -> Loss:
+    def loss(density: ResidualMixture, batch: tuple[Tensor, ...]) -> Tensor:
         v, context = batch
         noise = counts.to(v) * (torch.rand_like(v) - 0.5)
         return -density.log_prob(stabilised(v + noise, counts), context)

@@ -14,17 +14,17 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError, ParameterError
+from hepgen.errors import DataError
 from hepgen.features import Feature, FeatureSpace
 from hepgen.inference.counts import counted, stabilised
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.inference.residual_ensemble import CANDIDATES, Candidate, fit_members
 from hepgen.inference.unbounded import UnboundedPrior
-from hepgen.inference.vector_nle import plain_or_discrete, start
-from hepgen.nn.device import choose, trained_on
+from hepgen.inference.vector_nle import plain_or_discrete
 from hepgen.nn.residual_mixture import ResidualMixture
 from hepgen.nn.rows import Table
-from hepgen.nn.train import Progress, train
+from hepgen.nn.train import Progress
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
@@ -64,13 +64,11 @@ class VectorNPE(Posterior):
         features: Sequence[Feature],
         parameters: ParameterSet,
         members: int = 3,
-        components: int = 8,
-        hidden: Sequence[int] = (64, 64),
+        candidates: Sequence[Candidate] = CANDIDATES,
         validation_fraction: float = 0.1,
         batch_size: int = 256,
         epochs: int = 60,
         max_learning_rate: float = 6e-3,
-        weight_decay: float = 1e-2,
         patience: int | None = 20,
         seed: int = 0,
         progress: Callable[[Progress], None] | None = None,
@@ -84,38 +82,22 @@ class VectorNPE(Posterior):
             DataError: Vectors that cannot be used.
             ParameterError: A θ outside its prior.
         """
-        if members < 1:
-            raise ParameterError(f"members = {members}: expected one at least")
         check_theta(theta, parameters, len(x))
         space = FeatureSpace.from_sample(plain_or_discrete(features), x)
         v = stabilised(space.forward(x), counted(space))
         location, scale = v.mean(0), v.std(0).clamp(min=1e-9)
         u = UnboundedPrior(parameters).unbounded(theta).float()
         rows = Table(u, _compressed(v, location, scale))
-        architecture = {"components": components, "hidden": list(hidden)}
-        trained, curves = [], []
-        for m in range(members):
-            density = start(u.shape[-1], len(space), architecture, seed + m)
-            density.prepare(*rows.columns)
-            with trained_on(density, choose(device)):
-                curves.append(
-                    train(
-                        density,
-                        lambda batch, density=density: -density.log_prob(*batch),  # type: ignore[misc]
-                        rows,
-                        validation_fraction=validation_fraction,
-                        batch_size=batch_size,
-                        epochs=epochs,
-                        max_learning_rate=max_learning_rate,
-                        weight_decay=weight_decay,
-                        patience=patience,
-                        seed=seed + m,
-                        untrained=True,  # the linear Gaussian model that it starts from
-                        progress=progress,
-                    )
-                )
-            trained.append(density.eval())
-        return cls(trained, space, parameters, location=location, scale=scale, curves=tuple(curves))
+        trained = fit_members(
+            rows, lambda density, batch: -density.log_prob(*batch), rows.columns,
+            candidates=candidates, members=members, seed=seed, device=device,
+            validation_fraction=validation_fraction, batch_size=batch_size, epochs=epochs,
+            max_learning_rate=max_learning_rate, patience=patience, progress=progress,
+        )  # fmt: skip
+        return cls(
+            trained.members, space, parameters, location=location, scale=scale,
+            curves=trained.curves,
+        )  # fmt: skip
 
     @torch.no_grad()
     def draw_batched(
