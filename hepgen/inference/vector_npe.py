@@ -87,9 +87,9 @@ class VectorNPE(Posterior):
         v = stabilised(space.forward(x), counted(space))
         location, scale = v.mean(0), v.std(0).clamp(min=1e-9)
         u = UnboundedPrior(parameters).unbounded(theta).float()
-        rows = Table(u, _compressed(v, location, scale))
+        context = _compressed(v, location, scale)
         trained = fit_members(
-            rows, lambda density, batch: -density.log_prob(*batch), rows.columns,
+            Table(u, context), lambda density, batch: -density.log_prob(*batch), (u, context),
             candidates=candidates, members=members, seed=seed, device=device,
             validation_fraction=validation_fraction, batch_size=batch_size, epochs=epochs,
             max_learning_rate=max_learning_rate, patience=patience, progress=progress,
