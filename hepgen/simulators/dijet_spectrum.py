@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -84,19 +85,45 @@ class DijetSpectrum:
         """
         return self.background(parameters, edges) + self.signal(parameters, edges)
 
+    def in_angles(self, parameters: Mapping[str, Tensor], edges: Tensor, delta_y: Tensor) -> Tensor:
+        r"""σ in bins of the mass and of \|Δy\|, shape ``(B, K)``; directions are exact.
+
+        Arguments:
+            parameters, edges: As of a call.
+            delta_y: Ends of bins of \|Δy\|, increasing from 0 on, shape ``(K + 1,)``; clipped to
+                the selection. Each has :attr:`angles` nodes of its own.
+        """
+        ends = torch.tanh(0.5 * delta_y).clamp(max=self._limit)
+        parts = [
+            sum(self._part(n, parameters, edges, (low.item(), high.item())) for n in (0, 1))
+            for low, high in pairwise(ends)
+        ]
+        return torch.stack(parts, -1)
+
     def background(self, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
         """The part of the background, in pb, shape ``(B,)``."""
-        return self._part(0, parameters, edges)
+        return self._part(0, parameters, edges, (0.0, self._limit))
 
     def signal(self, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
         """The part that is proportional to the signal strength, in pb, shape ``(B,)``."""
-        return self._part(1, parameters, edges)
+        return self._part(1, parameters, edges, (0.0, self._limit))
 
-    def _part(self, number: int, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
+    @property
+    def _limit(self) -> float:
+        """The largest |c|."""
+        return min(self.parton.angles[0].limit, math.tanh(self.selection.delta_y_max / 2))
+
+    def _part(
+        self,
+        number: int,
+        parameters: Mapping[str, Tensor],
+        edges: Tensor,
+        between: tuple[float, float],
+    ) -> Tensor:
+        """σ of background or signal with |c| between two values."""
         parton, selection = self.parton, self.selection
         log_edges = edges.clamp(*selection.mass).log()
-        limit = min(parton.angles[0].limit, math.tanh(selection.delta_y_max / 2))
-        c, width = gauss(self.angles, 0.0, limit)
+        c, width = gauss(self.angles, *between)
         mass, rate = self._partons(parameters)[number]
         weight = rate[:, None] * 2 * width * parton.angles[number].log_prob(c).exp()
         weight = weight * accepted(selection.eta_max - torch.atanh(c), mass, parton.sqrt_s)

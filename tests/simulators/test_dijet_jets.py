@@ -242,6 +242,26 @@ def test_the_quadrature_has_converged() -> None:
     assert rough.sum().item() == pytest.approx(fine.sum().item(), rel=2e-4)
 
 
+def test_the_spectrum_in_angles_is_that_of_the_chain() -> None:
+    """In 8 bins of the mass times 3 of |Δy|, 500,000 events; and its sum is the spectrum."""
+    given, n = values(signal_strength=2.0), 500_000
+    spectrum, edges = DijetSpectrum.of(CHAIN), EDGES[::5].contiguous()
+    delta_y = torch.tensor([0.0, 0.5, 0.9, 1.3], dtype=torch.float64)
+    state = CHAIN.simulate(given, n, seed=5).state
+    kept = state["selected"]
+    i, j = (
+        torch.bucketize(state[name][kept].contiguous(), ends) - 1
+        for name, ends in (("Dijet_mass", edges), ("Dijet_delta_y", delta_y))
+    )
+    found = torch.bincount(i * 3 + j, minlength=3 * (len(edges) - 1)).numpy()
+
+    exact = spectrum.in_angles(given, edges, delta_y)
+    torch.testing.assert_close(exact.sum(-1), spectrum(given, edges), rtol=1e-4, atol=0)
+    share = (exact / spectrum.parton.cross_section(given)).reshape(-1).numpy()
+    observed, wanted = np.append(found, n - found.sum()), np.append(share, 1 - share.sum())
+    assert stats.chisquare(observed, n * wanted).pvalue > FALSE_ALARM
+
+
 def coarse() -> DijetSpectrum:
     """With few nodes: for laws that hold for any number."""
     fine = DijetSpectrum.of(CHAIN)
