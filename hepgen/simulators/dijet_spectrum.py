@@ -94,10 +94,10 @@ class DijetSpectrum:
                 the selection. Each has :attr:`angles` nodes of its own.
         """
         ends = torch.tanh(0.5 * delta_y).clamp(max=self._limit)
-        parts = [
-            sum(self._part(n, parameters, edges, (low.item(), high.item())) for n in (0, 1))
-            for low, high in pairwise(ends)
-        ]
+        parts = []
+        for low, high in pairwise(ends.tolist()):
+            background, signal = (self._part(n, parameters, edges, (low, high)) for n in (0, 1))
+            parts.append(background + signal)
         return torch.stack(parts, -1)
 
     def background(self, parameters: Mapping[str, Tensor], edges: Tensor) -> Tensor:
