@@ -28,12 +28,11 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError
 from hepgen.inference.event_sets import EventSets, SetLikelihood
-from hepgen.inference.laplace import derivatives
+from hepgen.inference.finite_simulation import FiniteSimulation, finite_simulation
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 
 Scheme = Literal["parts", "bootstrap"]
@@ -60,38 +59,6 @@ class MemberSets(EventSets):
             self.events[part], self.weight[part], self.constant[part],
             tuple(one[part] for one in self.members),
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FiniteSimulation:
-    """How far off the maximum may be because the simulation was finite.
-
-    Arguments:
-        names: The D parameters.
-        estimate: θ̂ of the average, shape ``(D,)``.
-        statistical: The standard deviation that the data allow, √(H⁻¹), shape ``(D,)``.
-        simulation: That of θ̂ over simulations, shape ``(D,)``.
-        shifts: δθ of each member, shape ``(M, D)``.
-        spread: The standard deviation of δ log L at θ̂ ± one statistical standard deviation,
-            against θ̂, shape ``(D,)``: what an interval's end sees.
-    """
-
-    names: tuple[str, ...]
-    estimate: NDArray[np.float64]
-    statistical: NDArray[np.float64]
-    simulation: NDArray[np.float64]
-    shifts: NDArray[np.float64]
-    spread: NDArray[np.float64]
-
-    @property
-    def in_sigmas(self) -> NDArray[np.float64]:
-        """The uncertainty of simulation in units of the statistical one, shape ``(D,)``."""
-        return self.simulation / self.statistical
-
-    @property
-    def total(self) -> NDArray[np.float64]:
-        """Both in quadrature, shape ``(D,)``."""
-        return np.asarray(np.hypot(self.statistical, self.simulation))
 
 
 class Ensemble(Generic[Member]):
@@ -232,7 +199,12 @@ class Ensemble(Generic[Member]):
         both = zip(self.members, sets.members, strict=True)
         return torch.stack([one.log_likelihoods(own, theta) for one, own in both])
 
-    def finite_simulation(self, x: Tensor, weight: Tensor | None = None) -> FiniteSimulation:
+    def finite_simulation(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        posterior: LikelihoodPosterior | None = None,
+    ) -> FiniteSimulation:
         """What the members' spread means for the maximum of the likelihood of one data set.
 
         The prior is in both the maximum and the curvature, as it is in a posterior: it holds
@@ -241,43 +213,25 @@ class Ensemble(Generic[Member]):
         Arguments:
             x: The data set, shape ``(N, d)``.
             weight: Event weights, shape ``(N,)``.
+            posterior: Whose maximum and curvature count; by default that of the average. One with
+                a rate besides has others.
         """
-        posterior = LikelihoodPosterior(self)
-        prior, sets = posterior.unbounded, self.encode([x], [weight])
-        density = posterior.log_density(sets)
-        mode = posterior.laplace(sets).mode
-        theta = prior.physical(mode)
-        _, hessian = derivatives(density, mode)
-        to_theta = torch.diag(_slopes(prior.physical, mode)[0])
-        covariance = to_theta @ torch.linalg.inv(-hessian[0]) @ to_theta
-        gradients = self._gradients(sets, theta)
+        whole = LikelihoodPosterior(self) if posterior is None else posterior
+        theta, covariance = whole.gaussian(whole.likelihood.encode([x], [weight]))
+        gradients = self._gradients(self.encode([x], [weight]), theta)
         shifts = (gradients - gradients.mean(0)) @ covariance
-        spread = shifts.std(0)
-        factor = len(self) ** -0.5 if self.scheme == "parts" else 1.0
-        sigma = covariance.diagonal().sqrt()
-        return FiniteSimulation(
-            prior.names, theta[0].numpy(), sigma.numpy(), (factor * spread).numpy(),
-            shifts.numpy(), (factor * self._ends(sets, theta, sigma)).numpy(),
+        return finite_simulation(
+            (theta + shifts)[:, None].numpy(), covariance.diagonal().sqrt()[None].numpy(),
+            self.parameters.free_names, averaged=len(self) if self.scheme == "parts" else 1,
         )  # fmt: skip
 
     def _gradients(self, sets: MemberSets, theta: Tensor) -> Tensor:
-        """∇ log L_m at θ, shape ``(M, D)``."""
-        at = theta[:, None].detach().requires_grad_(True)
-        each = self.of_members(sets, at)[:, 0, 0]
-        rows = [torch.autograd.grad(one, at, retain_graph=True)[0][0, 0] for one in each]
+        """∇ log L_m at θ ``(D,)``, shape ``(M, D)``."""
+        at = theta[None, None].detach().requires_grad_(True)
+        with torch.enable_grad():
+            each = self.of_members(sets, at)[:, 0, 0]
+            rows = [torch.autograd.grad(one, at, retain_graph=True)[0][0, 0] for one in each]
         return torch.stack(rows)
-
-    @torch.no_grad()
-    def _ends(self, sets: MemberSets, theta: Tensor, sigma: Tensor) -> Tensor:
-        step = torch.diag(sigma)
-        points = torch.cat([theta, theta + step, theta - step])[None]
-        low, high = (torch.tensor([getattr(p, e) for p in self.parameters.priors]) for e in _ENDS)
-        each = self.of_members(sets, points.clamp(low, high))[:, 0]
-        both = (each[:, 1:] - each[:, :1]).std(0).reshape(2, -1)
-        return both.mean(0)
-
-
-_ENDS = ("low", "high")
 
 
 def shares(events: int, members: int, scheme: Scheme, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -300,11 +254,3 @@ def shares(events: int, members: int, scheme: Scheme, seed: int) -> Iterator[tup
 def _chunks(events: Tensor, weight: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
     # What fills up a short set has no weight, and is a copy: it may be evaluated, or not.
     return zip(torch.split(events, rows), torch.split(weight, rows), strict=True)
-
-
-def _slopes(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
-    """The derivative of an elementwise function, shape as u."""
-    with torch.enable_grad():
-        at = u.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(function(at).sum(), at)
-    return slope

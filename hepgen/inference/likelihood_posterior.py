@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -143,6 +143,18 @@ class LikelihoodPosterior(Posterior):
             best = density(u.expand(len(sets), -1, -1)).argmax(-1)
         return laplace(density, u[best])
 
+    def gaussian(self, sets: DataSets) -> tuple[Tensor, Tensor]:
+        """θ̂ at the mode in the unbounded space u, and the covariance J H⁻¹ J of one data set.
+
+        H is the curvature at the mode in u, and J = dθ/du, which is diagonal.
+
+        Returns:
+            Shapes ``(D,)`` and ``(D, D)``.
+        """
+        found = self.laplace(sets)
+        factor = _slopes(self.unbounded.physical, found.mode)[0, :, None] * found.scale_tril[0]
+        return self.unbounded.physical(found.mode)[0], factor @ factor.mT
+
     def mode(self, x: Tensor | None = None, *, weight: Tensor | None = None) -> Tensor:
         """The physical θ at the mode of the density in the unbounded space, shape ``(D,)``."""
         sets = self.likelihood.encode([self.data(x)], [weight])
@@ -220,3 +232,11 @@ class LikelihoodPosterior(Posterior):
             tuple(ensemble_sample_size(draws).clamp(max=n).tolist()),
             tuple(drift(draws).tolist()),
         )
+
+
+def _slopes(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """The derivative of an elementwise function, shape as u."""
+    with torch.enable_grad():
+        at = u.detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(function(at).sum(), at)
+    return slope

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hepgen.diagnostics.simulation_error import simulation_error
 from hepgen.errors import DataError
+from hepgen.inference.finite_simulation import finite_simulation
 
 Array = NDArray[np.float64]
 
@@ -31,25 +31,24 @@ def posteriors(offsets: Array, truth: Array, rng: np.random.Generator) -> tuple[
     return means, np.full_like(means, SIGMA / np.sqrt(EVENTS))
 
 
-def test_the_variance_is_that_of_the_simulation() -> None:
+def test_the_spread_is_that_of_the_simulation() -> None:
     rng = np.random.default_rng(1)
-    found = simulation_error(
-        *posteriors(trainings(60, rng), np.zeros(20), rng), parameters=["theta"]
-    )
-    known = SIGMA**2 / SIMULATED
-    assert found.variance[0] == pytest.approx(known, abs=4 * found.variance_error[0])
-    assert found.variance_error[0] == pytest.approx(known * np.sqrt(2 / 59), rel=0.5)
-    assert found.share[0] == pytest.approx(np.sqrt(EVENTS / SIMULATED), rel=4 / np.sqrt(2 * 59))
+    found = finite_simulation(*posteriors(trainings(60, rng), np.zeros(20), rng), ["theta"])
+    known = SIGMA / np.sqrt(SIMULATED)
+    assert found.simulation[0] == pytest.approx(known, abs=4 * found.simulation_error[0])
+    assert found.simulation_error[0] == pytest.approx(known / np.sqrt(2 * 59), rel=0.5)
+    assert found.statistical[0] == pytest.approx(SIGMA / np.sqrt(EVENTS))
+    assert found.in_sigmas[0] == pytest.approx(np.sqrt(EVENTS / SIMULATED), rel=4 / np.sqrt(2 * 59))
 
 
-def test_the_quoted_error_of_the_variance_is_its_scatter() -> None:
+def test_the_quoted_error_of_the_spread_is_its_scatter() -> None:
     rng = np.random.default_rng(2)
     found = [
-        simulation_error(*posteriors(trainings(6, rng), np.zeros(3), rng), parameters=["theta"])
+        finite_simulation(*posteriors(trainings(6, rng), np.zeros(3), rng), ["theta"])
         for _ in range(300)
     ]
-    scatter = np.std([one.variance[0] for one in found])
-    assert scatter == pytest.approx(np.mean([one.variance_error[0] for one in found]), rel=0.25)
+    scatter = np.std([one.simulation[0] for one in found])
+    assert scatter == pytest.approx(np.mean([one.simulation_error[0] for one in found]), rel=0.25)
 
 
 @pytest.mark.parametrize("members", [1, 4])
@@ -58,12 +57,12 @@ def test_inflated_widths_have_the_coverage_that_raw_ones_lack(members: int) -> N
     for _ in range(400):
         truth = rng.uniform(-5, 5, 2)
         means, widths = posteriors(trainings(8, rng), truth, rng)
-        found = simulation_error(means, widths, parameters=["theta"])
+        found = finite_simulation(means, widths, ["theta"], averaged=members)
         # The statement is from some of the trainings, the variance from all.
         pull = means[:members].mean(axis=0)[0, 0] - truth[0]
         width = widths[0, 0]
         raw.append(abs(pull) < width[0])
-        inflated.append(abs(pull) < found.inflated(width, members)[0])
+        inflated.append(abs(pull) < found.inflated(width)[0])
     error = np.sqrt(0.68 * 0.32 / 400)
     assert np.mean(inflated) == pytest.approx(0.6827, abs=4 * error)
     if members == 1:
@@ -72,14 +71,14 @@ def test_inflated_widths_have_the_coverage_that_raw_ones_lack(members: int) -> N
 
 def test_what_all_trainings_share_is_not_seen() -> None:
     means = np.zeros((5, 3, 1)) + 7.0
-    found = simulation_error(means, np.ones((3, 1)), parameters=["theta"])
-    assert found.variance[0] == 0
+    found = finite_simulation(means, np.ones((3, 1)), ["theta"])
+    assert found.simulation[0] == 0
     assert found.check("theta", 0.2).passed
 
 
 def test_a_check_says_how_much_larger_the_error_is() -> None:
     means = np.array([-1.0, 1.0]).reshape(2, 1, 1)
-    check = simulation_error(means, np.ones((1, 1)), parameters=["m_z"]).check("m_z", 0.3)
+    check = finite_simulation(means, np.ones((1, 1)), ["m_z"]).check("m_z", 0.3)
     assert not check.passed
     assert check.value == pytest.approx(np.sqrt(2))
     assert "1.732 times" in check.meaning
@@ -87,6 +86,6 @@ def test_a_check_says_how_much_larger_the_error_is() -> None:
 
 def test_one_training_and_widths_of_nothing_are_refused() -> None:
     with pytest.raises(DataError, match="at least two trainings"):
-        simulation_error(np.zeros((1, 3, 1)), np.ones((3, 1)), parameters=["a"])
+        finite_simulation(np.zeros((1, 3, 1)), np.ones((3, 1)), ["a"])
     with pytest.raises(DataError, match="expected positive"):
-        simulation_error(np.zeros((2, 3, 1)), np.zeros((3, 1)), parameters=["a"])
+        finite_simulation(np.zeros((2, 3, 1)), np.zeros((3, 1)), ["a"])
