@@ -381,6 +381,47 @@ class CalibrationEntry(Section):
     events: int = Field(default=500, gt=10, description="selected events in each")
 
 
+class StatisticEntry(Section):
+    """An entry of ``validation.statistics``: a number that stands for a whole data set."""
+
+    kind: Literal["mean", "spread", "quantile", "correlation"] = Field(
+        description="of the events; the spread is the standard deviation"
+    )
+    columns: list[str] = Field(
+        min_length=1, max_length=2, description="one, or the two of a correlation"
+    )
+    level: float = Field(default=0.5, gt=0, lt=1, description="of a quantile")
+
+    @model_validator(mode="after")
+    def _has_its_columns(self) -> StatisticEntry:
+        expected = 2 if self.kind == "correlation" else 1
+        if len(self.columns) != expected:
+            raise ValueError(
+                f"a {self.kind} of {len(self.columns)} columns: expected {expected}, features or "
+                "control columns"
+            )
+        return self
+
+
+class ValidationEntry(Section):
+    """``[validation]``: tests beside those of the calibration."""
+
+    seed: int = Field(default=6, description="of their events, and of random choices")
+    local: bool = Field(
+        default=True,
+        description="the local two-sample test at the data, on as many of their events as a "
+        "calibration set has",
+    )
+    statistics: list[StatisticEntry] | None = Field(
+        default=None,
+        description="of the data and of the posterior predictive; by default the 5 % and 95 % "
+        "quantiles of each feature that is continuous",
+    )
+    ratio_events: int = Field(
+        default=30_000, ge=0, description="generated to test that a ratio is one; 0: not tested"
+    )
+
+
 class ChecksEntry(Section):
     """``[checks]``: what must hold for a result to be believed."""
 
@@ -409,6 +450,10 @@ class ChecksEntry(Section):
     )
     effective_events: float = Field(
         default=0.9, description="least share of the weighted events that they are worth"
+    )
+    simulation: float = Field(
+        default=0.5,
+        description="largest shift by another simulation, by the members of an ensemble, in σ",
     )
     rate: float = Field(
         default=0.5, description="largest error of a learned rate, in 1/√N of the data"
@@ -450,6 +495,7 @@ class Workflow(Section):
     inference: InferenceEntry = InferenceEntry()
     statements: StatementsEntry = StatementsEntry()
     calibration: CalibrationEntry = CalibrationEntry()
+    validation: ValidationEntry = ValidationEntry()
     checks: ChecksEntry = ChecksEntry()
 
     @field_validator("name")
@@ -560,7 +606,8 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
         "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
         "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
         "inference": InferenceEntry, "statements": StatementsEntry,
-        "calibration": CalibrationEntry, "checks": ChecksEntry,
+        "calibration": CalibrationEntry, "validation": ValidationEntry,
+        "statistics": StatisticEntry, "checks": ChecksEntry,
     }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]
     fields = (tables[named[-1]] if named else Workflow).model_fields

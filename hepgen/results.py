@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA = 1
+_ARRAYS = ("truth", "mean", "std", "rank", "hpd", "tarp", "drawn", "covariance")
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class Calibration:
         hpd: The fraction of draws with a higher density than the truth, shape ``(M,)``: the
             level of the smallest region of highest density that holds it.
         tarp: The fraction of draws nearer to a reference point than the truth, shape ``(M,)``.
+        drawn: One of the draws, shape ``(M, D)``.
+        covariance: Of the others, shape ``(M, D, D)``.
     """
 
     method: str
@@ -114,6 +117,8 @@ class Calibration:
     draws: int = 0
     hpd: NDArray[np.float64] | None = None
     tarp: NDArray[np.float64] | None = None
+    drawn: NDArray[np.float64] | None = None
+    covariance: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -123,7 +128,7 @@ class Calibration:
         """A calibration from the plain values that :func:`to_json` makes of one."""
         arrays = {
             name: np.asarray(entry[name], dtype=np.float64)
-            for name in ("truth", "mean", "std", "rank", "hpd", "tarp")
+            for name in _ARRAYS
             if entry.get(name) is not None
         }
         return cls(

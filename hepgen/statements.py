@@ -383,6 +383,56 @@ class CoverageMap:
         return float(np.max(np.abs(self.coverage - self.level)))
 
 
+@dataclass(frozen=True)
+class ErrorBudget:
+    """What the error of a parameter is made of; the parts add in quadrature.
+
+    Arguments:
+        parameter: Its name.
+        method: Whose likelihood.
+        statistical: The error with the nuisance parameters held at their best fit.
+        nuisances: What these add.
+        simulation: What the finite simulation adds, with which the estimator was trained; NaN
+            where one training cannot say.
+        simulation_error: The standard error of that.
+        trainings: By the spread of how many it is known.
+        unit, label: Of the parameter.
+
+    >>> ErrorBudget("m_z", "nle", 3.0, 4.0, 12.0, 1.0, 5).total
+    13.0
+    """
+
+    parameter: str
+    method: str
+    statistical: float
+    nuisances: float
+    simulation: float = math.nan
+    simulation_error: float = math.nan
+    trainings: int = 1
+    unit: str = ""
+    label: str = ""
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Those that are known and not zero, by name."""
+        parts = {
+            "data": self.statistical,
+            "nuisance parameters": self.nuisances,
+            "finite simulation": self.simulation,
+        }
+        return {name: part for name, part in parts.items() if part > 0}
+
+    @property
+    def total(self) -> float:
+        """All that are known, in quadrature."""
+        return math.hypot(*self.parts.values())
+
+    @property
+    def axis(self) -> str:
+        """The label with the unit, for a plot's axis."""
+        return _axis(self.label or self.parameter, self.unit)
+
+
 def significance(p_value: float) -> float:
     """Z = Φ⁻¹(1 − p), one-sided; infinite for p = 0.
 

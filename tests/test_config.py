@@ -44,6 +44,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "inference": config.InferenceEntry,
     "statements": config.StatementsEntry,
     "calibration": config.CalibrationEntry,
+    "validation": config.ValidationEntry,
+    "validation.statistics.0": config.StatisticEntry,
     "checks": config.ChecksEntry,
     "augment": config.AugmentEntry,
     "stages.0": config.StageEntry,
@@ -68,6 +70,8 @@ def changed(table: str, key: str, value: Any) -> dict[str, Any]:
     for part in table.split(".") if table else []:
         if part == "layouts":
             place = place.setdefault(part, [{"name": "a"}])
+        elif part == "statistics":
+            place = place.setdefault(part, [{"kind": "mean", "columns": ["a"]}])
         elif part == "stages":
             place = place.setdefault(part, [{"import": "a:B"}])
         else:

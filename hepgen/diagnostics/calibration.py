@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgen.diagnostics.expected_coverage import expected_coverage
-from hepgen.diagnostics.multiple_testing import holm
+from hepgen.diagnostics.multiple_testing import PValue
 from hepgen.diagnostics.sbc import ranks, sbc
 from hepgen.diagnostics.tarp import tarp, tarp_levels
 from hepgen.results import Calibration, Check, UniformityTest
@@ -40,9 +40,12 @@ def calibration(
         source: Where the data sets came from.
         events: The number of events in each set.
         hpd: From :func:`hepgen.diagnostics.expected_coverage.hpd_levels`, shape ``(M,)``.
-        seed: Of the reference points of TARP.
+        seed: Of the reference points of TARP, and of the draw that is kept.
     """
     rank = ranks(draws, truth)
+    rng = np.random.default_rng(seed)
+    kept = [int(rng.integers(len(d))) for d in draws]
+    others = [np.delete(d, k, axis=0) for d, k in zip(draws, kept, strict=True)]
     return Calibration(
         method=method,
         source=source,
@@ -55,6 +58,8 @@ def calibration(
         draws=len(draws[0]) if len({len(d) for d in draws}) == 1 else 0,
         hpd=hpd,
         tarp=tarp_levels(draws, truth, seed=seed),
+        drawn=np.stack([d[k] for d, k in zip(draws, kept, strict=True)]),
+        covariance=np.stack([np.atleast_2d(np.cov(d.T)) for d in others]),
     )
 
 
@@ -100,15 +105,12 @@ def uniformity_tests(result: Calibration, names: Sequence[str]) -> dict[str, Uni
     return tests
 
 
-def uniformity_checks(result: Calibration, names: Sequence[str], *, p_value: float) -> list[Check]:
-    """The checks that they are, with p-values corrected for their number (Holm)."""
-    tests = uniformity_tests(result, names)
-    corrected = holm([test.p_value for test in tests.values()])
+def uniformity_p_values(result: Calibration, names: Sequence[str]) -> list[PValue]:
+    """The p-values that they are, not corrected."""
     return [
-        Check(f"{_label(result)}: {name}", value >= p_value, value, p_value,
-              f"{_meaning(name, test)}, corrected for {len(tests)} tests")
-        for (name, test), value in zip(tests.items(), corrected, strict=True)
-    ]  # fmt: skip
+        PValue(f"{_label(result)}: {name}", test.p_value, _meaning(name, test))
+        for name, test in uniformity_tests(result, names).items()
+    ]
 
 
 def _label(result: Calibration) -> str:

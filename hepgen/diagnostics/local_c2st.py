@@ -27,6 +27,7 @@ from scipy.special import expit
 
 from hepgen.diagnostics.comparison.classifier import Classifier, Labels
 from hepgen.errors import DataError
+from hepgen.results import Calibration
 
 Array = NDArray[np.float64]
 
@@ -53,6 +54,40 @@ class LocalTest:
     def p_value(self) -> float:
         """(1 + the number of exchanges with no smaller statistic)/(1 + P)."""
         return float((1 + np.sum(self.null >= self.statistic)) / (1 + len(self.null)))
+
+
+@dataclass(frozen=True)
+class CalibrationSets:
+    """M data sets whose truth is known, as the test wants them.
+
+    Arguments:
+        truth: Shape ``(M, D)``.
+        drawn: A draw of each posterior, shape ``(M, D)``.
+        mean: Of other draws of it, shape ``(M, D)``.
+        covariance: Of these, shape ``(M, D, D)``.
+        data: What stands for each data set, shape ``(M, k)``.
+    """
+
+    truth: Array
+    drawn: Array
+    mean: Array
+    covariance: Array
+    data: Array
+
+    @classmethod
+    def of(cls, calibration: Calibration, names: Sequence[str]) -> CalibrationSets | None:
+        """The sets of a calibration, with the posterior means of ``names`` for data.
+
+        ``None`` of a calibration that has kept no draws.
+        """
+        if calibration.drawn is None or calibration.covariance is None or not calibration.draws:
+            return None
+        columns, s = [calibration.column(name) for name in names], calibration.draws
+        drawn = calibration.drawn[:, columns]
+        # That of all draws without the one.
+        mean = (s * calibration.mean[:, columns] - drawn) / (s - 1)
+        covariance = calibration.covariance[:, columns][:, :, columns]
+        return cls(calibration.truth[:, columns], drawn, mean, covariance, mean)
 
 
 def local_c2st(
@@ -85,19 +120,44 @@ def local_c2st(
         DataError: Shapes that do not belong together, or fewer draws than a covariance needs.
     """
     _check(draws, truth, data, observed_draws, observed)
+    sets = CalibrationSets(
+        truth, np.stack([d[0] for d in draws]), np.stack([d[1:].mean(axis=0) for d in draws]),
+        np.stack([np.atleast_2d(np.cov(d[1:].T)) for d in draws]), data,
+    )  # fmt: skip
+    return local_test(
+        sets, observed_draws, observed, classifier=classifier, permutations=permutations, seed=seed
+    )
+
+
+def local_test(
+    sets: CalibrationSets,
+    observed_draws: Array,
+    observed: Array,
+    *,
+    classifier: Classifier | None = None,
+    permutations: int = 200,
+    seed: int = 0,
+) -> LocalTest:
+    """As :func:`local_c2st`, with what is needed of the calibration sets.
+
+    Arguments:
+        sets: See :class:`CalibrationSets`.
+        observed_draws, observed, classifier, permutations, seed: See :func:`local_c2st`.
+
+    Raises:
+        DataError: Draws that do not vary in all parameters.
+    """
     train, rng = classifier or quadratic, np.random.default_rng(seed)
-    frames = [_frame(d[1:]) for d in draws]
-    pairs = np.stack([
-        np.stack([_standard(d[0], f) for d, f in zip(draws, frames, strict=True)]),
-        np.stack([_standard(t, f) for t, f in zip(truth, frames, strict=True)]),
-    ])  # fmt: skip
-    location, scale = data.mean(axis=0), data.std(axis=0)
+    inverse = _inverse_factors(sets.covariance)
+    pairs = [_standard(one, sets.mean, inverse) for one in (sets.drawn, sets.truth)]
+    location, scale = sets.data.mean(axis=0), sets.data.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    context = (data - location) / scale
+    context = (sets.data - location) / scale
     x = np.concatenate([np.hstack([one, context]) for one in pairs])
+    frame = _inverse_factors(np.atleast_2d(np.cov(observed_draws.T))[None])
     at = np.hstack([
-        _standard(observed_draws, _frame(observed_draws)),
-        np.broadcast_to((observed - location) / scale, (len(observed_draws), data.shape[1])),
+        _standard(observed_draws, observed_draws.mean(axis=0), frame),
+        np.broadcast_to((observed - location) / scale, (len(observed_draws), len(observed))),
     ])  # fmt: skip
 
     def output(exchanged: Labels) -> Array:
@@ -105,8 +165,9 @@ def local_c2st(
         logit = train(x, np.concatenate([~exchanged, exchanged]), seed)(at)
         return np.asarray(expit(logit), dtype=np.float64)
 
-    probability = output(np.zeros(len(truth), dtype=np.bool_))
-    null = [output(rng.random(len(truth)) < 0.5) for _ in range(permutations)]
+    number = len(sets.truth)
+    probability = output(np.zeros(number, dtype=np.bool_))
+    null = [output(rng.random(number) < 0.5) for _ in range(permutations)]
     return LocalTest(_statistic(probability), np.array([_statistic(p) for p in null]), probability)
 
 
@@ -146,21 +207,20 @@ def _statistic(probability: Array) -> float:
     return float(np.mean((probability - 0.5) ** 2))
 
 
-def _frame(draws: Array) -> tuple[Array, Array]:
-    """The mean of draws, and the inverse of a factor of their covariance."""
+def _inverse_factors(covariance: Array) -> Array:
+    """L⁻¹ of each covariance LLᵀ, shape ``(M, D, D)``."""
     try:
-        factor = np.linalg.cholesky(np.atleast_2d(np.cov(draws.T)))
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)), dtype=np.float64)
     except np.linalg.LinAlgError as error:
         raise DataError(
-            f"{len(draws)} draws of a posterior do not vary in all of {draws.shape[1]} parameters; "
+            f"draws of a posterior do not vary in all of {covariance.shape[-1]} parameters; "
             "expected draws with a covariance"
         ) from error
-    return np.asarray(draws.mean(axis=0)), np.asarray(np.linalg.inv(factor), dtype=np.float64)
 
 
-def _standard(theta: Array, frame: tuple[Array, Array]) -> Array:
+def _standard(theta: Array, mean: Array, inverse: Array) -> Array:
     # Far outside of the posterior it makes no difference how far.
-    return np.clip((theta - frame[0]) @ frame[1].T, -6.0, 6.0)
+    return np.clip((inverse @ (theta - mean)[..., None])[..., 0], -6.0, 6.0)
 
 
 def _check(

@@ -15,6 +15,16 @@ and densities of one number are easily estimated:
   signed weights, and need not be monotone.
 
 Afterwards E₀[r] = 1, which an uncalibrated ratio need not keep: ``normalisation`` is that mean.
+
+Whether a ratio needs it can be tested without a fit. With the logistic function σ and any φ(s), a
+ratio that is right, e^s = p₁/p₀, has
+
+.. math:: E_1[(1 - \sigma(s))\,\phi(s)] = E_0[\sigma(s)\,\phi(s)],
+
+since both are ∫ p₁p₀/(p₁ + p₀) φ. For φ = (1, s) the difference of the two means is the score of
+the intercept and of the slope of a logistic regression of the hypothesis on s (Cox, Biometrika 45
+(1958) 562); with its covariance from each sample its square is asymptotically χ² with two degrees
+of freedom: ``calibration_p_value``.
 """
 
 from __future__ import annotations
@@ -25,6 +35,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import chi2
 
 from hepgen.diagnostics.comparison.classifier import calibrate
 from hepgen.errors import DataError
@@ -73,12 +85,7 @@ class RatioCalibration:
             DataError: Log-ratios that are not finite, too few of them, weights where a density
                 must be positive, or a bin whose weights sum to nothing.
         """
-        for one in (numerator, denominator):
-            if one.ndim != 1 or len(one) < _LEAST or not bool(np.isfinite(one).all()):
-                raise DataError(
-                    f"log-ratios of shape {one.shape}, {int((~np.isfinite(one)).sum())} of them "
-                    f"NaN or infinite; expected at least {_LEAST} finite numbers"
-                )
+        _check_samples(numerator, denominator)
         if weight is not None and kind != "histogram":
             raise DataError(
                 f"a calibration of the kind {kind!r} counts labels and takes no weights; use "
@@ -113,6 +120,36 @@ def normalisation(log_ratio: Array, weight: Array | None = None) -> tuple[float,
     mean = float(np.sum(w * np.exp(log_ratio)) / w.sum())
     scatter = float(np.sum(np.square(w * (np.exp(log_ratio) - mean))))
     return mean, scatter**0.5 / abs(float(w.sum()))
+
+
+def calibration_p_value(numerator: Array, denominator: Array) -> float:
+    """p-value that the log-ratios of events of p₁ and of p₀ need no line.
+
+    Arguments:
+        numerator: s of events of p₁, shape ``(N,)``.
+        denominator: s of events of p₀, shape ``(M,)``.
+
+    Raises:
+        DataError: Too few events, or log-ratios that are not finite.
+    """
+    _check_samples(numerator, denominator)
+    sides = ((numerator, expit(-numerator)), (denominator, expit(denominator)))
+    terms = [np.stack([weight, weight * s]) for s, weight in sides]
+    difference = terms[0].mean(axis=1) - terms[1].mean(axis=1)
+    covariance = sum(np.cov(one) / one.shape[1] for one in terms)
+    size = difference @ np.linalg.pinv(covariance) @ difference
+    freedom = np.linalg.matrix_rank(covariance)
+    # Log-ratios that do not vary say nothing but that both hypotheses are one.
+    return float(chi2.sf(size, freedom)) if freedom else 1.0
+
+
+def _check_samples(numerator: Array, denominator: Array) -> None:
+    for one in (numerator, denominator):
+        if one.ndim != 1 or len(one) < _LEAST or not bool(np.isfinite(one).all()):
+            raise DataError(
+                f"log-ratios of shape {one.shape}, {int((~np.isfinite(one)).sum())} of them "
+                f"NaN or infinite; expected at least {_LEAST} finite numbers"
+            )
 
 
 @dataclass(frozen=True)

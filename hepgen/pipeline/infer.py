@@ -23,15 +23,17 @@ from hepgen.files import write_atomically
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
+from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
-from hepgen.pipeline.predictive import compare, predict, support_checks
+from hepgen.pipeline.predictive import compare, predict
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
 from hepgen.pipeline.train import trained, training_key
-from hepgen.pipeline.validate import validate
+from hepgen.pipeline.validate import calibrated, threshold_checks
 from hepgen.pipeline.validity import data_checks, fit_checks
 from hepgen.results import (
     Calibration,
@@ -41,6 +43,7 @@ from hepgen.results import (
     TrainingCurve,
     to_json,
 )
+from hepgen.statements import ErrorBudget
 from hepgen.store import digest, versions
 
 Array = NDArray[np.float64]
@@ -57,6 +60,8 @@ class Inference:
     curves: Mapping[str, TrainingCurve]
     observed: Observed
     statements: Statements = Statements()  # noqa: RUF009 (frozen)
+    tests: Tests = Tests()  # noqa: RUF009 (frozen)
+    budget: Sequence[ErrorBudget] = ()
 
 
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
@@ -127,21 +132,29 @@ def _inferred(
     headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = _tensors(session, observed.events)
     valid = data_checks(session, x, weight, together, headline)
-    calibrations, checks = validate(session, together)
+    calibrations = [calibrated(session, name) for name in together]
+    checks = threshold_checks(session, calibrations)
     samples = posterior_samples(session, x, weight, headline, together)
     checks += [*valid, *sample_checks(session, x, weight, samples)]
     checks += fit_checks(session, x, weight, samples, headline)
     made = statements(session, x, weight, samples, headline)
     checks += made.checks
+    budget, simulation = error_budget(session, x, weight, samples, headline)
     predictive = predict(session, samples[headline].theta.numpy())
-    checks += support_checks(session, observed, predictive)
+    with session.monitor.task("test the data and the estimators", 1) as update:
+        tests = tests_of(session, calibrations, observed, (x, weight), predictive)
+        update(1)
+    checks += [*simulation, *tests.checks]
     provenance = session.provenance(
         data={"files": list(observed.sources), "layout": observed.layout, "cut": request.cut},
         seconds=round(time.monotonic() - started, 1),
         key=_key(session, request, method, observed),
     )
     rate = event_rate(session)
-    stated = {**made.to_dict(), **({} if rate is None else {"rate": rate.words})}
+    stated = {
+        **made.to_dict(), **({} if rate is None else {"rate": rate.words}),
+        **({"budget": list(budget)} if budget else {}),
+    }  # fmt: skip
     result = InferenceResult(
         headline, len(observed.events), estimates(session, samples[headline]), checks,
         provenance, observed.selection, json.loads(to_json(stated)),
@@ -149,6 +162,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
+        tests, budget,
     )  # fmt: skip
 
 
@@ -272,6 +286,8 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
                 data=f"{inference.result.events} events",
             )  # fmt: skip
     figures |= statement_figures(session, inference)
+    for budget in inference.budget:
+        figures[f"Error budget of {budget.parameter}"] = plots.plot_error_budget(budget)
     figures["All parameters"] = plots.plot_corner(draws, free)
     for comparison in inference.comparisons:
         figures[f"Data and prediction: {comparison.name}"] = plots.plot_comparison(comparison)
@@ -282,6 +298,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
         figures[f"Pulls of {parameter.name}"] = plots.plot_pulls(inference.calibrations, parameter)
         figures[f"Ranks of {parameter.name}"] = plots.plot_ranks(inference.calibrations, parameter)
     figures |= calibration_report.figures(inference.calibrations, parameters.interest)
+    figures |= inference.tests.figures()
     for name, curve in inference.curves.items():
         figures[f"Training of {name.upper()}"] = plots.plot_training(curve, name=name.upper())
     return figures

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepgen.diagnostics.misspecification import misspecification
-from hepgen.diagnostics.multiple_testing import holm
+from hepgen.diagnostics.multiple_testing import PValue
 from hepgen.diagnostics.support import prior_predictive_p_value, two_sample_p_value
 from hepgen.events import Events
 from hepgen.features import Feature
@@ -17,7 +17,7 @@ from hepgen.pipeline.data import Observed
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.training_data import simulated, training_campaign
 from hepgen.pipeline.validate import pseudo_data
-from hepgen.results import Check, FeatureComparison
+from hepgen.results import FeatureComparison
 from hepgen.simulators.campaign import POINT, Campaign
 
 Array = NDArray[np.float64]
@@ -25,6 +25,8 @@ POINTS = 32
 """Posterior draws that are simulated."""
 COMPARED = 1000
 """Simulated events in a two-sample test."""
+PERMUTATIONS = 999
+"""Of the labels of two samples."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,13 @@ def _p_value(observed: Array, simulated_values: Array, seed: int = 0) -> float:
     rng = np.random.default_rng(seed)
     few = rng.permutation(len(simulated_values))[:COMPARED]
     some = rng.permutation(len(observed))[:COMPARED]
-    return two_sample_p_value(observed[some], simulated_values[few], seed=seed)
+    return two_sample_p_value(
+        observed[some], simulated_values[few], permutations=PERMUTATIONS, seed=seed
+    )
 
 
-def support_checks(session: Session, observed: Observed, predictive: Predictive) -> list[Check]:
-    """Is the data like the training sample, and like what was inferred from it?"""
-    limit = session.workflow.checks.p_value
+def support_p_values(session: Session, observed: Observed, predictive: Predictive) -> list[PValue]:
+    """Is the data like the training sample, and like what was inferred from it? Not corrected."""
     names = list(session.feature_names)
     data, simulation = observed.events.flat(names), predictive.events.flat(names)
     sets, _ = pseudo_data(session)
@@ -147,20 +150,13 @@ def support_checks(session: Session, observed: Observed, predictive: Predictive)
     ]
     nearest = misspecification(data, arrays)
     posterior = [_p_value(data[:, g], simulation[:, g]) for g in groups]
+    sets_floor, floor = 1 / (1 + len(arrays)), 1 / (1 + PERMUTATIONS)
+    supported = zip([*titles, "nearest sets"], [*prior, nearest.p_value], strict=True)
     return [
-        *_p_checks("support", [*titles, "nearest sets"], [*prior, nearest.p_value], limit,
-                   "p-value that data like this come from some θ of the prior"),
-        *_p_checks("posterior predictive", titles, posterior, limit,
-                   "p-value that the data follow the distribution that was inferred from them"),
+        *(PValue(f"support: {title}", value, "p-value that data like this come from some θ of the "
+                 "prior", sets_floor)
+          for title, value in supported),
+        *(PValue(f"posterior predictive: {title}", value, "p-value that the data follow the "
+                 "distribution that was inferred from them", floor)
+          for title, value in zip(titles, posterior, strict=True)),
     ]  # fmt: skip
-
-
-def _p_checks(
-    kind: str, titles: list[str], values: list[float], limit: float, meaning: str
-) -> list[Check]:
-    corrected = holm(values)
-    words = f"{meaning}, corrected for {len(values)} tests" if len(values) > 1 else meaning
-    return [
-        Check(f"{kind}: {title}", value >= limit, value, limit, words)
-        for title, value in zip(titles, corrected, strict=True)
-    ]

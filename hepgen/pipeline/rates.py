@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from hepgen.diagnostics.multiple_testing import PValue
 from hepgen.errors import SimulationError, WorkflowError
 from hepgen.events import Events
 from hepgen.inference.exact import ExactLikelihood
@@ -70,20 +71,26 @@ def event_rate(session: Session) -> EventRate | None:
 
 
 def rate_checks(session: Session, events: float) -> list[Check]:
-    """Whether a learned rate describes its simulation, and well enough for so many events."""
+    """Whether a learned rate is known well enough for so many events."""
     found, limits = event_rate(session), session.workflow.checks
     if found is None or found.goodness is None:
         return []
     goodness = found.goodness
     error = goodness.relative_error * math.sqrt(max(events, 0.0))
     return [
-        Check("rate: goodness", goodness.p_value >= limits.p_value, goodness.p_value,
-              limits.p_value, f"p-value of a learned efficiency on points that it was not fitted "
-              f"to: {goodness}"),
         Check("rate: error", error <= limits.rate, error, limits.rate,
               "error of a learned efficiency in units of the fluctuation of the number of events; "
               "more simulation.rate_events make it smaller"),
     ]  # fmt: skip
+
+
+def rate_p_values(session: Session) -> list[PValue]:
+    """Whether a learned rate describes its simulation; not corrected."""
+    found = event_rate(session)
+    if found is None or found.goodness is None:
+        return []
+    words = f"p-value of a learned efficiency on points that it was not fitted to: {found.goodness}"
+    return [PValue("rate: goodness", found.goodness.p_value, words)]
 
 
 def learned_efficiency(session: Session) -> LearnedRate:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.compute import one_thread
-from hepgen.diagnostics.calibration import calibration, calibration_checks, uniformity_checks
+from hepgen.diagnostics.calibration import calibration, calibration_checks, uniformity_p_values
 from hepgen.diagnostics.expected_coverage import hpd_levels
+from hepgen.diagnostics.multiple_testing import PValue, corrected
 from hepgen.errors import SimulationError
 from hepgen.events import Events
 from hepgen.files import write_atomically
@@ -23,6 +24,7 @@ from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.npe import NPE
 from hepgen.inference.posterior import Posterior
 from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.ratios import ratio_p_values, ratio_tests
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.training_data import simulated
@@ -34,7 +36,7 @@ DRAWS = 1000
 """Posterior draws for each pseudo-data set."""
 MOST_SETS = 1000
 """Pseudo-data sets that a small threshold on p-values may ask for."""
-RECORDED = ("rank", "hpd", "tarp")
+RECORDED = ("rank", "hpd", "tarp", "drawn")
 """What a calibration keeps of each data set: a file that has less is made again."""
 GROUP = 20
 """Data sets drawn at once: progress is shown in between."""
@@ -64,12 +66,12 @@ def pseudo_data(session: Session) -> tuple[list[Tensor], NDArray[np.float64]]:
 def _number_of_sets(session: Session) -> int:
     """Those of the calibration, and enough for a p-value of support to fall below its threshold.
 
-    There is a test of each feature, of all jointly, and of the whole set, and Holm's correction
-    multiplies the smallest p-value by their number.
+    There is a test of each feature, of all jointly, and of the whole set. In the correction for
+    all tests of a result these together can have half of the level.
     """
     features = len(session.feature_names)
     tests = features + (features > 1) + 1
-    smallest = math.ceil(tests / session.workflow.checks.p_value)
+    smallest = math.ceil(2 * tests / session.workflow.checks.p_value)
     return max(session.workflow.calibration.sets, min(smallest, MOST_SETS))
 
 
@@ -161,28 +163,40 @@ def log_densities(posterior: Posterior, sets: Sequence[Tensor], theta: Tensor) -
     return torch.stack([posterior.log_prob(t, x) for t, x in zip(theta, sets, strict=True)])
 
 
-def validation_checks(session: Session, results: Sequence[Calibration]) -> list[Check]:
-    """The checks of each calibration: on the parameters of interest, and on all together."""
-    limits, interest = session.workflow.checks, session.parameters.interest
-    checks: list[Check] = []
-    for result in results:
-        for name in interest:
-            checks += calibration_checks(
-                result, name, coverage=limits.coverage, pull_mean=limits.pull_mean,
-                pull_width=limits.pull_width,
-            )  # fmt: skip
-        checks += uniformity_checks(result, interest, p_value=limits.p_value)
-    return checks
-
-
 def validate(
     session: Session, methods: Sequence[str] | None = None
 ) -> tuple[list[Calibration], list[Check]]:
-    """Calibrate estimators, and check them.
+    """Calibrate estimators, and check them, with a test of those that are ratios.
 
     Arguments:
         session: The workflow.
         methods: Which; by default the workflow's method, and those beside it.
     """
-    results = [calibrated(session, m) for m in (beside(session) if methods is None else methods)]
-    return results, validation_checks(session, results)
+    chosen = beside(session) if methods is None else methods
+    results = [calibrated(session, method) for method in chosen]
+    tests = calibration_p_values(session, results)
+    tests += ratio_p_values(ratio_tests(session, chosen))
+    return results, [
+        *threshold_checks(session, results),
+        *corrected(tests, session.workflow.checks.p_value),
+    ]
+
+
+def threshold_checks(session: Session, results: Sequence[Calibration]) -> list[Check]:
+    """Coverage and pulls of the parameters of interest, of each calibration."""
+    limits = session.workflow.checks
+    return [
+        check
+        for result in results
+        for name in session.parameters.interest
+        for check in calibration_checks(
+            result, name, coverage=limits.coverage, pull_mean=limits.pull_mean,
+            pull_width=limits.pull_width,
+        )
+    ]  # fmt: skip
+
+
+def calibration_p_values(session: Session, results: Sequence[Calibration]) -> list[PValue]:
+    """Ranks, coverage and TARP of each calibration, not corrected."""
+    interest = session.parameters.interest
+    return [p for result in results for p in uniformity_p_values(result, interest)]

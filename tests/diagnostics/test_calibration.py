@@ -24,9 +24,10 @@ from hepgen.diagnostics.calibration import (
     LEVEL,
     calibration,
     calibration_checks,
-    uniformity_checks,
+    uniformity_p_values,
     uniformity_tests,
 )
+from hepgen.diagnostics.multiple_testing import corrected
 from hepgen.diagnostics.sbc import sbc
 from hepgen.errors import DataError
 from hepgen.results import Calibration, Check
@@ -69,7 +70,7 @@ def checks(result: Calibration) -> list[Check]:
     alone = dataclasses.replace(result, tarp=None)
     return [
         *calibration_checks(result, "a", **THRESHOLDS),
-        *uniformity_checks(alone, ["a"], p_value=P_VALUE),
+        *corrected(uniformity_p_values(alone, ["a"]), P_VALUE),
     ]
 
 
@@ -176,7 +177,8 @@ def test_tests_of_all_parameters_are_corrected_for_their_number() -> None:
     # Regions of highest density that hold the truth too often.
     result = dataclasses.replace(study(4), hpd=np.floor(levels**1.5 * DRAWS) / DRAWS)
     raw = uniformity_tests(result, ["a"])
-    found = {c.name.split(": ")[1]: c for c in uniformity_checks(result, ["a"], p_value=P_VALUE)}
+    checks = corrected(uniformity_p_values(result, ["a"]), P_VALUE)
+    found = {c.name.split(": ")[1]: c for c in checks}
     assert list(found) == list(raw) == ["uniform ranks of a", "expected coverage", "TARP"]
     coverage = found["expected coverage"]
     assert coverage.value == pytest.approx(3 * raw["expected coverage"].p_value)

@@ -7,7 +7,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from hepgen.diagnostics.posterior_predictive import correlation, posterior_predictive, quantile
+from hepgen.diagnostics.posterior_predictive import (
+    correlation,
+    mean,
+    posterior_predictive,
+    quantile,
+)
+from hepgen.diagnostics.posterior_predictive import spread as spread_of
 from hepgen.errors import DataError
 
 Array = NDArray[np.float64]
@@ -45,6 +51,28 @@ def test_p_values_of_what_the_inference_does_not_use_are_uniform() -> None:
         )
     # p > 10⁻⁴.
     assert stats.kstest(p_values, "uniform").pvalue > 1e-4
+
+
+def test_p_values_of_gaussian_statistics_are_uniform_with_few_replications() -> None:
+    rng, p_values = np.random.default_rng(7), []
+    for _ in range(300):
+        x, *others = rng.standard_normal((13, 200, 1))
+        test = posterior_predictive(x, others, {"q": quantile(0, 0.9)})["q"]
+        p_values.append(test.normal)
+        # Of 12 replications the rank says no more than this.
+        assert test.p_value >= 2 / 13
+    # p > 10⁻⁴, and the rate at 0.01 within 4 standard errors.
+    assert stats.kstest(p_values, "uniform").pvalue > 1e-4
+    assert np.mean(np.array(p_values) < 0.01) < 0.01 + 4 * np.sqrt(0.0099 / 300)
+
+
+def test_a_statistic_that_is_always_the_same() -> None:
+    x = np.ones((9, 1))
+    same = posterior_predictive(x, [x, x, x], {"m": mean(0), "s": spread_of(0)})
+    assert same["m"].normal == 1
+    assert same["s"].observed == 0
+    other = posterior_predictive(2 * x, [x, x, x], {"m": mean(0)})["m"]
+    assert other.normal == other.p_value == 0.5
 
 
 def test_statistics_are_of_the_columns_that_they_name() -> None:

@@ -7,8 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
-from hepgen.diagnostics.ratio_calibration import Kind, RatioCalibration, normalisation
+from hepgen.diagnostics.ratio_calibration import (
+    Kind,
+    RatioCalibration,
+    calibration_p_value,
+    normalisation,
+)
 from hepgen.errors import DataError
 
 Array = NDArray[np.float64]
@@ -117,3 +123,31 @@ def test_weights_and_densities_that_are_not_possible_are_refused() -> None:
         RatioCalibration.fit(np.append(above, np.nan), below)
     with pytest.raises(DataError, match="expected a spread"):
         RatioCalibration.fit(np.zeros(100), np.zeros(100), kind="histogram")
+
+
+def test_p_values_of_a_ratio_that_is_right_are_uniform() -> None:
+    """Asymptotically: p > 10⁻⁴, and the rate at 0.05 within 4 standard errors."""
+    found = []
+    for seed in range(200):
+        above, below = samples(500, 100 + seed)
+        found.append(calibration_p_value(log_ratio(above), log_ratio(below)))
+    assert stats.kstest(found, "uniform").pvalue > 1e-4
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=4 * np.sqrt(0.0475 / 200))
+
+
+@pytest.mark.parametrize("learned", [overconfident, lambda x: 0.7 * log_ratio(x)])
+def test_a_ratio_that_is_wrong_is_found_out(learned: Callable[[Array], Array]) -> None:
+    above, below = samples(2000, 5)
+    assert calibration_p_value(learned(above), learned(below)) < 1e-4
+    correct = RatioCalibration.fit(learned(above), learned(below), kind="platt")
+    above, below = samples(2000, 6)
+    assert calibration_p_value(correct(learned(above)), correct(learned(below))) > 1e-3
+
+
+def test_a_ratio_of_one_everywhere_says_that_nothing_differs() -> None:
+    assert calibration_p_value(np.zeros(30), np.zeros(31)) == 1
+
+
+def test_a_test_of_a_ratio_needs_some_events() -> None:
+    with pytest.raises(DataError, match="expected at least 20"):
+        calibration_p_value(np.zeros(3), np.zeros(3))
