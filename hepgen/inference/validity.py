@@ -1,21 +1,20 @@
-"""Whether to trust a likelihood with a data set: its density, weights, and flat directions."""
+"""Whether to trust a likelihood with a data set: its density and its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
 
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError, ParameterError
+from hepgen.errors import DataError
 from hepgen.inference.channel import Channel
 from hepgen.inference.event_data import ChannelData, EventData
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.laplace import derivatives
 from hepgen.inference.likelihood import DataSets, Likelihood
-from hepgen.parameters import ParameterSet, Prior
+from hepgen.parameters import ParameterSet
 from hepgen.results import Check
 
 _ROWS = 2**15
@@ -109,75 +108,6 @@ def effective_events(
     return checks
 
 
-@dataclass(frozen=True)
-class FlatDirection:
-    """A combination of parameters that neither the data nor a constraint fixes.
-
-    Arguments:
-        components: Of the unit vector, in units of the widths of the priors, by name.
-        curvature: −∂² log L along it, in the same units: 1 where the data say as much as a prior
-            of that width.
-    """
-
-    components: dict[str, float]
-    curvature: float
-
-    def __str__(self) -> str:
-        large = {n: c for n, c in self.components.items() if abs(c) > 0.1}
-        terms = " ".join(f"{c:+.2f}·{n}" for n, c in large.items())
-        alone = len(large) == 1
-        what = f"{next(iter(large))!r}" if alone else f"the combination {terms}"
-        return (
-            f"nothing fixes {what} (curvature {self.curvature:.2g} in units of the prior's width): "
-            f"give {'it' if alone else 'one of its parameters'} a constraint, data that depend on "
-            "it, or fix it"
-        )
-
-
-def flat_directions(
-    likelihood: Likelihood, data: DataSets, theta: Tensor, threshold: float = 0.1
-) -> list[FlatDirection]:
-    """The directions along which log L of one data set does not fall, from the flattest.
-
-    They are the eigenvectors of −∂² log L at θ, with the parameters in units of the standard
-    deviations of their priors, whose eigenvalue is below ``threshold``. A constraint adds one.
-    Where log L rises along one by 1 or more over such a width, its maximum is elsewhere, and it is
-    no flat direction.
-
-    Arguments:
-        theta: The best fit, or a point inside of the bounds where that is at one, shape ``(D,)``.
-    """
-    width = torch.tensor([_width(p) for p in likelihood.parameters.priors], dtype=torch.float64)
-
-    def height(t: Tensor) -> Tensor:
-        return likelihood.log_likelihoods(data, t * width)
-
-    score, hessian = derivatives(height, (theta.double() / width)[None])
-    if not bool(torch.isfinite(hessian).all()):
-        raise DataError(
-            f"log L has no second derivative at {_words(likelihood.parameters, theta)}; is it "
-            "−∞ there? See check_positive"
-        )
-    values, vectors = torch.linalg.eigh(-hessian[0])
-    names = likelihood.parameters.free_names
-    return [
-        FlatDirection(dict(zip(names, _signed(vector).tolist(), strict=True)), float(value))
-        for value, vector in zip(values, vectors.mT, strict=True)
-        if value < threshold and abs(float(score[0] @ vector)) < 1
-    ]
-
-
-def check_identified(likelihood: Likelihood, data: DataSets, theta: Tensor) -> None:
-    """Refuse a fit with a flat direction, and name it.
-
-    Raises:
-        ParameterError: There is one.
-    """
-    found = flat_directions(likelihood, data, theta)
-    if found:
-        raise ParameterError("; ".join(map(str, found)))
-
-
 def imbalance(likelihood: Likelihood, data: DataSets, theta: Tensor) -> float:
     """How far θ, shape ``(D,)``, is from the maximum of log L, in standard deviations: √(sᵀH⁻¹s).
 
@@ -203,18 +133,6 @@ def _impossible(
         height = channel.log_density(part, points, rates)[0]
         parts.append((height == -inf).all(-1) & (part.weight[0] != 0))
     return torch.cat(parts).nonzero()[:, 0] if parts else torch.zeros(0).long()
-
-
-def _width(prior: Prior) -> float:
-    low, high = prior.reach
-    deviation = getattr(prior, "std", None)
-    return float(deviation) if deviation is not None else (high - low) / 12**0.5
-
-
-def _signed(vector: Tensor) -> Tensor:
-    """With its largest component positive."""
-    largest = vector[vector.abs().argmax()]
-    return vector * torch.sign(largest)
 
 
 def _words(parameters: ParameterSet, theta: Tensor) -> str:

@@ -10,16 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from hepgen.errors import WorkflowError
+from hepgen.errors import ParameterError, WorkflowError
+from hepgen.inference.identification import flat_directions
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import Fit, fit
-from hepgen.inference.validity import (
-    check_identified,
-    check_positive,
-    check_support,
-    effective_events,
-    flat_directions,
-)
+from hepgen.inference.validity import check_positive, check_support, effective_events
 from hepgen.pipeline.likelihoods import first_likelihood, likelihood_of
 from hepgen.pipeline.rates import event_rate, rate_checks
 from hepgen.pipeline.session import Session
@@ -87,10 +82,12 @@ def fit_checks(
     checks = [_converged(best), _inside(best)]
     # What nothing fixes drifts to a bound, where a curvature says little: look at the inside.
     at = best.theta[0] if all(check.passed for check in checks) else start
-    if profiles(session):
-        check_identified(likelihood, data, at)
-    found = flat_directions(likelihood, data, at)
-    words = "; ".join(map(str, found)) or "directions along which the likelihood does not fall"
+    found = flat_directions(
+        likelihood, data, at, seed=session.workflow.inference.seed, events=len(x)
+    )
+    words = "; ".join(map(str, found)) or "directions that neither data nor a constraint fix"
+    if found and profiles(session):
+        raise ParameterError(words)
     return [*checks, Check("fit: directions", not found, float(len(found)), 0, words)]
 
 

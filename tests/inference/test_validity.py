@@ -7,21 +7,19 @@ import math
 import pytest
 import torch
 
-from hepgen.errors import DataError, ParameterError
+from hepgen.errors import DataError
 from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.density import ClosedForm
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.rate import Product
 from hepgen.inference.validity import (
-    check_identified,
     check_positive,
     check_support,
     effective_events,
-    flat_directions,
     imbalance,
 )
 from hepgen.parameters import Parameter, ParameterSet, Uniform
-from tests.inference.bump import BACKGROUND_DENSITY, MU, SCALE, SLOPE, bump
+from tests.inference.bump import MU, bump
 
 FLAT = ClosedForm(ParameterSet([]), ("x",), lambda x, _: torch.zeros_like(x[..., 0]))
 WAVE = ClosedForm(
@@ -69,40 +67,6 @@ def test_weighted_events_are_worth_less() -> None:
     # (Σw)²/Σw² = 9/11 of Σw = 3.
     assert not uneven.passed
     assert uneven.value == pytest.approx(9 / 11 / 3)
-
-
-def test_a_flat_direction_is_named() -> None:
-    """A rate μ·e^(0.1 b) with nothing to fix b: only their product is known."""
-    free = Parameter("b", 0.0, prior=Uniform(-3.0, 3.0))
-    scale = Product(100.0, "mu", lambda v: torch.exp(0.5 * v["b"]))
-    model = EventLikelihood(ParameterSet([MU, free]), [Channel("c", (Sample("s", FLAT, scale),))])
-    data = model.data({"c": torch.rand(100, 1)})
-    at = torch.tensor([1.0, 0.0])
-    (found,) = flat_directions(model, data, at)
-
-    # dμ/μ = −db/2, in units of 5/√12 and 6/√12.
-    ratio = found.components["mu"] / found.components["b"]
-    assert ratio == pytest.approx(-0.5 * 6 / 5, rel=1e-6)
-    assert abs(found.curvature) < 1e-6
-    with pytest.raises(ParameterError, match=r"the combination .*·mu .*·b"):
-        check_identified(model, data, at)
-
-    held = EventLikelihood(
-        ParameterSet([MU, free]), [Channel("c", (Sample("s", FLAT, Product(100.0, "mu")),))]
-    )
-    with pytest.raises(ParameterError, match="nothing fixes 'b'"):
-        check_identified(held, held.data({"c": torch.rand(100, 1)}), at)
-
-
-def test_a_constraint_or_data_fix_a_parameter() -> None:
-    model = bump()
-    truth = torch.tensor([1.0, 1.5, 0.0])
-    assert flat_directions(model, model.asimov(truth), truth) == []
-    # A slope of a background without events is not known.
-    sample = Sample("none", BACKGROUND_DENSITY, Product(1e-9))
-    empty = EventLikelihood(ParameterSet([SLOPE, SCALE]), [Channel("c", (sample,))])
-    (found,) = flat_directions(empty, empty.data({"c": torch.zeros(0, 1)}), truth[1:])
-    assert found.components["slope"] == pytest.approx(1)
 
 
 def test_the_maximum_of_asimov_data_is_where_it_should_be() -> None:

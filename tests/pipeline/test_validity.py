@@ -160,9 +160,6 @@ def test_npe_knows_no_number(hepgen: Program, data: Path, luminosity: float) -> 
 # --- what is refused, and what is warned of -------------------------------------------
 
 
-@pytest.mark.xfail(
-    reason="a density that was learned in seconds curves by more than 0.1 where the truth is flat"
-)
 def test_a_direction_that_nothing_fixes_is_named(hepgen: Program, data: Path) -> None:
     done = hepgen(data, "--json")
     assert done.exit_code == 3, done.output
