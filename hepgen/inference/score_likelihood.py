@@ -9,11 +9,12 @@ wrong with t̂.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
 _NEWTON = 12
+AnyScore = TypeVar("AnyScore", bound="ScoreLikelihood")
 
 FOLDER = "likelihood"
 """Where a likelihood of the observables is, in the folder of these."""
@@ -63,7 +65,74 @@ class _Basis:
         return torch.stack(terms, dim=-1)
 
 
-class ScoreMean:
+class ScoreLikelihood(ABC):
+    """A likelihood of the observables t̂: one way to know their distribution at any θ.
+
+    Arguments:
+        sally: The observables.
+        parameters: The free ones make θ; they may be more than those of ``sally``.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, sally: SALLY, parameters: ParameterSet) -> None:
+        self.sally, self.parameters = sally, parameters
+
+    @abstractmethod
+    def encode(self, x: Sequence[Tensor], weight: Sequence[Tensor | None]) -> EventSets:
+        """Data sets, each of shape ``(N, d)``, as what is known of them."""
+
+    @abstractmethod
+    def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
+        """Of S data sets at K points each, shape ``(S, K)``, float64, for θ ``(S, K, D)``."""
+
+    @property
+    def curve(self) -> TrainingCurve:
+        """The training of the observables."""
+        return self.sally.curve
+
+    def save(self, folder: Path | str) -> None:
+        """Write the observables into ``folder``, and this into ``folder/likelihood``."""
+        self.sally.save(folder)
+        degree, numbers = self._fitted()
+        description = {"parameters": self.parameters.to_dict(), "degree": degree}
+        write_numbers(Path(folder) / FOLDER, self.kind, description, numbers)
+
+    @classmethod
+    def load(cls: type[AnyScore], folder: Path | str) -> AnyScore:
+        """Read what :meth:`save` wrote; nothing from the files is executed.
+
+        Raises:
+            FileError: The files are missing, truncated, edited, or from a newer version.
+        """
+        sally = SALLY.load(folder)
+        try:
+            entry, numbers = read_numbers(Path(folder) / FOLDER, cls.kind)
+            parameters = ParameterSet.from_dict(entry["parameters"])
+            return cls._from_fitted(sally, parameters, int(entry["degree"]), numbers)
+        except (KeyError, TypeError, ValueError, ParameterError) as error:
+            raise FileError(
+                f"{folder}/{FOLDER}/model.json does not describe a likelihood of score "
+                f"observables: {error!r}"
+            ) from error
+
+    @abstractmethod
+    def _fitted(self) -> tuple[int, dict[str, Tensor]]:
+        """The degree of its polynomials, and its numbers by name."""
+
+    @classmethod
+    @abstractmethod
+    def _from_fitted(
+        cls: type[AnyScore],
+        sally: SALLY,
+        parameters: ParameterSet,
+        degree: int,
+        numbers: dict[str, Tensor],
+    ) -> AnyScore:
+        """The inverse of :meth:`_fitted`."""
+
+
+class ScoreMean(ScoreLikelihood):
     r"""The likelihood of the mean observable of a data set, a Gaussian by the central limit.
 
     .. math:: \bar t = \frac{\sum_i w_i \hat t(x_i)}{\sum_i w_i} \sim
@@ -78,6 +147,8 @@ class ScoreMean:
         parameters: The free ones make θ; they may be more than those of ``sally``.
     """
 
+    kind = "score-mean"
+
     def __init__(
         self,
         sally: SALLY,
@@ -86,7 +157,7 @@ class ScoreMean:
         axes: Tensor,
         log_variance: tuple[_Basis, Tensor],
     ) -> None:
-        self.sally, self.parameters = sally, parameters
+        super().__init__(sally, parameters)
         self._mean, self._axes, self._log_variance = mean, axes, log_variance
 
     @classmethod
@@ -153,43 +224,26 @@ class ScoreMean:
         terms = pull.square() * (-log_variance).exp() + log_variance + math.log(math.tau)
         return -0.5 * terms.sum(-1)
 
-    @property
-    def curve(self) -> TrainingCurve:
-        """The training of the observables."""
-        return self.sally.curve
-
-    def save(self, folder: Path | str) -> None:
-        """Write the observables into ``folder``, and this into ``folder/likelihood``."""
-        self.sally.save(folder)
+    def _fitted(self) -> tuple[int, dict[str, Tensor]]:
         (mean, coefficients), (second, shape) = self._mean, self._log_variance
-        write_numbers(
-            Path(folder) / FOLDER,
-            "score-mean",
-            {"parameters": self.parameters.to_dict(), "degree": mean.degree},
-            {**mean.numbers("mean"), **second.numbers("variance"), "coefficients": coefficients,
-             "axes": self._axes, "log_variance": shape},
-        )  # fmt: skip
+        return mean.degree, {
+            **mean.numbers("mean"), **second.numbers("variance"), "coefficients": coefficients,
+            "axes": self._axes, "log_variance": shape,
+        }  # fmt: skip
 
     @classmethod
-    def load(cls, folder: Path | str) -> ScoreMean:
-        """Read what :meth:`save` wrote; nothing from the files is executed.
-
-        Raises:
-            FileError: The files are missing, truncated, edited, or from a newer version.
-        """
-        sally = SALLY.load(folder)
-        with _described(folder):
-            entry, numbers = read_numbers(Path(folder) / FOLDER, "score-mean")
-            mean = _Basis.from_numbers(numbers, "mean", int(entry["degree"]))
-            second = _Basis.from_numbers(numbers, "variance", 2)
-            return cls(
-                sally, ParameterSet.from_dict(entry["parameters"]),
-                (mean, numbers["coefficients"]), numbers["axes"],
-                (second, numbers["log_variance"]),
-            )  # fmt: skip
+    def _from_fitted(
+        cls, sally: SALLY, parameters: ParameterSet, degree: int, numbers: dict[str, Tensor]
+    ) -> ScoreMean:
+        mean = _Basis.from_numbers(numbers, "mean", degree)
+        second = _Basis.from_numbers(numbers, "variance", 2)
+        return cls(
+            sally, parameters, (mean, numbers["coefficients"]), numbers["axes"],
+            (second, numbers["log_variance"]),
+        )  # fmt: skip
 
 
-class ScoreHistogram:
+class ScoreHistogram(ScoreLikelihood):
     r"""The likelihood of event sets from a histogram of the observables, of one or two parameters.
 
     .. math:: \log L(\theta) = \sum_i w_i \log p(b_i | \theta), \qquad
@@ -197,6 +251,8 @@ class ScoreHistogram:
 
     over bins b of equal numbers of events of t̂, with polynomials φ of θ, by maximum likelihood.
     """
+
+    kind = "score-histogram"
 
     def __init__(
         self,
@@ -206,8 +262,8 @@ class ScoreHistogram:
         basis: _Basis,
         coefficients: Tensor,
     ) -> None:
-        self.sally, self.parameters, self.edges = sally, parameters, tuple(edges)
-        self._basis, self._coefficients = basis, coefficients
+        super().__init__(sally, parameters)
+        self.edges, self._basis, self._coefficients = tuple(edges), basis, coefficients
 
     @classmethod
     def fit(
@@ -277,37 +333,16 @@ class ScoreHistogram:
         """Itself: its numbers have double precision."""
         return self
 
-    @property
-    def curve(self) -> TrainingCurve:
-        """The training of the observables."""
-        return self.sally.curve
-
-    def save(self, folder: Path | str) -> None:
-        """Write the observables into ``folder``, and this into ``folder/likelihood``."""
-        self.sally.save(folder)
-        write_numbers(
-            Path(folder) / FOLDER,
-            "score-histogram",
-            {"parameters": self.parameters.to_dict(), "degree": self._basis.degree},
-            {**self._basis.numbers("basis"), "coefficients": self._coefficients,
-             "edges": torch.stack(self.edges)},
-        )  # fmt: skip
+    def _fitted(self) -> tuple[int, dict[str, Tensor]]:
+        numbers = {"coefficients": self._coefficients, "edges": torch.stack(list(self.edges))}
+        return self._basis.degree, {**self._basis.numbers("basis"), **numbers}
 
     @classmethod
-    def load(cls, folder: Path | str) -> ScoreHistogram:
-        """Read what :meth:`save` wrote; nothing from the files is executed.
-
-        Raises:
-            FileError: The files are missing, truncated, edited, or from a newer version.
-        """
-        sally = SALLY.load(folder)
-        with _described(folder):
-            entry, numbers = read_numbers(Path(folder) / FOLDER, "score-histogram")
-            basis = _Basis.from_numbers(numbers, "basis", int(entry["degree"]))
-            return cls(
-                sally, ParameterSet.from_dict(entry["parameters"]), numbers["edges"].unbind(0),
-                basis, numbers["coefficients"],
-            )  # fmt: skip
+    def _from_fitted(
+        cls, sally: SALLY, parameters: ParameterSet, degree: int, numbers: dict[str, Tensor]
+    ) -> ScoreHistogram:
+        basis = _Basis.from_numbers(numbers, "basis", degree)
+        return cls(sally, parameters, numbers["edges"].unbind(0), basis, numbers["coefficients"])
 
     def _log_p(self, theta: Tensor) -> Tensor:
         """Of each bin, shape ``(S, K, B)``."""
@@ -321,18 +356,7 @@ def load_score_likelihood(folder: Path | str) -> ScoreMean | ScoreHistogram:
         FileError: There is none, or its files are truncated, edited, or from a newer version.
     """
     kind = model_kind(Path(folder) / FOLDER)
-    return ScoreMean.load(folder) if kind == "score-mean" else ScoreHistogram.load(folder)
-
-
-@contextmanager
-def _described(folder: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, ParameterError) as error:
-        raise FileError(
-            f"{folder}/{FOLDER}/model.json does not describe a likelihood of score observables: "
-            f"{error!r}"
-        ) from error
+    return ScoreMean.load(folder) if kind == ScoreMean.kind else ScoreHistogram.load(folder)
 
 
 def _least_squares(design: Tensor, t: Tensor, w: Tensor) -> Tensor:
