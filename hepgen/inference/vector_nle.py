@@ -39,6 +39,8 @@ from hepgen.results import TrainingCurve
 
 _PAIRS = 2**14
 _KIND = "vector-nle"
+_COUNTS_SCHEMA = 2
+"""From which on discrete features are on the scale of counts; in files of 1 they may not be."""
 
 
 class VectorNLE:
@@ -190,14 +192,16 @@ class VectorNLE:
             "region": self.region.to_dict(),
             "training": list(self.curves),
         }
-        write_model(Path(folder), _KIND, description, nn.ModuleList(self.members))
+        schema = _COUNTS_SCHEMA if bool(counted(self.features).any()) else 1
+        write_model(Path(folder), _KIND, description, nn.ModuleList(self.members), schema=schema)
 
     @classmethod
     def load(cls, folder: Path | str) -> VectorNLE:
         """Read what :meth:`save` wrote; nothing from the files is executed.
 
         Raises:
-            FileError: The files are missing, truncated, edited, or from a newer version.
+            FileError: The files are missing, truncated, edited, or from a newer version; or they
+                are of schema 1 and have discrete features, whose scale changed then.
         """
         entry = read_model(Path(folder), _KIND)
         try:
@@ -214,6 +218,13 @@ class VectorNLE:
             raise FileError(
                 f"{folder}/model.json does not describe a likelihood of vectors: {error!r}"
             ) from error
+        discrete = [f.name for f in features.features if f.kind == "discrete"]
+        if discrete and entry["schema"] < _COUNTS_SCHEMA:
+            raise FileError(
+                f"{folder}/model.json has schema {entry['schema']} and the discrete features "
+                f"{', '.join(discrete)}, which files of schema {_COUNTS_SCHEMA} have on another "
+                "scale: train it again"
+            )
         likelihood = cls(
             members, features, parameters,
             location=location, scale=scale, region=region,

@@ -18,12 +18,20 @@ from hepgen.files import write_atomically
 from hepgen.nn.tensor_files import read_tensors
 from hepgen.results import TrainingCurve, to_json
 
-SCHEMA = 1
+SCHEMA = 2
+"""The newest that is read. A kind of model whose files change their meaning writes the next one."""
 _DESCRIPTION = "model.json"
 _WEIGHTS = "weights.safetensors"
 
 
-def write_model(folder: Path, kind: str, description: Mapping[str, Any], module: nn.Module) -> None:
+def write_model(
+    folder: Path,
+    kind: str,
+    description: Mapping[str, Any],
+    module: nn.Module,
+    *,
+    schema: int = 1,
+) -> None:
     """Write a model: what describes it, and the weights of ``module``.
 
     Arguments:
@@ -31,11 +39,12 @@ def write_model(folder: Path, kind: str, description: Mapping[str, Any], module:
         kind: e.g. ``nle``.
         description: Values that JSON can hold.
         module: Whose weights are written.
+        schema: Of this kind of model; what a reader below it would misread has a higher one.
     """
     state = module.state_dict().items()
     weights = save({name: t.detach().cpu().contiguous().clone() for name, t in state})
     entries = {
-        "schema": SCHEMA,
+        "schema": schema,
         "kind": kind,
         "versions": {"hepgen": hepgen.__version__, "torch": str(torch.__version__)},
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
