@@ -27,6 +27,7 @@ class Check:
         value: The number.
         threshold: What it was compared with.
         meaning: One sentence for a reader who does not know the check.
+        warning: It passed, and the meaning is what a reader must know nevertheless.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Check:
     value: float
     threshold: float
     meaning: str = ""
+    warning: bool = False
 
 
 @dataclass(frozen=True)

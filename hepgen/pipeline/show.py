@@ -156,6 +156,9 @@ def result_words(result: InferenceResult, report: Path) -> str:
     failed = [check for check in result.checks if not check.passed]
     lines.append(f"{len(result.checks) - len(failed)} of {len(result.checks)} checks passed")
     lines += [line for check in failed for line in _failed(check)]
+    for check in result.checks:
+        if check.warning:
+            lines += [*_wrapped(f"warning {check.name}:"), *_wrapped(check.meaning, "    ")]
     if failed:
         lines.append("Do not quote this result before you understand why.")
     lines.append(f"report: {report}")

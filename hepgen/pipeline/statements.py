@@ -27,6 +27,7 @@ from hepgen.inference.statistics.limits import upper_limit
 from hepgen.inference.statistics.neyman import Neyman, ProfileRatio
 from hepgen.inference.statistics.profile import profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
+from hepgen.pipeline.bounds import tolerated
 from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validity import profiles
@@ -228,13 +229,19 @@ def _profiled(
         expected=expected,
         contours=contours,
         impacts=impacts(likelihood, data, names, best=best) if others else (),
-        checks=tuple(
-            Check(f"profile: {scan.parameter}", not scan.warnings, float(len(scan.warnings)), 0,
-                  "; ".join(scan.warnings) or "warnings of the fits: convergence, bounds, "
-                  "directions that nothing fixes")
-            for scan in scans
-        ),
-    )  # fmt: skip
+        checks=tuple(_scan_check(scan, tolerated(session, best)) for scan in scans),
+    )
+
+
+def _scan_check(scan: ProfileScan, tolerable: Sequence[str]) -> Check:
+    severe = [words for words in scan.warnings if words not in tolerable]
+    words = "; ".join(scan.warnings) or (
+        "warnings of the fits: convergence, bounds, directions that nothing fixes"
+    )
+    warning = bool(scan.warnings and not severe)
+    return Check(
+        f"profile: {scan.parameter}", not severe, float(len(severe)), 0, words, warning=warning
+    )
 
 
 def _held(

@@ -15,6 +15,7 @@ from hepgen.inference.identification import flat_directions
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import Fit, fit
 from hepgen.inference.validity import check_positive, check_support, effective_events
+from hepgen.pipeline.bounds import bound_check
 from hepgen.pipeline.likelihoods import first_likelihood, likelihood_of
 from hepgen.pipeline.rates import event_rate, rate_checks
 from hepgen.pipeline.session import Session
@@ -79,9 +80,10 @@ def fit_checks(
     start = samples[headline].theta.double().mean(0)
     best = fit(likelihood, data, start=start)
     check_positive(likelihood, data, best.theta[0])
-    checks = [_converged(best), _inside(best)]
+    checks = [_converged(best), bound_check(session, best)]
     # What nothing fixes drifts to a bound, where a curvature says little: look at the inside.
-    at = best.theta[0] if all(check.passed for check in checks) else start
+    inside = bool(best.converged[0]) and not bool(best.at_bound[0].any())
+    at = best.theta[0] if inside else start
     found = flat_directions(
         likelihood, data, at, seed=session.workflow.inference.seed, events=len(x)
     )
@@ -102,10 +104,3 @@ def _converged(best: Fit) -> Check:
     good = status == "converged"
     meaning = "distance of the best fit from the maximum, in log L" if good else status
     return Check("fit: convergence", good, float(best.distance[0]), 0, meaning)
-
-
-def _inside(best: Fit) -> Check:
-    number = int(best.at_bound[0].sum())
-    words = [one for one in best.warnings(0) if "at its bound" in one]
-    meaning = "; ".join(words) or "parameters whose best fit is at a bound"
-    return Check("fit: bounds", number == 0, float(number), 0, meaning)

@@ -94,6 +94,7 @@ def render_report(
         title=title or f"Posterior of {', '.join(row.name for row in interest or rows)}",
         result=result,
         failed=[check for check in result.checks if not check.passed],
+        warned=[check for check in result.checks if check.warning],
         parameters=rows,
         symbols=symbols,
         version=__version__,

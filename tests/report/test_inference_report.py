@@ -277,3 +277,12 @@ def test_a_folder_that_cannot_be_made_is_named(result: InferenceResult, tmp_path
 )
 def test_labels_become_html(label: str, html: str) -> None:
     assert symbol(label) == html
+
+
+def test_a_warning_is_said_and_spoils_nothing(result: InferenceResult, figure: Figure) -> None:
+    warned = replace(PASSED, name="fit: bounds", warning=True, meaning="a slope is at its bound")
+    page = render_report(replace(result, checks=[PASSED, warned]), {"One": figure})
+    assert "All 2 checks passed, 1 with a warning." in page
+    assert "fit: bounds: a slope is at its bound" in page
+    assert "! warning" in page
+    assert "do not quote" not in page

@@ -112,11 +112,7 @@ class Fit:
         """What a reader of one fit must know: no convergence, a bound, a flat direction."""
         at = at or (0,) * (self.theta.dim() - 1)
         words = [] if bool(self.converged[at]) else [self._failure(at)]
-        for i in self.at_bound[at].nonzero()[:, 0].tolist():
-            words.append(
-                f"{self.names[i]} is at its bound, {self.theta[at][i].item():.6g}: its error and "
-                "those of asymptotic formulae do not hold; give it a wider range if it may have one"
-            )
+        words += self.at_bounds(*at).values()
         flat = [self.names[i] for i in self.flat[at].nonzero()[:, 0].tolist()]
         if flat:
             words.append(
@@ -124,6 +120,16 @@ class Fit:
                 "the direction; constrain one of them, or fix it"
             )
         return tuple(words)
+
+    def at_bounds(self, *at: int) -> dict[str, str]:
+        """The parameters of one fit that are at a bound, with the words of the warning."""
+        at = at or (0,) * (self.theta.dim() - 1)
+        return {
+            self.names[i]: f"{self.names[i]} is at its bound, {self.theta[at][i].item():.6g}: its "
+            "error and those of asymptotic formulae do not hold; give it a wider range if it may "
+            "have one"
+            for i in self.at_bound[at].nonzero()[:, 0].tolist()
+        }
 
     def shifted(self, values: Mapping[str, Tensor]) -> Tensor:
         """Where the conditional best fits are to be expected, by the curvature.
