@@ -51,7 +51,7 @@ class Simulator:
         total = int(counts.sum())
         theta = values["theta"].expand(len(counts)).repeat_interleave(counts)
         events = torch.zeros(total, 1, dtype=torch.float64)
-        for value in theta.unique():
+        for value in sorted(set(theta.tolist())):
             x, u = torch.rand(2, 4 * total + 1000, generator=generator, dtype=torch.float64)
             kept = x[u < (1 + self.height * value * torch.cos(2 * math.pi * x)) / 2]
             own = theta == value

@@ -46,7 +46,7 @@ class Gaussian(Likelihood):
 
 
 def best(session: Session, **centre: tuple[float, float]) -> Fit:
-    return fit(Gaussian(session, **centre), torch.zeros(1))  # type: ignore[arg-type]
+    return fit(Gaussian(session, **centre), torch.zeros(1))
 
 
 def test_inside_of_all_bounds_nothing_is_said() -> None:

@@ -1,0 +1,60 @@
+"""The tables of the result: the posterior, and what is stated beside it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hepgen.config.estimators import EstimatorName
+from hepgen.config.section import Section
+
+
+class InferenceEntry(Section):
+    """``[inference]``: how the posterior is sampled."""
+
+    method: EstimatorName = Field(default="nle", description="which result is the headline")
+    beside: list[EstimatorName] | None = Field(
+        default=None,
+        description="estimators whose results are set beside it; by default nle and npe beside "
+        "one another, and none beside the others",
+    )
+    luminosity: float | None = Field(
+        default=None,
+        gt=0,
+        description="of the data, in 1/pb: the number of events counts; absent: their shape only",
+    )
+    rate: Literal["closed", "learned"] | None = Field(
+        default=None,
+        description="with a luminosity, σ(θ)ε(θ) as the process knows it, or with an efficiency "
+        "that is fitted to a simulation; by default the former where the process knows it",
+    )
+    seed: int = Field(default=1, description="of the sampler")
+    chains: int = Field(default=4, gt=1, description="Markov chains")
+    draws: int = Field(default=500, gt=10, description="for each chain")
+    predictive_events: int = Field(
+        default=1_000_000, gt=0, description="generated for the comparison"
+    )
+
+
+class StatementsEntry(Section):
+    """``[statements]``: what is stated of the parameters beside the posterior."""
+
+    intervals: list[Literal["posterior", "profile", "neyman"]] = Field(
+        default=["posterior"],
+        min_length=1,
+        description="how intervals are made; with profile or neyman also a scan and impacts",
+    )
+    parameters: list[str] | None = Field(
+        default=None, min_length=1, description="by default those of interest"
+    )
+    asimov: bool = Field(
+        default=False, description="also what is expected: data in which nothing fluctuates"
+    )
+    limit: Literal["asymptotics", "toys"] | None = Field(
+        default=None, description="CLs upper limits at 95 %, and how"
+    )
+    toys: int = Field(
+        default=2000, ge=500, description="pseudo-data sets from the simulator, for Neyman and CLs"
+    )
+    seed: int = Field(default=4, description="of the pseudo-data")
