@@ -1,0 +1,122 @@
+"""``hepgen run`` and ``hepgen infer``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hepgen.cli.options import (
+    AllowCode,
+    Asimov,
+    Branches,
+    Cut,
+    Device,
+    DropInvalid,
+    EntryStop,
+    Intervals,
+    Jobs,
+    Json,
+    Layout,
+    Limit,
+    Method,
+    Output,
+    Overrides,
+    Poi,
+    Profile,
+    Quiet,
+    Toys,
+    Tree,
+    Weights,
+    WorkflowArgument,
+)
+from hepgen.cli.program import CHECKS_FAILED, app
+from hepgen.cli.session import open_session, print_result, statement_entries
+from hepgen.errors import InputError
+
+if TYPE_CHECKING:
+    from hepgen.pipeline.session import Session
+
+
+@app.command()
+def run(
+    workflow: WorkflowArgument,
+    output: Output = Path("results"),
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    allow_code: AllowCode = False,
+    method: Method = None,
+    poi: Poi = None,
+    intervals: Intervals = None,
+    profile: Profile = False,
+    asimov: Asimov = False,
+    toys: Toys = None,
+    limit: Limit = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate, train, validate, infer and report, skipping what is up to date."""
+    asked = statement_entries(workflow, poi, intervals, profile, asimov, toys, limit)
+    session = open_session(workflow, [*(overrides or []), *asked], jobs, quiet, device, allow_code)
+    _infer(session, _request([]), method, output, as_json)
+
+
+@app.command()
+def infer(
+    workflow: WorkflowArgument,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE.root[:TREE]", help="data; globs allowed")
+    ] = None,
+    output: Output = Path("results"),
+    tree: Tree = None,
+    layout: Layout = None,
+    branches: Branches = None,
+    cut: Cut = None,
+    weights: Weights = None,
+    drop_invalid: DropInvalid = False,
+    entry_stop: EntryStop = None,
+    method: Method = None,
+    poi: Poi = None,
+    intervals: Intervals = None,
+    profile: Profile = False,
+    asimov: Asimov = False,
+    toys: Toys = None,
+    limit: Limit = False,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    allow_code: AllowCode = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Infer the parameters from a data file, training first where that is needed."""
+    from hepgen.pipeline.data import DataRequest
+
+    asked = statement_entries(workflow, poi, intervals, profile, asimov, toys, limit)
+    session = open_session(workflow, [*(overrides or []), *asked], jobs, quiet, device, allow_code)
+    request = DataRequest(
+        files or [], tree, layout, branches or [], cut, weights, drop_invalid, entry_stop
+    )
+    _infer(session, request, method, output, as_json)
+
+
+def _request(files: list[str]) -> Any:
+    from hepgen.pipeline.data import DataRequest
+
+    return DataRequest(files)
+
+
+def _infer(session: Session, request: Any, method: str | None, output: Path, as_json: bool) -> None:
+    from hepgen.config import ESTIMATORS
+
+    if method is not None and method not in ESTIMATORS:
+        raise InputError(f"--method {method!r}: expected one of {', '.join(ESTIMATORS)}")
+    from hepgen.pipeline.infer import infer_into
+    from hepgen.pipeline.show import result_words
+
+    result, report = infer_into(session, request, output, method)
+    print_result(result.to_dict(), result_words(result, report), as_json)
+    if not result.passed:
+        raise typer.Exit(CHECKS_FAILED)

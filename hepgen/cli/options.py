@@ -1,0 +1,87 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WorkflowArgument = Annotated[
+    Path, typer.Argument(metavar="WORKFLOW", help="a workflow file (TOML)")
+]
+
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="the folder of a trained surrogate")
+]
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override an entry of the workflow"),
+]
+
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="worker processes (0: one for each core)")]
+
+Device = Annotated[str, typer.Option(help="where to train: auto, cpu, cuda or cuda:N")]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
+
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
+
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="run the code that the workflow names: [[stages]], and plugins of Pythia",
+    ),
+]
+
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="headline estimator: nle, npe, nre, classifier, sally, rascal, alices or scandal"
+    ),
+]
+
+Tree = Annotated[str | None, typer.Option(help="tree, where the files do not name one")]
+
+Layout = Annotated[str | None, typer.Option(help="a [[data.layouts]] of the workflow, by name")]
+
+Branches = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=EXPRESSION", help="where a column comes from; may be repeated"),
+]
+
+Cut = Annotated[str | None, typer.Option(help="a cut over the file's branches")]
+
+Weights = Annotated[str | None, typer.Option(help="an expression for signed event weights")]
+
+DropInvalid = Annotated[
+    bool, typer.Option("--drop-invalid", help="drop events with NaN or infinite values")
+]
+
+EntryStop = Annotated[int | None, typer.Option(help="read at most so many entries of all files")]
+
+Poi = Annotated[
+    list[str] | None,
+    typer.Option("--poi", metavar="NAME", help="state something of this parameter; repeatable"),
+]
+
+Intervals = Annotated[
+    list[str] | None,
+    typer.Option("--interval", help="posterior, profile or neyman; may be repeated"),
+]
+
+Profile = Annotated[
+    bool, typer.Option("--profile", help="also the profile likelihood: scan, interval, impacts")
+]
+
+Asimov = Annotated[bool, typer.Option("--asimov", help="also what is expected at the best fit")]
+
+Toys = Annotated[
+    int | None, typer.Option(help="pseudo-data sets for --interval neyman, and for --limit")
+]
+
+Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]

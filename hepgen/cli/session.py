@@ -1,0 +1,83 @@
+"""From options to a session, and from a result to the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hepgen.errors import InputError
+
+if TYPE_CHECKING:
+    from hepgen.pipeline.session import Session
+
+
+def open_session(
+    workflow: Path,
+    overrides: list[str] | None,
+    jobs: int,
+    quiet: bool,
+    device: str = "auto",
+    allow_code: bool = False,
+) -> Session:
+    """The session of a workflow, with the options that all commands on one have."""
+    from hepgen.pipeline.progress import monitor
+    from hepgen.pipeline.session import Session
+
+    return Session.open(
+        workflow, overrides or [], workers(jobs), monitor(quiet), device, allow_code
+    )
+
+
+def workers(jobs: int) -> int:
+    """How many worker processes ``--jobs`` asks for.
+
+    Raises:
+        InputError: A negative number.
+    """
+    from hepgen.compute import cores
+
+    if jobs < 0:
+        raise InputError(f"--jobs {jobs}: expected 0 (one for each core) or more")
+    return jobs or cores()
+
+
+def statement_entries(
+    workflow: Path,
+    poi: list[str] | None,
+    intervals: list[str] | None,
+    profile: bool,
+    asimov: bool,
+    toys: int | None,
+    limit: bool,
+) -> list[str]:
+    """The options as entries of ``[statements]``."""
+    from hepgen.config import load
+
+    known = ("posterior", "profile", "neyman")
+    for name in intervals or ():
+        if name not in known:
+            raise InputError(f"--interval {name!r}: expected one of {', '.join(known)}")
+    asked = []
+    if profile or intervals:
+        chosen = intervals or list(load(workflow).statements.intervals)
+        chosen += ["profile"] if profile and "profile" not in chosen else []
+        asked.append(f"statements.intervals={json.dumps(chosen)}")
+    asked += [f"statements.parameters={json.dumps(poi)}"] if poi else []
+    asked += ["statements.asimov=true"] if asimov else []
+    asked += [f"statements.toys={toys}"] if toys is not None else []
+    asked += [f"statements.limit={'toys' if toys else 'asymptotics'}"] if limit else []
+    return asked
+
+
+def check_line(check: Any) -> str:
+    """A check as a line of the terminal."""
+    mark = "passed" if check.passed else "FAILED"
+    return f"  {mark}  {check.name}: {check.value:.4g} (threshold {check.threshold:.4g})"
+
+
+def print_result(facts: Any, words: str, as_json: bool) -> None:
+    """A result on standard output: as JSON, or in words."""
+    from hepgen.results import to_json
+
+    print(to_json(facts) if as_json else words)

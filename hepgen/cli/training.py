@@ -1,0 +1,62 @@
+"""``hepgen train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hepgen.cli.options import AllowCode, Device, Jobs, Json, Overrides, Quiet, WorkflowArgument
+from hepgen.cli.program import app
+from hepgen.cli.session import open_session, print_result
+from hepgen.errors import InputError
+
+
+@app.command()
+def train(
+    workflow: WorkflowArgument,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="nle, npe, nre, classifier, sally, rascal, alices or scandal, by default those "
+            "of [inference]; or the family of a surrogate: flow, diffusion, vae …"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
+    ] = None,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    allow_code: AllowCode = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the estimators of a workflow, or a surrogate of its chain."""
+    from hepgen.config import ESTIMATORS
+    from hepgen.pipeline.estimators import beside
+    from hepgen.pipeline.surrogates import trained_surrogate
+    from hepgen.pipeline.train import trained
+    from hepgen.surrogates.families import FAMILIES
+
+    session = open_session(workflow, overrides, jobs, quiet, device, allow_code)
+    if method is not None and method not in (*ESTIMATORS, *FAMILIES):
+        known = f"{', '.join(ESTIMATORS)}, or a surrogate: {', '.join(FAMILIES)}"
+        raise InputError(f"--method {method!r}: expected one of {known}")
+    if output is not None and method is None:
+        raise InputError("--output needs --method: a folder holds one model")
+    facts = {}
+    for name in [method] if method else beside(session):
+        model: Any = (
+            trained_surrogate(session, name) if name in FAMILIES else trained(session, name)
+        )
+        if output is not None:
+            model.save(output)
+        best = model.curve.validation[model.curve.best_epoch]
+        facts[name] = {"validation_loss": best, "seconds": model.curve.seconds}
+    words = "\n".join(
+        f"{name}: validation loss {f['validation_loss']:.4f}, {f['seconds']:.0f} s"
+        for name, f in facts.items()
+    )
+    print_result(facts, words, as_json)
