@@ -14,6 +14,10 @@ for channels c, bins b and samples s. A parameter of the analysis enters in one 
   ½[λ(θ₀ + s) − λ(θ₀ − s)], of either sign, times δ = (θ − θ₀)/s. pyhf knows no free parameter
   that moves a shape in any other way. It is as good as θ is near to θ₀; see
   :attr:`BinnedModel.curvature`, and expand again around the estimate where that is not small.
+
+It is filled and written, and has no likelihood of its own: what is written is read as a
+:class:`hepgen.inference.binned.BinnedLikelihood`, by
+:meth:`hepgen.inference.exchange.pyhf_workspace.PyhfWorkspace.likelihood`.
 """
 
 from __future__ import annotations
