@@ -23,7 +23,8 @@ significantly less than the larger of 0.1 and c/4, that is, where
 the quantile being Student's. Of directions with ĉ ≥ T on average, at most 1/200 are called flat,
 whatever the noise. One of which the data know nothing is missed in about 1/100 of cases, if S makes
 σ̂ as small as T/(2t). The variance of Δ is about cℓ², so that this takes S = 8 t²c/(ℓT)²
-(:func:`sets_needed`). More than 10⁶ events at either end are not made; then more are missed.
+(:func:`sets_needed`). More than 10⁵ events at either end are not made where
+eight sets have fewer; then more are missed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ THRESHOLD = 0.1
 LEVEL = 0.005
 _SHARE = 0.25
 _FEWEST = 8
-_MOST_EVENTS = 1_000_000
+_MOST_EVENTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,8 @@ def simulated_curvature(
 def sets_needed(curvature: float, length: float, events: int = 1) -> int:
     """S with which a flat direction of a learned curvature is found, and eight at least.
 
-    >>> sets_needed(1.0, 2.0), sets_needed(100.0, 2.0), sets_needed(1.0, 2.0, events=100_000)
-    (213, 8, 10)
+    >>> sets_needed(1.0, 2.0), sets_needed(100.0, 2.0), sets_needed(1.0, 2.0, events=1000)
+    (213, 8, 100)
     """
     limit, quantile = max(THRESHOLD, _SHARE * curvature), float(stats.norm.isf(LEVEL))
     needed = math.ceil(8 * quantile**2 * max(curvature, THRESHOLD) / (length * limit) ** 2)
