@@ -88,9 +88,18 @@ def fit_checks(
         likelihood, data, at, seed=session.workflow.inference.seed, events=len(x)
     )
     words = "; ".join(map(str, found)) or "directions that neither data nor a constraint fix"
-    if found and profiles(session):
-        raise ParameterError(words)
-    return [*checks, Check("fit: directions", not found, float(len(found)), 0, words)]
+    # Noise along nuisance parameters alone is to be known; it moves no parameter of interest.
+    severe = [
+        one
+        for one in found
+        if one.simulated is None
+        or any(abs(one.components[name]) > 0.1 for name in session.parameters.interest)
+    ]
+    if severe and profiles(session):
+        raise ParameterError("; ".join(map(str, severe)))
+    warning = bool(found and not severe)
+    number = float(len(severe))
+    return [*checks, Check("fit: directions", not severe, number, 0, words, warning=warning)]
 
 
 def profiles(session: Session) -> bool:
