@@ -130,10 +130,15 @@ def _headline(impacts: Impacts) -> str:
 
 def _words(impacts: Impacts, ranking: Sequence[Impact]) -> str:
     parts = [
-        f"{one.parameter}: pull {one.pull:.2f} ± {one.constraint:.2f}, impact {one.post[0]:+.3g} "
-        f"and {one.post[1]:+.3g}"
+        f"{one.parameter}: {_pull(one)}, impact {one.post[0]:+.3g} and {one.post[1]:+.3g}"
         for one in ranking
     ]
     left = len(impacts.ranking) - len(ranking)
     more = f" {left} smaller ones are not shown." if left else ""
     return f"Pulls, and impacts on {impacts.parameter}: " + "; ".join(parts) + "." + more
+
+
+def _pull(one: Impact) -> str:
+    if not np.isfinite(one.pull):
+        return "no constraint"
+    return f"pull {one.pull:.2f} ± {one.constraint:.2f}"

@@ -34,6 +34,9 @@ def test_one_without_a_constraint_has_a_number_and_no_pull() -> None:
     left = plot_impacts(records.impacts()).axes[0]
     assert [t.get_text() for t in left.texts] == ["1.0 ± 0.8"]
     assert len(left.containers) == 2
+    described = str(plot_impacts(records.impacts()).get_label())
+    assert "no constraint" in described
+    assert "nan" not in described
 
 
 def test_only_the_top_is_shown_and_the_rest_is_counted() -> None:
