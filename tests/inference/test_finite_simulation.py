@@ -81,7 +81,7 @@ def test_a_check_says_how_much_larger_the_error_is() -> None:
     check = finite_simulation(means, np.ones((1, 1)), ["m_z"]).check("m_z", 0.3)
     assert not check.passed
     assert check.value == pytest.approx(np.sqrt(2))
-    assert "1.732 times" in check.meaning
+    assert "1.732 times as large" in check.meaning
 
 
 def test_one_training_and_widths_of_nothing_are_refused() -> None:
