@@ -68,7 +68,8 @@ class FiniteSimulation:
         return Check(
             f"finite simulation: {name}", value <= largest, value, largest,
             f"by how much another simulation would move it, by {self.trainings} trainings, in "
-            f"widths of the posterior; with it the error is {np.hypot(1, value):.3f} times as large",
+            "widths of the posterior; with it the error is "
+            f"{np.hypot(1, value):.3f} times as large",
         )  # fmt: skip
 
 
