@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +47,39 @@ class Velocity(nn.Module):
 
         x is a tensor, or a :class:`hepgen.nn.dual.Dual` that brings its derivatives along.
         """
-        angle = self.frequency * t
-        embedding = self.embedding(torch.cat([t, angle.sin(), angle.cos(), context], dim=-1))
+        embedding = self.embedding(torch.cat([self._waves(t), context], dim=-1))
+        return self.shifted(x, [block.shift(embedding) for block in self._blocks])
+
+    def shifts(self, times: Sequence[float], context: Tensor) -> list[tuple[Tensor, ...]]:
+        """What :meth:`shifted` takes at each of some times, all from one product.
+
+        For few events, whose cost is that of reading the weights: once here, not at each time.
+        """
+        waves = self._waves(torch.tensor(times, device=context.device).to(context)[:, None])
+        linear, number = cast(nn.Linear, self.embedding[0]), waves.shape[-1]
+        told = nn.functional.linear(context, linear.weight[:, number:], linear.bias)
+        of_times = nn.functional.linear(waves, linear.weight[:, :number])
+        embedding = nn.functional.silu(told[:, None] + of_times)
+        weight = torch.cat([block.shift.weight for block in self._blocks])
+        rows = nn.functional.linear(embedding.flatten(0, 1), weight)
+        shifts = torch.split(rows.reshape(context.shape[0], -1), embedding.shape[-1], dim=-1)
+        blocks = len(self._blocks)
+        return [tuple(shifts[k * blocks : (k + 1) * blocks]) for k in range(len(times))]
+
+    def shifted(self, x: Any, shifts: Sequence[Tensor]) -> Any:
+        """v at x, shape ``(B, d)``, given the shift of each block, shapes ``(B, width)``."""
         hidden = self.inputs(x)
-        for block in self.blocks:
-            hidden = block(hidden, embedding)
+        for block, shift in zip(self._blocks, shifts, strict=True):
+            hidden = block(hidden, shift)
         return self.output(nn.functional.silu(hidden))
+
+    @property
+    def _blocks(self) -> list[_Block]:
+        return cast("list[_Block]", list(self.blocks))
+
+    def _waves(self, t: Tensor) -> Tensor:
+        angle = self.frequency * t
+        return torch.cat([t, angle.sin(), angle.cos()], dim=-1)
 
 
 class _Block(nn.Module):
@@ -60,6 +88,6 @@ class _Block(nn.Module):
         self.first, self.shift = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         self.second = nn.Linear(width, width)
 
-    def forward(self, hidden: Any, embedding: Tensor) -> Any:
-        inner = self.first(nn.functional.silu(hidden)) + self.shift(embedding)
+    def forward(self, hidden: Any, shift: Tensor) -> Any:
+        inner = self.first(nn.functional.silu(hidden)) + shift
         return hidden + self.second(nn.functional.silu(inner))

@@ -22,6 +22,9 @@ from hepgen.surrogates.marginals import Marginals
 Field = Callable[[Tensor, Any, Tensor], Any]
 """v(t, u; c), shape ``(B, d)``, at t of shape ``(B, 1)``; u is a tensor or a dual number."""
 
+Sampler = Callable[[Tensor, Tensor], Tensor]
+"""u, shape ``(B, d)``, of noise and contexts."""
+
 
 class FixedSteps(ConditionalDensity):
     """What a continuous flow gives for its ``exportable``: its own sampler, and this density.
@@ -29,6 +32,7 @@ class FixedSteps(ConditionalDensity):
     Arguments:
         flow: The family, whose sampler has fixed steps already.
         velocity: Its field.
+        sampler: Its events of noise and contexts, where its ``generate`` is not the fastest.
         steps: How many, each of four evaluations.
         marginals: What is before the field; nothing by default.
     """
@@ -37,12 +41,14 @@ class FixedSteps(ConditionalDensity):
         self,
         flow: ConditionalDensity,
         velocity: Field,
+        sampler: Sampler | None = None,
         steps: int = 16,
         marginals: Marginals | None = None,
     ) -> None:
         super().__init__(flow.features, flow.context)
         self.marginals = marginals
         self.flow, self.velocity, self.steps = flow, velocity, steps
+        self.sampler = sampler or flow.generate
         self.noise = flow.noise
 
     @property
@@ -68,7 +74,7 @@ class FixedSteps(ConditionalDensity):
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:
         """The flow's."""
-        return self.flow.generate(noise, context)
+        return self.sampler(noise, context)
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
         """log p(u | c), shape ``(B,)``."""

@@ -41,7 +41,7 @@ def test_the_density_is_that_of_the_gaussian(steps: int, error: float) -> None:
     noise, c = (torch.randn(50, n, generator=generator).double() for n in (3, 2))
     model = Linear(3, 2).double()
     normal = -0.5 * noise.square().sum(-1) - 1.5 * math.log(2 * math.pi)
-    found = FixedSteps(model, field, steps).log_prob(model.generate(noise, c), c)
+    found = FixedSteps(model, field, steps=steps).log_prob(model.generate(noise, c), c)
     difference = (found.value - (normal - 3 * RATE)).abs().max()
     # Of fourth order: eight times the steps, 8⁴ times less.
     assert error / 100 < difference < error

@@ -94,6 +94,15 @@ def method(name: str) -> Method:
         raise SurrogateError(f"no solver {name!r}; {nearest(name, list(METHODS))}") from None
 
 
+def evaluations(name: str, steps: int) -> list[float]:
+    """The times at which :func:`fixed` evaluates its field, from 0 to 1, in their order.
+
+    >>> evaluations("midpoint", 2)
+    [0.0, 0.25, 0.5, 0.75]
+    """
+    return [(step + sum(row)) / steps for step in range(steps) for row in method(name).matrix]
+
+
 def fixed(field: Field, y: Tensor, start: float, end: float, steps: int, name: str) -> Tensor:
     """y(end), shape ``(B, n)``, in ``steps`` equal steps from y(start).
 

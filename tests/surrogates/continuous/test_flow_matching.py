@@ -13,6 +13,7 @@ from hepgen.nn.rows import Table
 from hepgen.nn.train import train
 from hepgen.surrogates.conditional import log_normal
 from hepgen.surrogates.continuous.flow_matching import FlowMatching
+from hepgen.surrogates.continuous.ode import METHODS
 
 NOTHING = torch.zeros(200, 0, dtype=torch.float64)
 
@@ -92,3 +93,13 @@ def test_the_times_of_a_batch() -> None:
 def test_unknown_times_are_refused() -> None:
     with pytest.raises(SurrogateError, match="did you mean 'uniform'"):
         FlowMatching(2, 0, time="unifrom")
+
+
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize("solver", list(METHODS))
+def test_few_events_are_those_of_the_sampler(solver: str, context: int) -> None:
+    torch.manual_seed(3)
+    model = FlowMatching(3, context, width=16, solver=solver, steps=4)
+    torch.nn.init.normal_(model.network.output.weight)
+    noise, c = torch.randn(5, 3), torch.randn(5, context)
+    torch.testing.assert_close(model.generate_few(noise, c), model.generate(noise, c))
