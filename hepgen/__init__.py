@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hepgen.compute.workers import Workers
     from hepgen.errors import HepgenError
     from hepgen.events import Events
     from hepgen.features import Feature, FeatureSpace
@@ -54,6 +55,7 @@ _HOMES = {
     "Stage": "simulators.stage",
     "Trace": "simulators.chain",
     "Uniform": "parameters",
+    "Workers": "compute.workers",
     "infer": "pipeline.infer",
     "load": "pipeline.load",
     "process": "simulators.processes.registry",
@@ -85,6 +87,7 @@ __all__ = [
     "Stage",
     "Trace",
     "Uniform",
+    "Workers",
     "infer",
     "load",
     "process",

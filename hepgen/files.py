@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from hepgen.errors import FileError
 
@@ -36,31 +39,91 @@ def refuse_inputs(path: Path, inputs: Iterable[Path]) -> None:
             )
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: It is no JSON, or nested deeper than anything that hepgen writes.
+
+    >>> parse_json("[" * 100_000)
+    Traceback (most recent call last):
+    ValueError: nested too deep
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under another name, flush it to disk, and rename it.
 
     Raises:
         FileError: It cannot be written, e.g. the disk is full. Nothing is left behind.
     """
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            out.flush()
-            # mkstemp makes it private; what hepgen writes is meant to be read.
-            os.fchmod(out.fileno(), 0o644)
-            os.fsync(out.fileno())
-        Path(temporary).replace(path)
+        with open_part(path) as out:
+            try:
+                out.write(content)
+                # Until now it was private; what hepgen writes is meant to be read.
+                os.fchmod(out.fileno(), 0o644)
+                out.flush()
+                publish_part(out.fileno(), Path(out.name), path)
+            finally:
+                Path(out.name).unlink(missing_ok=True)
     except OSError as error:
         raise FileError(
             f"cannot write {path}: {error.strerror or error}; nothing was left half-written; "
             "free some space or choose another folder, and run the same command again"
         ) from error
+
+
+def open_part(path: Path, buffering: int = -1) -> IO[bytes]:
+    """An empty file beside ``path``, to be written and then renamed to it.
+
+    Its name is always the same, so that what a killed process left is written over by the next;
+    while it is open it is locked, and a second process that writes the same file at the same
+    time takes a name of its own.
+    """
+    part = path.with_name(f".{path.name}.part")
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(part, flags, 0o600)
+        if not _locked(handle):
+            os.close(handle)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            return _opened(handle, Path(name), buffering)
+        # Whoever had the lock before may have renamed it meanwhile.
+        if part.exists() and os.path.samestat(os.fstat(handle), part.stat()):
+            os.ftruncate(handle, 0)
+            return _opened(handle, part, buffering)
+        os.close(handle)
+
+
+def publish_part(descriptor: int, part: Path, path: Path) -> None:
+    """Flush a written file, which is still open, and its new name to disk."""
+    os.fsync(descriptor)
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        os.close(folder)
+
+
+def _opened(handle: int, name: Path, buffering: int) -> IO[bytes]:
+    """A file object that knows its name, over an open file."""
+    return open(name, "w+b", buffering, opener=lambda *_: handle)
+
+
+def _locked(handle: int) -> bool:
+    """Lock an open file until it is closed; False where another process has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # also on a file system without locks
+        return False
+    return True
 
 
 @contextmanager

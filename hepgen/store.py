@@ -13,7 +13,7 @@ from typing import Any
 
 from hepgen import __version__
 from hepgen.errors import FileError
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
 
 MANIFEST = "manifest.json"
 
@@ -40,7 +40,7 @@ class RunFolder:
         if not path.exists():
             return {}
         try:
-            content = json.loads(path.read_text())
+            content = parse_json(path.read_text())
         except ValueError as error:
             raise FileError(
                 f"{path} is damaged ({error}); remove it and run again: finished blocks are kept"

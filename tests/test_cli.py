@@ -27,7 +27,8 @@ def hepgen(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comple
 def test_help_names_every_command() -> None:
     done = hepgen("--help")
     assert done.returncode == 0
-    for command in ("run", "simulate", "train", "infer", "validate", "show", "sample", "export"):
+    commands = "run simulate batch merge train infer validate reproduce show sample export"
+    for command in commands.split():
         assert f"\n  {command}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
@@ -55,7 +56,7 @@ def test_version() -> None:
     [
         (["simulat"], "Did you mean 'simulate'"),
         (["simulate"], "Missing argument"),
-        (["simulate", ZMUMU], "Missing option"),
+        (["simulate", ZMUMU], "either an output, -o FILE, or --training"),
         (["simulate", ZMUMU, "-n", "many", "-o", "x.root"], "expected a whole number"),
         (["simulate", ZMUMU, "--theta", "m_z=99", "-o", "x.root"], "outside its prior"),
         (["simulate", ZMUMU, "--theta", "mz=91", "-o", "x.root"], "did you mean 'm_z'"),

@@ -9,7 +9,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepgen.compute import InProcess, cores, executor, in_order, one_thread
+from hepgen.compute import Engine, InProcess, Workers, completed, cores, in_order, one_thread
 from hepgen.errors import InputError, SimulationError
 
 
@@ -45,8 +46,8 @@ class Lazy(Executor):
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Executor]:
-    with executor(2) as engine:
+def pool() -> Iterator[Engine]:
+    with Workers(2).engine() as engine:
         yield engine
 
 
@@ -70,7 +71,7 @@ def test_order_is_kept_where_calls_end_in_another() -> None:
         assert list(in_order(engine, work, range(12), ahead=6)) == list(range(12))
 
 
-def test_order_is_kept_by_processes(pool: Executor) -> None:
+def test_order_is_kept_by_processes(pool: Engine) -> None:
     assert list(in_order(pool, operator.neg, range(20), ahead=4)) == [-i for i in range(20)]
 
 
@@ -96,7 +97,7 @@ def test_an_exception_of_a_call_surfaces_after_the_results_before_it(ahead: int)
         next(results)
 
 
-def test_an_exception_of_a_worker_surfaces(pool: Executor) -> None:
+def test_an_exception_of_a_worker_surfaces(pool: Engine) -> None:
     with pytest.raises(ValueError, match="math domain"):
         list(in_order(pool, math.sqrt, [4.0, -1.0], ahead=2))
     assert pool.submit(abs, -1).result() == 1
@@ -110,27 +111,126 @@ def test_ctrl_c_is_not_kept_in_a_future() -> None:
         InProcess().submit(interrupted, 1)
 
 
-def test_a_killed_worker_is_a_simulation_error() -> None:
-    with executor(2) as engine, pytest.raises(SimulationError, match="kept: run the same command"):
-        list(in_order(engine, os._exit, [9, 9, 9], ahead=2))
-
-
-@pytest.mark.parametrize("jobs", [0, -3])
-def test_no_workers_are_refused(jobs: int) -> None:
-    with pytest.raises(InputError, match=rf"jobs = {jobs}: expected at least 1"):
-        executor(jobs)
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"jobs": 0}, "jobs = 0: expected at least 1"), ({"jobs": -3}, "jobs = -3"),
+     ({"timeout": 0.0}, "timeout = 0: expected a positive number"),
+     ({"attempts": 0}, "attempts = 0: expected at least 1")],
+)  # fmt: skip
+def test_workers_that_make_no_sense_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Workers(**wrong)
 
 
 def test_one_worker_is_this_process() -> None:
-    with executor(1) as engine:
+    with Workers().engine() as engine:
         assert engine.submit(os.getpid).result() == os.getpid()
 
 
-def test_more_workers_are_other_processes_of_one_thread_that_ctrl_c_leaves(pool: Executor) -> None:
-    assert isinstance(pool, ProcessPoolExecutor)
+def test_no_more_workers_start_than_are_worth_it() -> None:
+    with Workers(8).engine(calls=1) as engine:
+        assert isinstance(engine, InProcess)
+
+
+def test_more_workers_are_other_processes_of_one_thread_that_ctrl_c_leaves(pool: Engine) -> None:
+    assert pool.slots == 2
     assert pool.submit(os.getpid).result() != os.getpid()
     assert pool.submit(torch.get_num_threads).result() == 1
     assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+
+
+# --- workers that die, and workers that hang ------------------------------------------
+
+
+def dies_once(place: tuple[str, int]) -> int:
+    """Killed, as by the system when memory runs out, at the first try for this item."""
+    folder, item = place
+    mark = Path(folder) / str(item)
+    if item == 2 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def hangs_once(place: tuple[str, int]) -> int:
+    folder, item = place
+    mark = Path(folder) / str(item)
+    if item == 2 and not mark.exists():
+        mark.touch()
+        time.sleep(600)
+    return item
+
+
+def always_dies_at_2(item: int) -> int:
+    if item == 2:
+        os._exit(9)
+    return item
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fn", "reason"), [(dies_once, "exit code -9"), (hangs_once, "no answer within the time-out")]
+)
+def test_what_a_dead_or_hanging_worker_had_is_done_by_another(
+    tmp_path: Path, fn: Callable[[tuple[str, int]], int], reason: str
+) -> None:
+    lost: list[tuple[int, int, str]] = []
+    with Workers(2, timeout=2.0).engine() as engine:
+        engine.submit(abs, 1).result()
+        done = completed(
+            engine, fn, [(str(tmp_path), n) for n in range(6)],
+            lost=lambda item, attempt, why: lost.append((item[1], attempt, why)),
+        )  # fmt: skip
+        assert sorted(result for _, result in done) == list(range(6))
+    ((item, attempt, why),) = lost
+    assert (item, attempt) == (2, 1)
+    assert reason in why
+
+
+@pytest.mark.slow
+def test_what_kills_every_worker_is_given_up_and_named_and_the_rest_is_done() -> None:
+    lost: list[tuple[int, int, str]] = []
+    with Workers(2).engine() as engine:
+        done = completed(engine, always_dies_at_2, range(5), 2, lambda *what: lost.append(what))
+        found = [item for item, _ in itertools.islice(done, 4)]
+        with pytest.raises(SimulationError, match=r"1 blocks were lost 2 times each: 2 .*code 9"):
+            next(done)
+    assert sorted(found) == [0, 1, 3, 4]
+    assert [(item, attempt) for item, attempt, _ in lost] == [(2, 1), (2, 2)]
+
+
+@pytest.mark.slow
+def test_in_order_too_a_lost_call_is_made_again_and_then_given_up(tmp_path: Path) -> None:
+    items = [(str(tmp_path), n) for n in range(5)]
+    with Workers(2).engine() as engine:
+        assert list(in_order(engine, dies_once, items, ahead=3)) == list(range(5))
+        results = in_order(engine, always_dies_at_2, range(5), ahead=3, attempts=2)
+        with pytest.raises(SimulationError, match="kept: run the same command"):
+            list(results)
+
+
+class Counting(InProcess):
+    """Has three slots, and counts the calls that were submitted and are not yet looked at."""
+
+    slots = 3
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.integers(), max_size=30))
+def test_all_are_completed_once_and_only_so_many_are_under_way(items: list[int]) -> None:
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for item in items:
+            taken.append(item)
+            yield item
+
+    seen = 0
+    for item, result in completed(Counting(), operator.neg, source()):
+        assert result == -item
+        seen += 1
+        assert len(taken) <= seen + Counting().ahead
+    assert seen == len(items)
 
 
 def test_one_thread_is_for_the_inside_only() -> None:

@@ -15,8 +15,8 @@ import hepgen
 FROZEN = {
     "Calibration", "Campaign", "Chain", "Check", "DataRequest", "Events", "Feature",
     "FeatureSpace", "HepgenError", "Inference", "InferenceResult", "LikelihoodPosterior", "NLE",
-    "NPE", "Normal", "Parameter", "ParameterSet", "Session", "Stage", "Trace", "Uniform", "infer",
-    "load", "process", "read_observed", "trained", "validate", "write_results",
+    "NPE", "Normal", "Parameter", "ParameterSet", "Session", "Stage", "Trace", "Uniform", "Workers",
+    "infer", "load", "process", "read_observed", "trained", "validate", "write_results",
 }  # fmt: skip
 HEAVY = ("torch", "sbi", "pyro", "matplotlib", "uproot", "awkward", "numpy", "pydantic", "scipy")
 

@@ -23,7 +23,7 @@ TARGET = Path(__file__).resolve().parent.parent / "_static" / "zmumu-posterior.p
 
 def main(workflow: str = "workflows/zmumu.toml", data: str = "uproot-Zmumu.root:events") -> None:
     """Infer, and draw m_Z beside the mass spectrum."""
-    session = hepgen.Session.open(workflow, jobs=1, monitor=monitor())
+    session = hepgen.Session.open(workflow, monitor=monitor())
     inference = hepgen.infer(session, hepgen.DataRequest([data]))
     m_z = session.parameters["m_z"]
     posterior = plots.plot_posterior(

@@ -5,8 +5,8 @@ Results go to standard output, progress and errors to standard error.
 """
 
 # The order of the commands in --help.
-from hepgen.cli.analysis import infer, run  # isort: skip
-from hepgen.cli.simulation import simulate  # isort: skip
+from hepgen.cli.analysis import infer, reproduce, run  # isort: skip
+from hepgen.cli.simulation import batch, merge, simulate  # isort: skip
 from hepgen.cli.training import train  # isort: skip
 from hepgen.cli.surrogate import export, sample  # isort: skip
 from hepgen.cli.validation import validate  # isort: skip
@@ -18,9 +18,12 @@ __all__ = [
     "INTERRUPTED",
     "Program",
     "app",
+    "batch",
     "export",
     "infer",
     "main",
+    "merge",
+    "reproduce",
     "run",
     "sample",
     "show",

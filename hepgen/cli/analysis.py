@@ -12,6 +12,7 @@ from hepgen.cli.options import (
     Asimov,
     Branches,
     Cut,
+    Dask,
     Device,
     DropInvalid,
     EntryStop,
@@ -26,13 +27,14 @@ from hepgen.cli.options import (
     Poi,
     Profile,
     Quiet,
+    Timeout,
     Toys,
     Tree,
     Weights,
     WorkflowArgument,
 )
 from hepgen.cli.program import CHECKS_FAILED, app
-from hepgen.cli.session import open_session, print_result, statement_entries
+from hepgen.cli.session import open_session, print_result, statement_entries, workers_of
 from hepgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def run(
     workflow: WorkflowArgument,
     output: Output = Path("results"),
     jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
     device: Device = "auto",
     overrides: Overrides = None,
     allow_code: AllowCode = False,
@@ -59,7 +63,10 @@ def run(
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
     asked = statement_entries(workflow, poi, intervals, profile, asimov, toys, limit)
-    session = open_session(workflow, [*(overrides or []), *asked], jobs, quiet, device, allow_code)
+    workers = workers_of(jobs, dask, timeout)
+    session = open_session(
+        workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
+    )
     _infer(session, _request([]), method, output, as_json)
 
 
@@ -85,6 +92,8 @@ def infer(
     toys: Toys = None,
     limit: Limit = False,
     jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
     device: Device = "auto",
     overrides: Overrides = None,
     allow_code: AllowCode = False,
@@ -95,7 +104,10 @@ def infer(
     from hepgen.pipeline.data import DataRequest
 
     asked = statement_entries(workflow, poi, intervals, profile, asimov, toys, limit)
-    session = open_session(workflow, [*(overrides or []), *asked], jobs, quiet, device, allow_code)
+    workers = workers_of(jobs, dask, timeout)
+    session = open_session(
+        workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
+    )
     request = DataRequest(
         files or [], tree, layout, branches or [], cut, weights, drop_invalid, entry_stop
     )
@@ -119,4 +131,34 @@ def _infer(session: Session, request: Any, method: str | None, output: Path, as_
     result, report = infer_into(session, request, output, method)
     print_result(result.to_dict(), result_words(result, report), as_json)
     if not result.passed:
+        raise typer.Exit(CHECKS_FAILED)
+
+
+@app.command()
+def reproduce(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="the folder of a result, or its result.json")
+    ],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE.root[:TREE]", help="the data, where they are elsewhere now"),
+    ] = None,
+    jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
+    device: Device = "auto",
+    allow_code: AllowCode = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a result again from its provenance, from nothing, and compare every number."""
+    from hepgen.pipeline.progress import monitor
+    from hepgen.pipeline.reproduce import reproduce as made_again
+
+    found = made_again(
+        results, files or [], workers=workers_of(jobs, dask, timeout), monitor=monitor(quiet),
+        device=device, allow_code=allow_code,
+    )  # fmt: skip
+    print_result(found, found.words(), as_json)
+    if found.differences:
         raise typer.Exit(CHECKS_FAILED)

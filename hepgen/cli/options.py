@@ -22,6 +22,16 @@ Overrides = Annotated[
 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="worker processes (0: one for each core)")]
 
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask", metavar="ADDRESS", help="simulate on a Dask cluster, or on 'local', one made here"
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="replace a worker that takes longer for a block"),
+]
 Device = Annotated[str, typer.Option(help="where to train: auto, cpu, cuda or cuda:N")]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]

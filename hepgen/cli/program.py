@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -16,6 +17,12 @@ CHECKS_FAILED = 3
 
 INTERRUPTED = 130
 
+TERMINATED = 143
+
+
+class TerminatedError(KeyboardInterrupt):
+    """The system asks to stop, as batch systems do when the time is up."""
+
 
 class Program(TyperGroup):
     """Turns what went wrong into one sentence and an exit code."""
@@ -27,6 +34,8 @@ class Program(TyperGroup):
             sys.stdout.flush()
         except HepgenError as error:
             fail(str(error), error.exit_code)
+        except TerminatedError:
+            fail("terminated; what is finished is kept and will be used next time", TERMINATED)
         except KeyboardInterrupt:
             fail("interrupted; what is finished is kept and will be used next time", INTERRUPTED)
         except BrokenPipeError:
@@ -62,8 +71,13 @@ def version(
 
 
 def main() -> None:
-    """The program."""
+    """The program. SIGTERM stops it as Ctrl-C does, with checkpoints written."""
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise TerminatedError
 
 
 def fail(words: str, code: int) -> NoReturn:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from hepgen.errors import InputError
 
 if TYPE_CHECKING:
+    from hepgen.compute import Workers
     from hepgen.pipeline.session import Session
 
 
 def open_session(
     workflow: Path,
     overrides: list[str] | None,
-    jobs: int,
+    workers: Workers,
     quiet: bool,
     device: str = "auto",
     allow_code: bool = False,
@@ -24,22 +25,20 @@ def open_session(
     from hepgen.pipeline.progress import monitor
     from hepgen.pipeline.session import Session
 
-    return Session.open(
-        workflow, overrides or [], workers(jobs), monitor(quiet), device, allow_code
-    )
+    return Session.open(workflow, overrides or [], workers, monitor(quiet), device, allow_code)
 
 
-def workers(jobs: int) -> int:
-    """How many worker processes ``--jobs`` asks for.
+def workers_of(jobs: int, dask: str | None, timeout: float | None) -> Workers:
+    """Who computes, as ``--jobs``, ``--dask`` and ``--timeout`` ask for.
 
     Raises:
         InputError: A negative number.
     """
-    from hepgen.compute import cores
+    from hepgen.compute import Workers, cores
 
     if jobs < 0:
         raise InputError(f"--jobs {jobs}: expected 0 (one for each core) or more")
-    return jobs or cores()
+    return Workers(jobs or cores(), dask, timeout)
 
 
 def statement_entries(

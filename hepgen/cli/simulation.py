@@ -1,25 +1,48 @@
-"""``hepgen simulate``."""
+"""``hepgen simulate``, ``batch`` and ``merge``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hepgen.cli.options import AllowCode, Jobs, Json, Overrides, Quiet, WorkflowArgument
+from hepgen.cli.options import (
+    AllowCode,
+    Dask,
+    Jobs,
+    Json,
+    Overrides,
+    Quiet,
+    Timeout,
+    WorkflowArgument,
+)
 from hepgen.cli.program import app
-from hepgen.cli.session import open_session, print_result
+from hepgen.cli.session import open_session, print_result, workers_of
+from hepgen.errors import InputError
+
+if TYPE_CHECKING:
+    from hepgen.pipeline.session import Session
 
 
 @app.command()
 def simulate(
     workflow: WorkflowArgument,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="the file to write: .root, or .hdf5 for images"),
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="the file to write: .root, or .hdf5 for images; or a folder that ends in .blocks",
+        ),
+    ] = None,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training", help="what the estimators learn from, into the run folder; no output"
+        ),
+    ] = False,
     events: Annotated[
         str, typer.Option("-n", "--events", help="events to generate, e.g. 1e6")
     ] = "1e5",
@@ -43,6 +66,8 @@ def simulate(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
     jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
     overrides: Overrides = None,
     allow_code: AllowCode = False,
     as_json: Json = False,
@@ -50,23 +75,98 @@ def simulate(
 ) -> None:
     """Simulate events into a ROOT file, or calorimeter images into an HDF5 file."""
     from hepgen.pipeline.requests import simulation_campaign
-    from hepgen.pipeline.simulate import nothing_selected, simulate_to_root
+    from hepgen.pipeline.simulate import nothing_selected
 
-    session = open_session(workflow, overrides, jobs, quiet, allow_code=allow_code)
+    if (output is None) == (not training):
+        raise InputError("simulate: expected either an output, -o FILE, or --training")
+    session = open_session(
+        workflow, overrides, workers_of(jobs, dask, timeout), quiet, allow_code=allow_code
+    )
+    if output is None:
+        _prepared(session, shard, as_json)
+        return
     campaign = simulation_campaign(
         session, events=events, theta=theta or ["prior"], seed=seed, points=points,
         latents=latents, keep_all=keep_all, augment=augment,
     )  # fmt: skip
-    facts = simulate_to_root(
-        campaign, output, provenance=session.provenance(campaign=campaign.identity()),
-        jobs=session.jobs, monitor=session.monitor, shard=shard, overwrite=force,
-        inputs=session.inputs,
-    )  # fmt: skip
+    facts, words = _simulated(session, campaign, output, shard, force)
     if not facts["selectedEventCount"]:
         print(f"hepgen: warning: {nothing_selected(campaign)}", file=sys.stderr)
-    words = (
+    left_out = session.without_score(campaign.held) if augment else {}
+    print_result(facts, "\n".join([words, *(f"no score: {w}" for w in left_out.values())]), as_json)
+
+
+def _prepared(session: Session, shard: str | None, as_json: bool) -> None:
+    from hepgen.pipeline.blocks import words
+    from hepgen.pipeline.prepare import prepare
+
+    folders = prepare(session, shard)
+    print_result(folders, "\n".join(map(words, folders)), as_json)
+
+
+def _simulated(
+    session: Session, campaign: Any, output: Path, shard: str | None, force: bool
+) -> tuple[dict[str, Any], str]:
+    """Simulate into what the name of the output asks for; facts and words."""
+    from hepgen.io.blocks import SUFFIX
+    from hepgen.pipeline.blocks import words
+    from hepgen.pipeline.simulate import simulate_to_blocks, simulate_to_root
+
+    options: dict[str, Any] = {
+        "provenance": session.provenance(campaign=campaign.identity()), "shard": shard,
+        "workers": session.workers, "monitor": session.monitor, "overwrite": force,
+    }  # fmt: skip
+    if output.suffix == SUFFIX:
+        facts = simulate_to_blocks(campaign, output, **options)
+        return facts, words(facts)
+    facts = simulate_to_root(campaign, output, inputs=session.inputs, **options)
+    return facts, (
         f"{output}: {facts['events']} events written, {facts['genEventCount']} generated, "
         f"{facts['selectedEventCount']} selected (efficiency {facts['efficiency']:.4f})"
     )
-    left_out = session.without_score(campaign.held) if augment else {}
-    print_result(facts, "\n".join([words, *(f"no score: {w}" for w in left_out.values())]), as_json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def batch(
+    simulation: Annotated[
+        list[str],
+        typer.Argument(metavar="-- simulate WORKFLOW …", help="the simulation to share out"),
+    ],
+    system: Annotated[str, typer.Option(help="slurm or htcondor")],
+    shards: Annotated[int, typer.Option(help="the number of jobs")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the scripts")],
+    as_json: Json = False,
+) -> None:
+    """Write job scripts that share a simulation on Slurm or HTCondor."""
+    from hepgen.pipeline.batch import batch as scripts_of
+
+    scripts = scripts_of(system, shards, output, simulation)
+    print_result([str(path) for path in scripts], "\n".join(map(str, scripts)), as_json)
+
+
+@app.command()
+def merge(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER.blocks", help="folders of blocks, of all shards")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="a ROOT file, or a folder that ends in .blocks"),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Merge the shards of a simulation, and refuse a missing or overlapping one."""
+    from hepgen.io.blocks import SUFFIX
+    from hepgen.pipeline.blocks import words
+    from hepgen.pipeline.merge import merge as merged
+    from hepgen.pipeline.progress import monitor
+
+    facts = merged(folders, output, overwrite=force, monitor=monitor(quiet))
+    told = (
+        words(facts)
+        if output.suffix == SUFFIX
+        else f"{output}: {facts['events']} events of {facts['genEventCount']} generated"
+    )
+    print_result(facts, told, as_json)

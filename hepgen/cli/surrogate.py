@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hepgen.cli.options import Jobs, Json, ModelArgument, Quiet
+from hepgen.cli.options import Dask, Jobs, Json, ModelArgument, Quiet, Timeout
 from hepgen.cli.program import app
-from hepgen.cli.session import print_result, workers
+from hepgen.cli.session import print_result, workers_of
 
 
 @app.command()
@@ -35,6 +35,8 @@ def sample(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
     jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -44,7 +46,8 @@ def sample(
 
     facts = sample_to_root(
         model, output, events=events, theta=theta or [], theta_from=theta_from, seed=seed,
-        extrapolate=extrapolate, overwrite=force, jobs=workers(jobs), monitor=monitor(quiet),
+        extrapolate=extrapolate, overwrite=force, monitor=monitor(quiet),
+        workers=workers_of(jobs, dask, timeout),
     )  # fmt: skip
     outside = facts["extrapolatedEventCount"]
     words = f"{output}: {facts['events']} events written"

@@ -7,9 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from hepgen.cli.options import AllowCode, Device, Jobs, Json, Overrides, Quiet, WorkflowArgument
+from hepgen.cli.options import (
+    AllowCode,
+    Dask,
+    Device,
+    Jobs,
+    Json,
+    Overrides,
+    Quiet,
+    Timeout,
+    WorkflowArgument,
+)
 from hepgen.cli.program import app
-from hepgen.cli.session import open_session, print_result
+from hepgen.cli.session import open_session, print_result, workers_of
 from hepgen.errors import InputError
 
 
@@ -27,6 +37,8 @@ def train(
         Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
     ] = None,
     jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
     device: Device = "auto",
     overrides: Overrides = None,
     allow_code: AllowCode = False,
@@ -40,7 +52,8 @@ def train(
     from hepgen.pipeline.train import trained
     from hepgen.surrogates.families import FAMILIES
 
-    session = open_session(workflow, overrides, jobs, quiet, device, allow_code)
+    workers = workers_of(jobs, dask, timeout)
+    session = open_session(workflow, overrides, workers, quiet, device, allow_code)
     if method is not None and method not in (*ESTIMATORS, *FAMILIES):
         known = f"{', '.join(ESTIMATORS)}, or a surrogate: {', '.join(FAMILIES)}"
         raise InputError(f"--method {method!r}: expected one of {known}")

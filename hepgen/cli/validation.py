@@ -6,9 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from hepgen.cli.options import AllowCode, Device, Jobs, Json, Overrides, Quiet, WorkflowArgument
+from hepgen.cli.options import (
+    AllowCode,
+    Dask,
+    Device,
+    Jobs,
+    Json,
+    Overrides,
+    Quiet,
+    Timeout,
+    WorkflowArgument,
+)
 from hepgen.cli.program import CHECKS_FAILED, app
-from hepgen.cli.session import check_line, open_session, print_result
+from hepgen.cli.session import check_line, open_session, print_result, workers_of
 
 
 @app.command()
@@ -22,6 +32,8 @@ def validate(
         ),
     ] = None,
     jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
     device: Device = "auto",
     overrides: Overrides = None,
     allow_code: AllowCode = False,
@@ -36,7 +48,8 @@ def validate(
 
     estimators = [method] if method in ESTIMATORS else None
     methods = [] if method is None or estimators else methods_of(method)
-    session = open_session(workflow, overrides, jobs, quiet, device, allow_code)
+    workers = workers_of(jobs, dask, timeout)
+    session = open_session(workflow, overrides, workers, quiet, device, allow_code)
     if not methods:
         _, checks = calibrate(session, estimators)
         facts: dict[str, Any] = {"checks": checks}

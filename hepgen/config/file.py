@@ -54,6 +54,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
         raise WorkflowError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkflowError(f"{path} is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise WorkflowError(f"{path} is nested too deep; expected a few levels") from error
     for override in overrides:
         _override(content, override)
     content.setdefault("name", path.stem)
@@ -86,7 +88,7 @@ def _override(content: dict[str, Any], override: str) -> None:
         raise WorkflowError(f"--set {override!r}: expected key=value, e.g. simulation.seed=7")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text
     *tables, last = key.strip().split(".")
     for table in tables:

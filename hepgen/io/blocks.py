@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import awkward as ak
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-
 from hepgen.errors import FileError
 from hepgen.events import Events
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
+from hepgen.io.block_file import (
+    BlockFacts,
+    StoredBlock,
+    check,
+    decode,
+    encode,
+    facts_of,
+    identity_digest,
+    identity_of,
+    identity_text,
+)
+from hepgen.io.ledger import LEDGER
+from hepgen.io.manifest import MANIFEST, block_path, catalogue, note
 
 IDENTITY = "campaign.json"
+PLAN = "plan.json"
+SUFFIX = ".blocks"
+"""The name of a folder of blocks ends with it, where a user gives one."""
 
 
 @dataclass(frozen=True)
-class StoredBlock:
-    """The kept events of one block, what normalises them, and what else was noted."""
+class Plan:
+    """What a folder is meant to hold in the end.
 
-    events: Events
-    generated: int
-    selected: int
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    Arguments:
+        events: Of the campaign.
+        block_size: Events generated in a block; the last one generates what is left.
+        shards: In how many parts the blocks are dealt out in turn.
+        varies: Whether its parameter points differ.
+        cross_section_pb: σ at its point, where that is one and known before.
+        provenance: What made it, for the file that is made of the blocks.
+    """
+
+    events: int
+    block_size: int
+    shards: int = 1
+    varies: bool = False
+    cross_section_pb: float | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks."""
+        return -(-self.events // self.block_size)
+
+    def generated(self, block: int) -> int:
+        """How many events a block generates."""
+        return min(self.block_size, self.events - block * self.block_size)
 
 
 class BlockStore:
     """Blocks of one campaign in one folder.
+
+    Several processes may write to it, on one machine or on many that share the folder.
 
     Arguments:
         folder: Made where it does not exist.
@@ -50,32 +83,29 @@ class BlockStore:
         except OSError as error:
             raise FileError(f"cannot make the folder {folder}: {error.strerror}") from error
         self.identity = identity
-        self._claim(take_over=self.empty)
+        self._digest = identity_digest(identity)
+        _claim(folder, identity, take_over=self.empty)
 
-    def _claim(self, take_over: bool = False) -> None:
-        """Write down whose blocks these are; refuse a folder of another campaign's."""
-        known = self.folder / IDENTITY
-        text = json.dumps(self.identity, sort_keys=True, indent=1).encode()
-        if known.exists() and known.read_bytes() == text:
-            return
-        if known.exists() and not take_over:
-            raise FileError(
-                f"{self.folder} holds blocks of another campaign "
-                f"({_difference(known, self.identity)}); "
-                "choose another output, or remove that folder to start again"
-            )
-        write_atomically(known, text)
+    @classmethod
+    def open(cls, folder: Path) -> BlockStore:
+        """The blocks in a folder, whatever campaign they are of.
+
+        Raises:
+            FileError: There are none, or nothing in the folder says of which campaign.
+        """
+        return cls(folder, _identity(folder))
+
+    def difference(self, other: Mapping[str, Any]) -> str:
+        """Which entries of another campaign's identity differ from those of this one."""
+        return _differing(self.identity, other)
 
     @property
     def empty(self) -> bool:
         """Whether it has no block yet."""
         return not any(self.folder.glob("block-*.safetensors"))
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"block-{number:07d}.safetensors"
-
     def __contains__(self, number: int) -> bool:
-        return self._path(number).exists()
+        return block_path(self.folder, number).exists()
 
     def write(
         self, number: int, events: Events, generated: int, selected: int, **notes: Any
@@ -85,12 +115,16 @@ class BlockStore:
         Raises:
             FileError: It cannot be written, or another campaign has taken the folder over.
         """
-        self._claim()
-        form, length, buffers = ak.to_buffers(ak.to_packed(events.columns))
-        arrays = {name: np.ascontiguousarray(buffer) for name, buffer in buffers.items()}
-        facts = {"form": form.to_json(), "length": length}
-        facts |= {"generated": generated, "selected": selected, "notes": notes}
-        write_atomically(self._path(number), save(arrays, {"block": json.dumps(facts)}))
+        block = StoredBlock(events, generated, selected, notes)
+        self.put(number, encode(block, self.identity))
+
+    def put(self, number: int, content: bytes) -> None:
+        """Store one block that :func:`hepgen.io.block_file.encode` has made, atomically.
+
+        Raises:
+            FileError: It cannot be written, or another campaign has taken the folder over.
+        """
+        put(self.folder, self.identity, number, content)
 
     def read(self, number: int) -> StoredBlock:
         """One block.
@@ -98,14 +132,27 @@ class BlockStore:
         Raises:
             FileError: It is missing or damaged.
         """
-        path = self._path(number)
-        with _reading(path), safe_open(path, framework="numpy") as stored:
-            facts = json.loads(stored.metadata()["block"])
-            buffers = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            columns = ak.from_buffers(facts["form"], facts["length"], buffers)
-            return StoredBlock(
-                Events(columns), facts["generated"], facts["selected"], facts.get("notes", {})
-            )
+        return decode(block_path(self.folder, number))
+
+    def catalogue(self) -> dict[int, BlockFacts]:
+        """The facts of every block that is there, by number, in order.
+
+        Raises:
+            FileError: A block is damaged, or belongs to another campaign.
+        """
+        known = catalogue(self.folder)
+        for number, facts in known.items():
+            if facts.campaign not in ("", self._digest):
+                raise FileError(self._foreign(number))
+        return known
+
+    def _foreign(self, number: int) -> str:
+        path = block_path(self.folder, number)
+        theirs = identity_of(path) or {}
+        return (
+            f"{path} is a block of another campaign ({_differing(theirs, self.identity)}); move it "
+            "to a folder of its own: two campaigns in one folder cannot be told apart"
+        )
 
     def generated(self, number: int) -> int:
         """How many events were generated for one block; 0 where it is missing.
@@ -113,45 +160,128 @@ class BlockStore:
         Raises:
             FileError: It is damaged.
         """
-        if number not in self:
-            return 0
-        path = self._path(number)
-        with _reading(path), safe_open(path, framework="numpy") as stored:
-            return int(json.loads(stored.metadata()["block"])["generated"])
+        return facts_of(block_path(self.folder, number)).generated if number in self else 0
 
-    def read_all(self, numbers: range) -> Iterator[StoredBlock]:
+    def verify(self) -> list[str]:
+        """What is wrong with the blocks, in words; empty where nothing is.
+
+        Every block is read and compared with its checksum, and with that in the manifest.
+        """
+        wrong = []
+        for path in sorted(self.folder.glob("block-*.safetensors")):
+            try:
+                check(path)
+                theirs = identity_of(path)
+            except FileError as error:
+                wrong.append(str(error))
+                continue
+            if theirs is not None and identity_digest(theirs) != self._digest:
+                wrong.append(self._foreign(int(path.stem.partition("-")[2])))
+        return wrong
+
+    def read_all(self, numbers: Sequence[int]) -> Iterator[StoredBlock]:
         """The blocks in order, one at a time."""
         for number in numbers:
             yield self.read(number)
 
+    @property
+    def plan(self) -> Plan | None:
+        """What it is meant to hold; None where nobody has said so."""
+        try:
+            return Plan(**parse_json((self.folder / PLAN).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def intend(self, plan: Plan) -> None:
+        """Note what it is meant to hold, unless that is less than before."""
+        known = self.plan
+        if known is None or (plan.events >= known.events and plan != known):
+            write_atomically(self.folder / PLAN, json.dumps(asdict(plan)).encode())
+
     def remove(self) -> None:
         """Delete the blocks and, where nothing else is in it, the folder."""
         # Also what a process that was killed while it wrote has left.
-        for pattern in ("block-*.safetensors", ".block-*", f".{IDENTITY}.*"):
+        for pattern in ("block-*.safetensors", ".block-*", f".{IDENTITY}.*", f".{PLAN}.*"):
             for path in self.folder.glob(pattern):
                 path.unlink()
-        (self.folder / IDENTITY).unlink(missing_ok=True)
+        for name in (MANIFEST, LEDGER, PLAN, IDENTITY):
+            (self.folder / name).unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+def other_campaign(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a folder holds blocks of another campaign.
+
+    Raises:
+        FileError: Nothing in it says of which.
+    """
+    has_blocks = any(folder.glob("block-*.safetensors"))
+    return has_blocks and identity_digest(_identity(folder)) != identity_digest(identity)
+
+
+def put(folder: Path, identity: Mapping[str, Any], number: int, content: bytes) -> None:
+    """Write an encoded block into the folder of a store, from any process that sees it.
+
+    Raises:
+        FileError: It cannot be written, or the folder is that of another campaign.
+    """
+    _claim(folder, identity)
+    path = block_path(folder, number)
+    write_atomically(path, content)
+    note(folder, number, facts_of(path))
+
+
+def _claim(folder: Path, identity: Mapping[str, Any], take_over: bool = False) -> None:
+    """Write down whose blocks these are; refuse a folder of another campaign's."""
+    known = folder / IDENTITY
+    text = identity_text(identity).encode()
+    if known.exists() and (known.read_bytes() == text or _says(known, identity)):
+        return
+    if known.exists() and not take_over:
         raise FileError(
-            f"block {path} cannot be read ({type(error).__name__}: {error}); remove it and "
-            "run again: it will be simulated anew, with the same events"
-        ) from error
+            f"{folder} holds blocks of another campaign ({_difference(known, identity)}); "
+            "choose another output, or remove that folder to start again"
+        )
+    write_atomically(known, text)
+
+
+def _says(known: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether a file says the same in other words."""
+    try:
+        return identity_text(parse_json(known.read_bytes())) == identity_text(identity)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _identity(folder: Path) -> dict[str, Any]:
+    """Of the campaign in a folder: as it was noted, or as the first readable block says."""
+    if not folder.is_dir():
+        raise FileError(f"no folder {folder}; expected one with the blocks of a campaign")
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return dict(parse_json((folder / IDENTITY).read_text("utf-8")))
+    for path in sorted(folder.glob("block-*.safetensors")):
+        with contextlib.suppress(FileError):
+            known = identity_of(path)
+            if known is not None:
+                (folder / IDENTITY).unlink(missing_ok=True)
+                return known
+    raise FileError(
+        f"{folder} has no {IDENTITY}, and no block that says of which campaign it is; expected a "
+        f"folder that `hepgen simulate … -o NAME{SUFFIX}` has made"
+    )
 
 
 def _difference(known: Path, identity: Mapping[str, Any]) -> str:
     """Which entries differ, in words."""
     try:
-        before = json.loads(known.read_text())
-    except ValueError:
+        before = dict(parse_json(known.read_text()))
+    except (ValueError, TypeError):
         return f"{known} cannot be read"
+    return _differing(before, identity)
+
+
+def _differing(before: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
     now = json.loads(json.dumps(identity))
     keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     shown = [f"{k}: {_short(before.get(k))} there, {_short(now.get(k))} here" for k in keys[:3]]

@@ -8,7 +8,6 @@ file appears under its name when it is complete.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from hepgen.errors import DataError, FileError, HepgenError, nearest
 from hepgen.events import EXTRAPOLATED, THETA, Events
+from hepgen.files import parse_json
 from hepgen.images import dense_images
 from hepgen.io.root.failures import writing
 from hepgen.io.root.newfile import NewFile
@@ -246,7 +246,7 @@ class ImageReader:
             self.entries, self.voxels = _checked(file, self.path)
             self.shape = tuple(int(n) for n in file[SHOWERS].attrs.get("shape", (self.voxels,)))
             noted = file[PROVENANCE][()] if PROVENANCE in file else b"{}"
-            self.metadata: dict[str, Any] = json.loads(noted)
+            self.metadata: dict[str, Any] = parse_json(noted)
 
     def __len__(self) -> int:
         return self.entries
@@ -287,7 +287,7 @@ def _checked(file: Any, path: Path) -> tuple[int, int]:
     """Images and voxels of a file, whose layout is that of the CaloChallenge."""
     for name in (ENERGIES, SHOWERS):
         if not isinstance(file.get(name), h5py.Dataset):
-            raise FileError(f"{path}: no dataset {name!r}; {nearest(name, file)}")
+            raise FileError(f"{path}: no dataset {name!r}; {nearest(name, list(file))}")
     energies, showers = file[ENERGIES].shape, file[SHOWERS].shape
     if len(showers) != 2 or energies != (showers[0], 1):
         raise FileError(

@@ -13,6 +13,7 @@ from hepgen.io.event_files import MOST_PARTICLES
 NUMBERS = re.compile(rb"[EPV] [-+.0-9eE\s@\[\],]*")
 LISTED = re.compile(rb"V (-[0-9]+) -?[0-9]+ \[([0-9,]*)\](?:\s.*)?", re.S)
 UNITS = (b"GEV", b"MEV")
+CROSS_SECTION = re.compile(rb"(?:A 0 GenCrossSection|C)((?:\s+[-+0-9.eE]+)+)\s*")
 END = b"END_EVENT_LISTING"
 
 
@@ -49,6 +50,8 @@ class Lines:
             {b"E ": self._event, b"P ": self._particle, b"V ": self._vertex}[letter](line)
         elif letter == b"U " and line.split()[1:2] not in ([unit] for unit in UNITS):
             raise ValueError(f"momenta in {line[2:40].strip()!r}; expected GEV or MEV")
+        elif line.startswith((b"A 0 GenCrossSection", b"C ")):
+            _cross_section(line)
         elif letter == b"N ":
             _bounded(_whole(line.split(), 1), "names of weights")
 
@@ -124,6 +127,18 @@ class Lines:
         if number in self._vertices:
             raise ValueError(f"vertex {number} is there more than once")
         self._vertices[number] = [int(p) for p in found[2].split(b",") if p]
+
+
+def _cross_section(line: bytes) -> None:
+    """σ, its error, and from version 3 the events it is from, then σ and error of each weight."""
+    found = CROSS_SECTION.fullmatch(line)
+    words = found[1].split() if found else []
+    if len(words) < 2 or len(words) % 2:
+        raise ValueError(f"expected pairs of numbers in the line {line[:80]!r}")
+    for word in words:
+        float(word)
+    if len(words) > 2 and line.startswith(b"A"):
+        _whole(words, 2), _whole(words, 3)
 
 
 def _whole(words: list[bytes], place: int) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 
 import hepgen
 from hepgen.errors import FileError
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
 from hepgen.nn.tensor_files import read_tensors
 from hepgen.results import TrainingCurve, to_json
 
@@ -115,7 +115,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileError(f"no file {path}; expected the folder of a trained model")
     try:
-        entries = json.loads(path.read_text("utf-8"))
+        entries = parse_json(path.read_text("utf-8"))
     except ValueError as error:
         raise FileError(f"{path} is not JSON ({error}); it is truncated or edited") from error
     if not isinstance(entries, dict) or not {"schema", "kind"} <= entries.keys():

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hepgen.errors import FileError
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
 
 _KEY = "hepgen"
 
@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            metadata = parse_json((file.metadata() or {}).get(_KEY, "{}"))
     except (SafetensorError, ValueError, OSError) as error:
         raise FileError(
             f"{path} cannot be read as safetensors ({error}); it is truncated, edited, or "

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hepgen.compute import one_thread
 from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.events import WEIGHT, Events
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
@@ -118,7 +118,7 @@ def _known_result(output: Path, key: str) -> InferenceResult | None:
     if not all(file.exists() for file in files):
         return None
     try:
-        result = InferenceResult.from_dict(json.loads(files[0].read_text("utf-8")))
+        result = InferenceResult.from_dict(parse_json(files[0].read_text("utf-8")))
     except (ValueError, KeyError, TypeError):
         return None
     return result if result.provenance.get("key") == key else None
@@ -147,6 +147,12 @@ def _inferred(
     checks += [*simulation, *tests.checks]
     provenance = session.provenance(
         data={"files": list(observed.sources), "layout": observed.layout, "cut": request.cut},
+        request={
+            **asdict(request),
+            "files": list(request.files or observed.sources),
+            "method": method,
+            "workflow": str(session.source),
+        },
         seconds=round(time.monotonic() - started, 1),
         key=_key(session, request, method, observed),
     )

@@ -20,16 +20,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgen.compute import executor, in_order, one_thread
+from hepgen.compute import Workers, in_order, one_thread
 from hepgen.errors import FileError, InputError, SimulationError
 from hepgen.events import EXTRAPOLATED, THETA, Events
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.root import RootWriter
+from hepgen.pipeline.assemble import IMAGE_SUFFIXES
 from hepgen.pipeline.contexts import Contexts, FileContexts, as_matrix, point
 from hepgen.pipeline.load import load_surrogate
 from hepgen.pipeline.monitor import Monitor
 from hepgen.pipeline.requests import count
-from hepgen.pipeline.simulate import IMAGE_SUFFIXES
 from hepgen.simulators.chain import stream
 from hepgen.store import versions
 from hepgen.surrogates.images.surrogate import ImageSurrogate
@@ -134,7 +134,7 @@ def sample_to_root(
     seed: int = 0,
     extrapolate: bool = False,
     overwrite: bool = False,
-    jobs: int = 1,
+    workers: Workers = Workers(),  # noqa: B008 (frozen)
     monitor: Monitor,
 ) -> dict[str, Any]:
     """Write events of the surrogate in ``folder`` to ``output``.
@@ -155,7 +155,7 @@ def sample_to_root(
         seed: Of the sample.
         extrapolate: Let contexts outside the range of the training through, and mark them.
         overwrite: Replace a file that is there.
-        jobs: Worker processes.
+        workers: Who samples.
         monitor: Shows progress.
 
     Returns:
@@ -178,7 +178,7 @@ def sample_to_root(
         refuse_inputs(output, contexts.inputs)
     model = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
     call = _SampledBlock(folder.resolve(), contexts.columns(), seed, extrapolate, model)
-    return _write(call, contexts, surrogate, output, jobs, monitor, overwrite)
+    return _write(call, contexts, surrogate, output, workers, monitor, overwrite)
 
 
 def _contexts(
@@ -202,7 +202,7 @@ def _write(
     contexts: Contexts,
     surrogate: Surrogate | ImageSurrogate,
     output: Path,
-    jobs: int,
+    workers: Workers,
     monitor: Monitor,
     overwrite: bool,
 ) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _write(
         _writer(surrogate, output, overwrite) as writer,
         monitor.task("sample", contexts.events, "events") as update,
     ):
-        for block in _blocks(call, contexts, jobs, block_size(surrogate)):
+        for block in _blocks(call, contexts, workers, block_size(surrogate)):
             writer.write(block)
             written += len(block)
             total += float(block.weight.sum())
@@ -234,7 +234,9 @@ def _writer(surrogate: Surrogate | ImageSurrogate, output: Path, overwrite: bool
     return RootWriter(output, overwrite=overwrite)
 
 
-def _blocks(call: _SampledBlock, contexts: Contexts, jobs: int, size: int) -> Iterator[Events]:
+def _blocks(
+    call: _SampledBlock, contexts: Contexts, workers: Workers, size: int
+) -> Iterator[Events]:
     """The sampled blocks in order; the first, made here, shows whether workers pay."""
     items = (_Item(number, given) for number, given in enumerate(contexts.blocks(size)))
     first = next(items, None)
@@ -243,10 +245,9 @@ def _blocks(call: _SampledBlock, contexts: Contexts, jobs: int, size: int) -> It
     start = time.monotonic()
     block = call(first)
     seconds = (time.monotonic() - start) * (math.ceil(contexts.events / size) - 1)
-    jobs = jobs if seconds > _WORTH_WORKERS else 1
     yield block
-    with executor(jobs) as engine:
-        yield from in_order(engine, call, items, 2 * jobs if jobs > 1 else 1)
+    with workers.engine(None if seconds > _WORTH_WORKERS else 1) as engine:
+        yield from in_order(engine, call, items, engine.ahead, workers.attempts)
 
 
 def _provenance(

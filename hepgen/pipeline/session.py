@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from hepgen.compute import Workers
 from hepgen.config import ESTIMATORS, ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature, Kind
@@ -33,7 +35,7 @@ class Session:
     Arguments:
         workflow: The validated file.
         source: Where it came from; relative paths in it start there.
-        jobs: Worker processes for simulation.
+        workers: Who simulates.
         monitor: Shows progress.
         device: Where networks are trained: ``auto``, ``cpu``, ``cuda``.
         allow_code: Whether ``[[stages]]`` of the workflow may be imported, which runs their code,
@@ -42,7 +44,7 @@ class Session:
 
     workflow: Workflow
     source: Path
-    jobs: int = 1
+    workers: Workers = Workers()  # noqa: RUF009 (frozen)
     monitor: Monitor = field(default_factory=Silent)
     device: str = "auto"
     allow_code: bool = False
@@ -52,20 +54,31 @@ class Session:
         cls,
         path: Path | str,
         overrides: Sequence[str] = (),
-        jobs: int = 1,
+        workers: Workers = Workers(),  # noqa: B008 (frozen)
         monitor: Monitor | None = None,
         device: str = "auto",
         allow_code: bool = False,
+        jobs: int | None = None,
     ) -> Session:
         """Read a workflow file and check that it makes sense.
+
+        Arguments:
+            path: The workflow file.
+            overrides: ``key=value`` with a dotted key, as ``--set`` takes them.
+            workers, monitor, device, allow_code: See :class:`Session`.
+            jobs: Deprecated: give ``workers=Workers(jobs)``.
 
         Raises:
             WorkflowError: It does not.
         """
         choose(device)
+        if jobs is not None:
+            words = "Session.open(jobs=…) is deprecated; give workers=Workers(jobs)"
+            warnings.warn(words, DeprecationWarning, stacklevel=2)
+            workers = Workers(jobs)
         path = Path(path)
         workflow = load(path, overrides)
-        session = cls(workflow, path, jobs, monitor or Silent(), device, allow_code)
+        session = cls(workflow, path, workers, monitor or Silent(), device, allow_code)
         _ = session.chain, session.parameters, session.features, session.control
         return session
 

@@ -12,13 +12,16 @@ from typing import Any
 from hepgen.config import load, to_toml
 from hepgen.errors import FileError
 from hepgen.features import Feature
+from hepgen.files import parse_json
+from hepgen.io.blocks import IDENTITY, SUFFIX, BlockStore
 from hepgen.io.hdf5 import ImageReader
 from hepgen.io.root import FileDescription, describe
 from hepgen.io.sources import resolve
+from hepgen.pipeline import blocks
+from hepgen.pipeline.assemble import IMAGE_SUFFIXES
 from hepgen.pipeline.data import find
 from hepgen.pipeline.load import load_surrogate
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import IMAGE_SUFFIXES
 from hepgen.results import Check, InferenceResult, ParameterEstimate, rounded
 from hepgen.surrogates.families import family
 from hepgen.surrogates.images.surrogate import KIND as IMAGES
@@ -42,6 +45,9 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
         return facts, to_toml(workflow).rstrip()
     if (path / "model.json").exists():
         return _model(path / "model.json")
+    if is_blocks(path):
+        facts = blocks.summary(BlockStore.open(path))
+        return facts, blocks.words(facts)
     if path.is_dir() and not list(path.glob("*.root")):
         raise FileError(f"{target} is a folder without model.json or ROOT files; expected a "
                         "workflow (.toml), a ROOT file or a model folder")  # fmt: skip
@@ -51,9 +57,32 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
     return _root(describe(source))
 
 
+def is_blocks(path: Path) -> bool:
+    """Whether a folder holds blocks."""
+    return path.is_dir() and ((path / IDENTITY).exists() or any(path.glob("block-*.safetensors")))
+
+
+def verified(target: str) -> tuple[Any, str]:
+    """The same for a folder of blocks, after each was compared with its checksum.
+
+    Raises:
+        FileError: It is none.
+    """
+    path = Path(target)
+    if not is_blocks(path):
+        raise FileError(
+            f"--verify: {target} is no folder of blocks; expected one that `hepgen simulate … -o "
+            f"NAME{SUFFIX}` has made, or one in a run folder"
+        )
+    facts, wrong = blocks.verify(path)
+    if wrong:
+        return facts, "\n".join([f"{target}: {len(wrong)} faults", *(f"  {w}" for w in wrong)])
+    return facts, f"{blocks.words(facts)}\n  every block agrees with its checksum"
+
+
 def _model(path: Path) -> tuple[Any, str]:
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise FileError(f"{path} cannot be read as JSON: {error}") from error
     if isinstance(content, dict) and content.get("kind") in (SURROGATE, IMAGES):

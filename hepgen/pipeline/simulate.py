@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from hepgen.compute import executor, in_order
+from hepgen.compute import Workers, completed
 from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_inputs, refuse_special
-from hepgen.io.blocks import BlockStore, StoredBlock
+from hepgen.io.block_file import StoredBlock, encode
+from hepgen.io.blocks import SUFFIX, BlockStore, Plan, other_campaign, put
+from hepgen.io.ledger import Attempt, enter
+from hepgen.pipeline.assemble import IMAGE_SUFFIXES, write_blocks
+from hepgen.pipeline.blocks import summary
 from hepgen.pipeline.monitor import Monitor
 from hepgen.simulators.campaign import Block, Campaign
 from hepgen.simulators.chain import Chain
 
 WORTH_A_WORKER = 1_000_000
 """Events for which it pays to start another process."""
-
-IMAGE_SUFFIXES = (".hdf5", ".h5")
 
 
 @runtime_checkable
@@ -53,53 +57,98 @@ class BlockSource(Protocol):
 
 @dataclass(frozen=True)
 class _NumberedBlock:
-    """The call that a worker makes."""
+    """The call that a worker makes: simulate a block and write it, where it sees the folder.
+
+    So that many workers are not held up by one process that writes, and events do not travel.
+
+    Arguments:
+        campaign: What to simulate.
+        folder: Of the store.
+        beacon: A file in the folder that only who shares the disk can see; None where that is
+            sure.
+    """
 
     campaign: BlockSource
+    folder: Path
+    beacon: str | None = None
 
-    def __call__(self, number: int) -> Block:
-        return self.campaign.simulate(number)
+    def __call__(self, number: int) -> bytes | None:
+        content = encode(stored(self.campaign.simulate(number)), self.campaign.identity())
+        if self.beacon is not None and not (self.folder / self.beacon).exists():
+            return content
+        put(self.folder, self.campaign.identity(), number, content)
+        return None
+
+
+def stored(block: Block) -> StoredBlock:
+    """A block as it is kept, with plain notes."""
+    notes = {
+        "sum_weights": block.sum_weights,
+        "failures": [asdict(failure) for failure in block.failures],
+        "generator": dict(block.notes),
+    }
+    return StoredBlock(block.events, block.generated, block.selected, notes)
 
 
 def run_campaign(
     campaign: BlockSource,
     store: BlockStore,
     *,
-    jobs: int,
+    workers: Workers = Workers(),  # noqa: B008 (frozen)
     monitor: Monitor,
     blocks: range | None = None,
     title: str = "simulate",
 ) -> None:
     """Simulate the blocks that the store does not have yet.
 
-    Finished blocks are kept whatever happens; another call goes on from them.
+    Finished blocks are kept whatever happens; another call goes on from them. Blocks whose
+    worker died or hung are simulated again, and noted in the ledger of the store.
+
+    Raises:
+        SimulationError: A stage failed, or blocks were lost again and again.
     """
     wanted = blocks if blocks is not None else range(campaign.blocks)
+    there = store.catalogue()
     # The last block of a shorter campaign is not yet the same block of a longer one.
-    missing = [n for n in wanted if store.generated(n) != campaign.generated(n)]
+    missing = [n for n in wanted if n not in there or there[n].generated != campaign.generated(n)]
     if not missing:
         return
-    # A worker takes seconds to start, in which this process simulates a million events.
-    own = [stage.worth_a_worker for stage in campaign.chain.stages]
-    worth = min([WORTH_A_WORKER, *(events for events in own if events is not None)])
-    jobs = min(jobs, max(1, len(missing) * campaign.block_size // worth))
+
+    def lost(number: int, attempt: int, reason: str) -> None:
+        enter(store.folder, Attempt(number, attempt, reason))
+        monitor.say(f"block {number}, attempt {attempt}: {reason}")
+
     done = (len(wanted) - len(missing)) * campaign.block_size
     with (
         monitor.task(title, len(wanted) * campaign.block_size, "events") as update,
-        executor(jobs, campaign.chain.import_path) as engine,
+        workers.engine(_worth(campaign, len(missing)), campaign.chain.import_path) as engine,
+        _beacon(store.folder, engine.shares_disk) as beacon,
     ):
         update(done)
-        # Looking ahead alone would only lose what is computed when it is stopped.
-        ahead = 2 * jobs if jobs > 1 else 1
-        results = in_order(engine, _NumberedBlock(campaign), missing, ahead)
-        for number, block in zip(missing, results, strict=True):
-            store.write(
-                number, block.events, block.generated, block.selected,
-                sum_weights=block.sum_weights, failures=[asdict(f) for f in block.failures],
-                generator=dict(block.notes),
-            )  # fmt: skip
+        call = _NumberedBlock(campaign, store.folder.resolve(), beacon)
+        for number, content in completed(engine, call, missing, workers.attempts, lost):
+            if content is not None:
+                store.put(number, content)
             done += campaign.block_size
             update(done)
+
+
+def _worth(campaign: BlockSource, blocks: int) -> int:
+    """How many processes are worth starting."""
+    # A worker takes seconds to start, in which this process simulates a million events.
+    own = [stage.worth_a_worker for stage in campaign.chain.stages]
+    worth = min([WORTH_A_WORKER, *(events for events in own if events is not None)])
+    return max(1, blocks * campaign.block_size // worth)
+
+
+@contextmanager
+def _beacon(folder: Path, sure: bool) -> Iterator[str | None]:
+    """A file by which workers elsewhere find out whether they share the disk."""
+    if sure:
+        yield None
+        return
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".beacon-") as file:
+        yield Path(file.name).name
 
 
 def shard_blocks(campaign: Campaign, shard: str | None) -> range:
@@ -110,17 +159,30 @@ def shard_blocks(campaign: Campaign, shard: str | None) -> range:
     Raises:
         InputError: It is not of that form.
     """
-    if shard is None:
-        return range(campaign.blocks)
-    part, _, whole = shard.partition("/")
-    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
-        raise InputError(f"--shard {shard!r}: expected i/n with 1 <= i <= n, e.g. 3/100")
-    if int(whole) > campaign.blocks:
+    blocks = shard_range(campaign.blocks, shard)
+    if shard is not None and int(shard.partition("/")[2]) > campaign.blocks:
         raise InputError(
             f"--shard {shard!r}: {campaign.events} events are {campaign.blocks} blocks; expected "
             "at most as many shards, or a smaller simulation.block_size"
         )
-    return range(int(part) - 1, campaign.blocks, int(whole))
+    return blocks
+
+
+def shard_range(blocks: int, shard: str | None) -> range:
+    """The same for a number of blocks; empty where there are more shards than blocks.
+
+    >>> list(shard_range(8, "3/3"))
+    [2, 5]
+
+    Raises:
+        InputError: It is not of the form ``i/n``.
+    """
+    if shard is None:
+        return range(blocks)
+    part, _, whole = shard.partition("/")
+    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
+        raise InputError(f"--shard {shard!r}: expected i/n with 1 <= i <= n, e.g. 3/100")
+    return range(int(part) - 1, blocks, int(whole))
 
 
 def simulate_to_root(
@@ -128,7 +190,7 @@ def simulate_to_root(
     output: Path,
     *,
     provenance: dict[str, Any],
-    jobs: int,
+    workers: Workers = Workers(),  # noqa: B008 (frozen)
     monitor: Monitor,
     shard: str | None = None,
     overwrite: bool = False,
@@ -146,7 +208,7 @@ def simulate_to_root(
         campaign: What to simulate.
         output: The file to make.
         provenance: What is noted in it.
-        jobs: Worker processes.
+        workers: Who simulates.
         monitor: Shows progress.
         shard: ``i/n``: only the i-th of n parts.
         overwrite: Replace a regular file that is there.
@@ -166,16 +228,70 @@ def simulate_to_root(
     refuse_special(output)
     refuse_inputs(output, inputs)
     blocks = shard_blocks(campaign, shard)
-    store = BlockStore(output.with_name(output.name + ".blocks"), campaign.identity())
+    store = BlockStore(output.with_name(output.name + SUFFIX), campaign.identity())
     try:
-        run_campaign(campaign, store, jobs=jobs, monitor=monitor, blocks=blocks)
+        run_campaign(campaign, store, workers=workers, monitor=monitor, blocks=blocks)
     finally:
         # What failed before its first block has nothing to go on from.
         if store.empty:
             store.remove()
-    runs = _write(campaign, store, output, blocks, provenance, monitor, overwrite)
+    runs = write_blocks(
+        ((number, store.read(number)) for number in blocks), len(blocks),
+        output, plan_of(campaign, shard, provenance), seed=campaign.seed,
+        image=campaign.chain.image, overwrite=overwrite, monitor=monitor,
+    )  # fmt: skip
     store.remove()
     return runs
+
+
+def simulate_to_blocks(
+    campaign: Campaign,
+    output: Path,
+    *,
+    provenance: dict[str, Any],
+    workers: Workers = Workers(),  # noqa: B008 (frozen)
+    monitor: Monitor,
+    shard: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Simulate a campaign, or one shard of it, into a folder of blocks that stays.
+
+    A folder that holds a part of this campaign already goes on from there; several processes,
+    each with a shard of its own, may fill one folder. :func:`hepgen.pipeline.merge.merge` makes
+    one file of it.
+
+    Arguments:
+        campaign: What to simulate.
+        output: The folder, whose name ends in ``.blocks``.
+        provenance: What is noted in it.
+        workers: Who simulates.
+        monitor: Shows progress.
+        shard: ``i/n``: only the i-th of n parts.
+        overwrite: Remove the blocks of another campaign that are there.
+
+    Returns:
+        What is in the folder: see :func:`hepgen.pipeline.blocks.summary`.
+
+    Raises:
+        FileError: The folder holds another campaign, or cannot be written.
+    """
+    blocks = shard_blocks(campaign, shard)
+    if output.exists() and not output.is_dir():
+        raise FileError(f"{output} is a file; a name that ends in {SUFFIX} is a folder of blocks")
+    if overwrite and output.exists() and other_campaign(output, campaign.identity()):
+        BlockStore.open(output).remove()
+    store = BlockStore(output, campaign.identity())
+    store.intend(plan_of(campaign, shard, provenance))
+    run_campaign(campaign, store, workers=workers, monitor=monitor, blocks=blocks)
+    return summary(store)
+
+
+def plan_of(campaign: BlockSource, shard: str | None, provenance: dict[str, Any]) -> Plan:
+    """What a folder, or a file, of this campaign holds in the end."""
+    shards = int(shard.partition("/")[2]) if shard else 1
+    known = known_cross_section(campaign) if isinstance(campaign, Campaign) else None
+    varies = not isinstance(campaign, Campaign) or campaign.varies
+    return Plan(campaign.events, campaign.block_size, shards, varies, known, provenance)
 
 
 def nothing_selected(campaign: Campaign) -> str:
@@ -204,76 +320,10 @@ def _check_images(campaign: Campaign, output: Path) -> None:
         )
 
 
-def _writer(campaign: Campaign, output: Path, overwrite: bool) -> Any:
-    """What writes the file that the name asks for."""
-    if output.suffix.lower() in IMAGE_SUFFIXES and campaign.chain.image is not None:
-        from hepgen.io.hdf5 import ImageWriter
-
-        return ImageWriter(output, campaign.chain.image, overwrite=overwrite)
-    from hepgen.io.root import RootWriter
-
-    return RootWriter(output, overwrite=overwrite)
-
-
-def _write(
-    campaign: Campaign,
-    store: BlockStore,
-    output: Path,
-    blocks: range,
-    provenance: dict[str, Any],
-    monitor: Monitor,
-    overwrite: bool,
-) -> dict[str, Any]:
-    generated = selected = kept = 0
-    total_weight = 0.0
-    failures: list[dict[str, Any]] = []
-    notes: list[tuple[int, dict[str, Any]]] = []
-    with (
-        _writer(campaign, output, overwrite) as writer,
-        monitor.task(f"write {output.name}", len(blocks), "blocks") as update,
-    ):
-        for done, (number, block) in enumerate(_blocks(store, blocks), start=1):
-            writer.write(block.events)
-            generated += block.generated
-            selected += block.selected
-            kept += len(block.events)
-            total_weight += block.notes["sum_weights"]
-            failures += [{"block": number} | one for one in block.notes["failures"]]
-            notes.append((block.generated, block.notes["generator"]))
-            update(done)
-        runs = {
-            "genEventCount": generated,
-            "genEventSumw": total_weight,
-            "selectedEventCount": selected,
-            "efficiency": selected / max(generated, 1),
-            "crossSection_pb": _cross_section(campaign, notes),
-            "seed": campaign.seed,
-            "failedEventCount": len(failures),
-        }
-        names = {k: v for k, v in (notes[0][1] if notes else {}).items() if isinstance(v, list)}
-        writer.metadata(
-            runs | {"provenance": provenance, "failures": failures, "weightNames": names}
-        )
-    return runs | {"events": kept, "output": str(output)}
-
-
-def _blocks(store: BlockStore, blocks: range) -> Iterator[tuple[int, StoredBlock]]:
-    for number in blocks:
-        yield number, store.read(number)
-
-
-def _cross_section(campaign: Campaign, notes: Sequence[tuple[int, Mapping[str, Any]]]) -> float:
-    """σ in pb at the point of the campaign; NaN where it varies or no stage knows it.
-
-    What a generator measured in each block is averaged over the events.
-    """
+def known_cross_section(campaign: Campaign) -> float | None:
+    """σ in pb at the point of the campaign; None where it varies or no stage knows it."""
     if campaign.varies:
-        return float("nan")
-    measured = [
-        (n, float(note["cross_section_pb"])) for n, note in notes if "cross_section_pb" in note
-    ]
-    if measured:
-        return sum(n * value for n, value in measured) / sum(n for n, _ in measured)
+        return None
     values = campaign.parameters.values(None, **campaign.fixed)
     known = (stage.cross_section(values) for stage in campaign.chain.stages)
-    return next((float(value) for value in known if value is not None), float("nan"))
+    return next((float(value) for value in known if value is not None), None)

@@ -92,11 +92,25 @@ def pair_campaign(session: Session, reference: Mapping[str, float]) -> PairCampa
     )  # fmt: skip
 
 
+def kind_of(campaign: BlockSource) -> str:
+    """What the blocks of a campaign that estimators learn from are called in a run folder."""
+    if isinstance(campaign, PairCampaign):
+        return "pairs"
+    if isinstance(campaign, Campaign) and campaign.as_sets:
+        return "sets"
+    return "scores" if isinstance(campaign, Campaign) and campaign.scores else "events"
+
+
+def store_of(session: Session, campaign: BlockSource, name: str) -> BlockStore:
+    """The blocks of a campaign in the run folder."""
+    key = digest(campaign.identity())
+    return BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
+
+
 def simulated(session: Session, campaign: BlockSource, name: str, title: str) -> Iterator[Events]:
     """The blocks of a campaign in the run folder, simulated first where they are missing."""
-    key = digest(campaign.identity())
-    store = BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
-    run_campaign(campaign, store, jobs=session.jobs, monitor=session.monitor, title=title)
+    store = store_of(session, campaign, name)
+    run_campaign(campaign, store, workers=session.workers, monitor=session.monitor, title=title)
     for block in store.read_all(range(campaign.blocks)):
         _refuse_weights(block.events)
         yield block.events

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 
@@ -18,7 +17,7 @@ from hepgen.diagnostics.expected_coverage import hpd_levels
 from hepgen.diagnostics.multiple_testing import PValue, corrected
 from hepgen.errors import SimulationError
 from hepgen.events import Events
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
 from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.npe import NPE
@@ -126,7 +125,7 @@ def calibrated(session: Session, method: str) -> Calibration:
         )  # fmt: skip
         write_atomically(session.folder / name, to_json(result, indent=None).encode())
         session.folder.record(step, key, [name], {})
-    return Calibration.from_dict(json.loads((session.folder / name).read_text()))
+    return Calibration.from_dict(parse_json((session.folder / name).read_text()))
 
 
 def draw_all(

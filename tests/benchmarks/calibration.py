@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hepgen.compute import Workers
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validate import calibrated, posterior_of
@@ -39,7 +40,7 @@ def main() -> None:
     arguments.add_argument("--jobs", type=int, default=2)
     arguments.add_argument("--pythia-sets", type=int, default=40)
     chosen = arguments.parse_args()
-    session = Session.open(WORKFLOW, jobs=chosen.jobs, monitor=monitor())
+    session = Session.open(WORKFLOW, workers=Workers(chosen.jobs), monitor=monitor())
     for method in METHODS:
         result = calibrated(session, method)
         report(method, first(result, 200))

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from hepgen.compute import Workers
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.requests import simulation_campaign
 from hepgen.pipeline.session import Session
@@ -28,12 +29,12 @@ def main() -> None:
     arguments.add_argument("--events", default="1e7")
     arguments.add_argument("--jobs", type=int, default=2)
     chosen = arguments.parse_args()
-    session = Session.open(WORKFLOW, jobs=chosen.jobs, monitor=monitor())
+    session = Session.open(WORKFLOW, workers=Workers(chosen.jobs), monitor=monitor())
     campaign = simulation_campaign(session, events=chosen.events, theta=["prior"])
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         facts = simulate_to_root(
-            campaign, Path(folder) / "events.root", provenance={}, jobs=chosen.jobs,
+            campaign, Path(folder) / "events.root", provenance={}, workers=Workers(chosen.jobs),
             monitor=session.monitor,
         )  # fmt: skip
         size = (Path(folder) / "events.root").stat().st_size / 1e6

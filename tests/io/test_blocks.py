@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from hepgen.errors import FileError
 from hepgen.events import Events
-from hepgen.io.blocks import IDENTITY, BlockStore
+from hepgen.io import manifest
+from hepgen.io.blocks import IDENTITY, BlockStore, Plan
+from hepgen.io.ledger import LEDGER, Attempt, enter, entries
+from hepgen.io.manifest import MANIFEST
 
 IDENTITIES: dict[str, Any] = {"process": "zmumu", "seed": 7, "prior": True, "points": (64, 128)}
 DTYPES = ("bool", "int8", "int32", "int64", "uint8", "uint64", "float32", "float64")
@@ -181,6 +186,140 @@ def test_another_file_is_said_to_be_no_block(store: BlockStore, content: bytes) 
         store.read(0)
 
 
+@pytest.mark.parametrize("where", [0.001, 0.02, 0.3, 0.7, 0.999])
+@pytest.mark.parametrize("bit", [0, 6])
+def test_a_flipped_bit_anywhere_is_found(store: BlockStore, where: float, bit: int) -> None:
+    store.write(0, events(1000), 1000, 1000)
+    path = store.folder / "block-0000000.safetensors"
+    content = bytearray(path.read_bytes())
+    content[int(where * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="block-0000000"):
+        store.read(0)
+    (wrong,) = store.verify()
+    assert "remove it and run again" in wrong
+
+
+def test_what_is_sound_is_verified(store: BlockStore) -> None:
+    for number in range(3):
+        store.write(number, events(20), 30, 20, note="kept")
+    assert store.verify() == []
+
+
+def test_a_block_from_before_there_were_checksums_is_read(store: BlockStore) -> None:
+    form, length, buffers = ak.to_buffers(events(4).columns)
+    facts = {"form": form.to_json(), "length": length, "generated": 9, "selected": 4, "notes": {}}
+    arrays = {name: np.asarray(buffer) for name, buffer in buffers.items()}
+    old = save(arrays, {"block": json.dumps(facts)})
+    (store.folder / "block-0000000.safetensors").write_bytes(old)
+    assert store.read(0).generated == 9
+    assert store.verify() == []
+    assert store.catalogue()[0].checksum == ""
+
+
+# --- the manifest ---------------------------------------------------------------------
+
+
+def filled(store: BlockStore) -> BlockStore:
+    for number in range(4):
+        store.write(number, events(number + 1), 10 * number, number)
+    return store
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:0], lambda text: text[:-20], lambda text: text[60:],
+               lambda text: b"\xff\x00{}\n[1]\n3\n" + text, lambda text: text + text]
+)  # fmt: skip
+def test_the_manifest_is_rebuilt_from_the_blocks(
+    store: BlockStore, damage: Callable[[bytes], bytes]
+) -> None:
+    known = filled(store).catalogue()
+    assert [facts.generated for facts in known.values()] == [0, 10, 20, 30]
+    assert [facts.rows for facts in known.values()] == [1, 2, 3, 4]
+    path = store.folder / MANIFEST
+    path.write_bytes(damage(path.read_bytes()))
+    assert store.catalogue() == known
+    path.unlink()
+    assert store.catalogue() == known
+    assert path.exists()
+
+
+def test_a_block_that_the_manifest_knows_is_not_opened(
+    store: BlockStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = filled(store).catalogue()
+
+    def opened(path: Path) -> None:
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr(manifest, "facts_of", opened)
+    assert store.catalogue() == known
+
+
+def test_the_campaign_is_rebuilt_from_the_blocks(store: BlockStore) -> None:
+    known = filled(store).catalogue()
+    (store.folder / IDENTITY).unlink()
+    again = BlockStore.open(store.folder)
+    assert again.catalogue() == known
+    assert BlockStore(store.folder, IDENTITIES).catalogue() == known
+
+
+def test_a_block_that_is_gone_or_another_is_not_in_the_catalogue_as_it_was(
+    store: BlockStore,
+) -> None:
+    filled(store)
+    (store.folder / "block-0000001.safetensors").unlink()
+    store.write(2, events(50), 60, 50)
+    assert {n: f.generated for n, f in store.catalogue().items()} == {0: 0, 2: 60, 3: 30}
+
+
+def test_a_block_of_another_campaign_is_named(store: BlockStore, tmp_path: Path) -> None:
+    filled(store)
+    other = BlockStore(tmp_path / "other", IDENTITIES | {"seed": 8})
+    other.write(4, events(), 10, 10)
+    name = "block-0000004.safetensors"
+    (store.folder / name).write_bytes((other.folder / name).read_bytes())
+    with pytest.raises(FileError, match=r"block-0000004.*another campaign \(seed: 8 there, 7 here"):
+        store.catalogue()
+    (wrong,) = store.verify()
+    assert "two campaigns in one folder" in wrong
+
+
+def test_a_folder_that_says_nothing_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no folder"):
+        BlockStore.open(tmp_path / "nothing")
+    with pytest.raises(FileError, match="no block that says of which campaign"):
+        BlockStore.open(tmp_path)
+
+
+# --- the plan and the ledger ----------------------------------------------------------
+
+
+def test_a_plan_grows_and_never_shrinks(store: BlockStore) -> None:
+    found = [store.plan]
+    for plan in (Plan(100, 32, 2), Plan(50, 32), Plan(200, 32)):
+        store.intend(plan)
+        found.append(store.plan)
+    assert found == [None, Plan(100, 32, 2), Plan(100, 32, 2), Plan(200, 32)]
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.integers(1, 2_000), st.integers(1, 500))
+def test_the_blocks_of_a_plan_generate_its_events(events: int, block_size: int) -> None:
+    plan = Plan(events, block_size)
+    assert sum(plan.generated(block) for block in range(plan.blocks)) == events
+    assert plan.generated(plan.blocks - 1) > 0
+
+
+def test_the_ledger_keeps_every_attempt_and_outlives_a_line_cut_short(store: BlockStore) -> None:
+    attempts = [Attempt(3, 1, "it died"), Attempt(3, 2, "it hung")]
+    for attempt in attempts:
+        enter(store.folder, attempt)
+    with (store.folder / LEDGER).open("ab") as file:
+        file.write(b'{"block": 4, "att')
+    assert list(entries(store.folder)) == attempts
+
+
 # --- nothing half-written -------------------------------------------------------------
 
 
@@ -199,7 +338,7 @@ def test_a_block_that_does_not_fit_leaves_nothing_behind(store: BlockStore) -> N
 
 def test_removing_takes_the_blocks_and_what_a_killed_process_left(store: BlockStore) -> None:
     store.write(0, events(), 10, 10)
-    (store.folder / ".block-0000001.safetensors.x7f").write_bytes(b"half")
+    (store.folder / ".block-0000001.safetensors.part").write_bytes(b"half")
     store.remove()
     assert not store.folder.exists()
 

@@ -33,5 +33,5 @@ def pseudo_file(session: Session, tmp_path_factory: pytest.TempPathFactory) -> P
         session.chain, session.parameters, 2500, 5, prior=False,
         fixed={"m_z": 91.5, "muon_resolution": 1.5}, block_size=2500,
     )  # fmt: skip
-    simulate_to_root(campaign, path, provenance={}, jobs=1, monitor=session.monitor)
+    simulate_to_root(campaign, path, provenance={}, monitor=session.monitor)
     return path

@@ -48,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     session = Session.open(TINY)
     campaign = Campaign(session.chain, session.parameters, 300, 9, fixed={"theta_0": TRUTH},
                         prior=False, block_size=300)  # fmt: skip
-    simulate_to_root(campaign, path, provenance={}, jobs=1, monitor=session.monitor)
+    simulate_to_root(campaign, path, provenance={}, monitor=session.monitor)
     return path
 
 

@@ -25,7 +25,7 @@ CAMPAIGN = Campaign(SESSION.chain, SESSION.parameters, 300, seed=7, points=1, bl
 
 
 def simulate(output: Path, campaign: Campaign = CAMPAIGN, **options: Any) -> dict[str, Any]:
-    return simulate_to_root(campaign, output, provenance={}, jobs=1, monitor=Silent(), **options)
+    return simulate_to_root(campaign, output, provenance={}, monitor=Silent(), **options)
 
 
 def test_the_images_are_those_of_the_cells_in_root(tmp_path: Path) -> None:

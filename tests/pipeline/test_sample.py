@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import hepgen
+from hepgen.compute import Workers
 from hepgen.errors import FileError, HepgenError, InputError, SimulationError, SurrogateError
 from hepgen.events import Events
 from hepgen.features import Feature
@@ -49,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sample(model: Path, output: Path, **options: Any) -> dict[str, Any]:
     theta = [] if "theta_from" in options else ["m_z=91.5,tune=0.5"]
-    given: dict[str, Any] = {"theta": theta, "jobs": 1, "seed": 7, "monitor": Silent()}
+    given: dict[str, Any] = {"theta": theta, "seed": 7, "monitor": Silent()}
     return sample_to_root(model, output, **(given | options))
 
 
@@ -84,7 +85,7 @@ def test_a_seed_and_nothing_else_determines_the_events(
     number = BLOCK + 900
     sample(model, tmp_path / "a.root", events=str(number))
     monkeypatch.setattr(module, "_WORTH_WORKERS", 0.0)
-    sample(model, tmp_path / "b.root", events=str(number), jobs=2)
+    sample(model, tmp_path / "b.root", events=str(number), workers=Workers(2))
     assert same(tmp_path / "a.root", tmp_path / "b.root")
     sample(model, tmp_path / "c.root", events=str(number), seed=8)
     assert not same(tmp_path / "a.root", tmp_path / "c.root")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from hepgen.compute import Workers
 from hepgen.errors import InputError, ParameterError, WorkflowError
 from hepgen.parameters import Normal, Uniform
 from hepgen.pipeline.session import Session
@@ -33,6 +34,12 @@ def test_every_workflow_opens(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_path_may_be_text() -> None:
     assert Session.open(str(ZMUMU)).source == ZMUMU
+
+
+def test_a_number_of_jobs_is_still_taken() -> None:
+    with pytest.warns(DeprecationWarning, match="workers=Workers"):
+        session = Session.open(ZMUMU, jobs=2)
+    assert session.workers == Workers(2)
 
 
 def test_parameters_are_those_of_the_chain_with_what_the_workflow_says(session: Session) -> None:

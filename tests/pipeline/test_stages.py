@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tomli_w
 
+from hepgen.compute import Workers
 from hepgen.config import StageEntry, load
 from hepgen.errors import WorkflowError
 from hepgen.io.blocks import BlockStore
@@ -211,7 +212,7 @@ def test_images_stay_images(folder: Path) -> None:
 def test_a_whole_chain_of_stages(folder: Path, tmp_path: Path) -> None:
     session = opened(folder, stage("Smear"), stage("Double"), **OWN)
     campaign = Campaign(session.chain, session.parameters, 1000, prior=False, fixed={"mu": 2.0})
-    simulate_to_root(campaign, tmp_path / "a.root", provenance={}, jobs=1, monitor=Silent())
+    simulate_to_root(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
     y = np.asarray(read(tmp_path / "a.root").read()["twice"])
 
     assert abs(y.mean() - 4.0) < 4 * 2 / 1000**0.5
@@ -270,7 +271,7 @@ def test_identity_and_provenance_name_the_code(folder: Path, tmp_path: Path) -> 
 
     assert campaign.identity()["chain"]["stages"] == noted
     given = session.provenance(campaign=campaign.identity())
-    simulate_to_root(campaign, tmp_path / "a.root", provenance=given, jobs=1, monitor=Silent())
+    simulate_to_root(campaign, tmp_path / "a.root", provenance=given, monitor=Silent())
     assert read_metadata(tmp_path / "a.root")["provenance"]["campaign"]["chain"]["stages"] == noted
     changed = opened(folder, stage("Ideal", replace="detector", options={"scale": 1.6}))
     assert changed.chain.options != session.chain.options
@@ -290,7 +291,7 @@ def test_worker_processes_find_the_stage(folder: Path, monkeypatch: pytest.Monke
     campaign = Campaign(session.chain, session.parameters, 400, block_size=100)
     stores = [BlockStore(folder / str(jobs), campaign.identity()) for jobs in (1, 2)]
     for jobs, store in enumerate(stores, start=1):
-        run_campaign(campaign, store, jobs=jobs, monitor=Silent())
+        run_campaign(campaign, store, workers=Workers(jobs), monitor=Silent())
     one, two = (sorted(p.read_bytes() for p in s.folder.glob("block-*")) for s in stores)
     assert one == two
     assert len(one) == 4

@@ -23,7 +23,7 @@ import torch
 
 from hepgen import __version__
 from hepgen.errors import DataError, FileError, nearest
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
 from hepgen.inference.exchange.binned_model import (
     BinnedModel,
     Entry,
@@ -152,7 +152,7 @@ def load_hs3(path: Path | str) -> dict[str, Any]:
         FileError: No JSON, no HS3, or another version.
     """
     try:
-        document: dict[str, Any] = json.loads(Path(path).read_text())
+        document: dict[str, Any] = parse_json(Path(path).read_text())
         version = str(document["metadata"]["hs3_version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"{path}: not a document of HS3: {error!r}") from error

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import FileError, InputError, ParameterError
-from hepgen.files import write_atomically
+from hepgen.files import parse_json, write_atomically
 from hepgen.inference.binned import BinnedLikelihood, BinnedSets
 from hepgen.inference.binned_workspace import read_workspace
 from hepgen.inference.exchange.binned_model import (
@@ -89,8 +89,8 @@ class PyhfWorkspace:
         """
         path = Path(path)
         try:
-            spec = json.loads(path.read_text())
-            entries = json.loads(_beside(path).read_text())
+            spec = parse_json(path.read_text())
+            entries = parse_json(_beside(path).read_text())
             return cls(spec, {name: Entry(**entry) for name, entry in entries.items()})
         except (OSError, ValueError, TypeError) as error:
             raise FileError(

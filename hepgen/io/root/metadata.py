@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from hepgen.files import parse_json
 from hepgen.io.layout import Layout
 from hepgen.io.root.failures import reading
 from hepgen.io.root.opening import open_file, open_tree, tree_kinds
@@ -31,7 +31,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     """
     with open_file(str(path)) as directory, reading(str(path)):
         names = directory.keys(recursive=False, cycle=False)
-        noted = json.loads(str(directory[PROVENANCE])) if PROVENANCE in names else {}
+        noted = parse_json(str(directory[PROVENANCE])) if PROVENANCE in names else {}
         runs = RUNS in tree_kinds(directory)
     return dict(noted) | _runs(str(path), several_only=bool(noted)) if runs else dict(noted)
 

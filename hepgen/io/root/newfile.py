@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import IO
 
 from hepgen.errors import FileError
-from hepgen.files import refuse_special
+from hepgen.files import open_part, publish_part, refuse_special
 from hepgen.io.root.failures import writing
 
 
@@ -32,7 +31,8 @@ class NewFile:
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path, self.overwrite = path, overwrite
-        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self._part: Path | None = None
+        self._lock = -1
         self._check()
 
     def _check(self) -> None:
@@ -47,16 +47,24 @@ class NewFile:
     def open(self, buffering: int = -1) -> IO[bytes]:
         """The file to write to."""
         with writing(self.path):
-            return self._part.open("x+b", buffering=buffering)
+            handle = open_part(self.path, buffering)
+            self._part = Path(handle.name)
+            # Whoever writes may close it: until it has its name the lock is held here.
+            self._lock = os.dup(handle.fileno())
+            return handle
 
     def publish(self) -> None:
         """It is complete and closed, or flushed: give it its name."""
+        if self._part is None:
+            return
         with writing(self.path):
-            with self._part.open("rb") as handle:
-                os.fsync(handle.fileno())
+            os.fchmod(self._lock, 0o644)
             self._check()
-            self._part.replace(self.path)
+            publish_part(self._lock, self._part, self.path)
 
     def discard(self) -> None:
         """Leave nothing behind, unless it was published."""
-        self._part.unlink(missing_ok=True)
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
+            self._part = None
+            os.close(self._lock)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,10 +23,21 @@ _TREES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 _NOT_EVENTS = ("runs", "luminosityblocks", "metadata", "parametersets")
 
 
+class _Bounded(io.FileIO):
+    """A file that is never asked for more than it has: a broken one may say any number."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most what is left."""
+        left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 def open_file(path: str) -> Any:
     """The uproot directory of a whole file, to be closed by the caller."""
-    with reading(path):
-        directory = uproot.open({path: None}, array_cache=None)
+    with reading(path), contextlib.ExitStack() as failed:
+        place = path if Source(path).remote else failed.enter_context(_Bounded(path))
+        directory = uproot.open({place: None}, array_cache=None)
+        failed.pop_all()
     _check_complete(directory, path)
     return directory
 

@@ -1,0 +1,98 @@
+"""Assemble: blocks, in order, into one file that has what normalises them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hepgen.io.block_file import StoredBlock
+from hepgen.io.blocks import Plan
+from hepgen.pipeline.monitor import Monitor
+
+IMAGE_SUFFIXES = (".hdf5", ".h5")
+
+
+def write_blocks(
+    blocks: Iterable[tuple[int, StoredBlock]],
+    count: int,
+    output: Path,
+    plan: Plan,
+    *,
+    seed: int,
+    image: tuple[int, ...] | None = None,
+    overwrite: bool = False,
+    monitor: Monitor,
+) -> dict[str, Any]:
+    """Write blocks into one file.
+
+    Arguments:
+        blocks: Their numbers and events, in order.
+        count: How many there are.
+        output: The file; a name that ends in ``.hdf5`` or ``.h5`` asks for images.
+        plan: Of their campaign: its provenance and cross-section.
+        seed: Of their campaign.
+        image: The shape of the images that the events have, if any.
+        overwrite: Replace a file that is there.
+        monitor: Shows progress.
+
+    Returns:
+        What normalises the events: the row of the tree ``Runs``.
+    """
+    generated = selected = kept = 0
+    total_weight = 0.0
+    failures: list[dict[str, Any]] = []
+    notes: list[tuple[int, dict[str, Any]]] = []
+    with (
+        _writer(output, image, overwrite) as writer,
+        monitor.task(f"write {output.name}", count, "blocks") as update,
+    ):
+        for done, (number, block) in enumerate(blocks, start=1):
+            writer.write(block.events)
+            generated += block.generated
+            selected += block.selected
+            kept += len(block.events)
+            total_weight += block.notes["sum_weights"]
+            failures += [{"block": number} | one for one in block.notes["failures"]]
+            notes.append((block.generated, block.notes["generator"]))
+            update(done)
+        runs = {
+            "genEventCount": generated,
+            "genEventSumw": total_weight,
+            "selectedEventCount": selected,
+            "efficiency": selected / max(generated, 1),
+            "crossSection_pb": _cross_section(plan, notes),
+            "seed": seed,
+            "failedEventCount": len(failures),
+        }
+        names = {k: v for k, v in (notes[0][1] if notes else {}).items() if isinstance(v, list)}
+        writer.metadata(
+            runs | {"provenance": plan.provenance, "failures": failures, "weightNames": names}
+        )
+    return runs | {"events": kept, "output": str(output)}
+
+
+def _writer(output: Path, image: tuple[int, ...] | None, overwrite: bool) -> Any:
+    """What writes the file that the name asks for."""
+    if output.suffix.lower() in IMAGE_SUFFIXES and image is not None:
+        from hepgen.io.hdf5 import ImageWriter
+
+        return ImageWriter(output, image, overwrite=overwrite)
+    from hepgen.io.root import RootWriter
+
+    return RootWriter(output, overwrite=overwrite)
+
+
+def _cross_section(plan: Plan, notes: Sequence[tuple[int, Mapping[str, Any]]]) -> float:
+    """σ in pb at the point of the campaign; NaN where it varies or no stage knows it.
+
+    What a generator measured in each block is averaged over the events.
+    """
+    if plan.varies:
+        return float("nan")
+    measured = [
+        (n, float(note["cross_section_pb"])) for n, note in notes if "cross_section_pb" in note
+    ]
+    if measured:
+        return sum(n * value for n, value in measured) / sum(n for n, _ in measured)
+    return float("nan") if plan.cross_section_pb is None else plan.cross_section_pb

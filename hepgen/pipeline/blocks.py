@@ -1,0 +1,84 @@
+"""What is in a folder of blocks: how much of the campaign, how sound, and what went wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hepgen.io.blocks import BlockStore
+from hepgen.io.ledger import entries
+
+
+def summary(store: BlockStore) -> dict[str, Any]:
+    """Facts of a folder of blocks, for machines; :func:`words` puts them for people.
+
+    Raises:
+        FileError: A block is damaged, or of another campaign.
+    """
+    known, plan = store.catalogue(), store.plan
+    expected = plan.blocks if plan is not None else max(known, default=-1) + 1
+    missing = [n for n in range(expected) if n not in known]
+    attempts = list(entries(store.folder))
+    return {
+        "path": str(store.folder),
+        "process": store.identity.get("process"),
+        "seed": store.identity.get("seed"),
+        "hepgen": store.identity.get("hepgen"),
+        "blocks": len(known),
+        "expectedBlocks": expected,
+        "missingBlocks": missing,
+        "missingShards": shards_of(missing, plan.shards) if plan else [],
+        "events": sum(facts.rows for facts in known.values()),
+        "genEventCount": sum(facts.generated for facts in known.values()),
+        "selectedEventCount": sum(facts.selected for facts in known.values()),
+        "bytes": sum(facts.bytes for facts in known.values()),
+        "withoutChecksum": sum(not facts.checksum for facts in known.values()),
+        "lostAttempts": [{"block": a.block, "reason": a.reason} for a in attempts],
+    }
+
+
+def shards_of(blocks: list[int], shards: int) -> list[str]:
+    """The shards that some blocks are of, as ``i/n``.
+
+    >>> shards_of([1, 4, 7], 3)
+    ['2/3']
+    """
+    return [f"{i}/{shards}" for i in sorted({block % shards + 1 for block in blocks})]
+
+
+def words(facts: dict[str, Any]) -> str:
+    """The facts as a person reads them."""
+    lines = [
+        f"{facts['path']}: blocks of {facts['process']!r}, seed {facts['seed']}, "
+        f"by hepgen {facts['hepgen']}",
+        f"  {facts['blocks']} of {facts['expectedBlocks']} blocks, {facts['bytes'] / 1e6:.1f} MB",
+        f"  {facts['genEventCount']} events generated, {facts['selectedEventCount']} selected, "
+        f"{facts['events']} kept",
+    ]
+    if facts["missingBlocks"]:
+        which = ", ".join(facts["missingShards"]) or "some"
+        lines.append(f"  missing: {len(facts['missingBlocks'])} blocks, of shards {which}")
+    if facts["lostAttempts"]:
+        last = facts["lostAttempts"][-1]
+        lines.append(
+            f"  {len(facts['lostAttempts'])} attempts were lost, the last of block "
+            f"{last['block']}: {last['reason']}"
+        )
+    return "\n".join(lines)
+
+
+def verify(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Facts, and what is wrong with the blocks, in words: damage, strangers, gaps.
+
+    Raises:
+        FileError: It is no folder of blocks.
+    """
+    store = BlockStore.open(folder)
+    wrong = store.verify()
+    facts: dict[str, Any] = {"path": str(folder)} if wrong else summary(store)
+    if facts.get("missingBlocks"):
+        wrong.append(
+            f"{len(facts['missingBlocks'])} of {facts['expectedBlocks']} blocks are missing; "
+            "simulate again what is missing, with the same command"
+        )
+    return facts | {"wrong": wrong}, wrong

@@ -1,0 +1,154 @@
+"""Merge: the blocks of shards, from one folder or many, into one folder or one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hepgen.errors import FileError, InputError
+from hepgen.files import refuse_special
+from hepgen.io.block_file import StoredBlock, identity_digest
+from hepgen.io.blocks import SUFFIX, BlockStore, Plan, other_campaign
+from hepgen.io.manifest import block_path
+from hepgen.pipeline.assemble import IMAGE_SUFFIXES, write_blocks
+from hepgen.pipeline.blocks import shards_of, summary
+from hepgen.pipeline.monitor import Monitor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The blocks of one campaign in several folders, each block in one of them.
+
+    Arguments:
+        homes: Block number → the folder it is in, from 0 to the last without a gap.
+        plan: Of the campaign.
+    """
+
+    homes: dict[int, BlockStore]
+    plan: Plan
+
+    @classmethod
+    def of(cls, folders: Sequence[Path]) -> Parts:
+        """The blocks in some folders.
+
+        Raises:
+            FileError: One is no folder of blocks, they are of several campaigns, a block is in
+                two of them, or one is missing.
+        """
+        stores = [BlockStore.open(folder) for folder in folders]
+        if not stores:
+            raise InputError("nothing to merge; expected folders of blocks")
+        _same_campaign(stores)
+        homes = _homes(stores)
+        plan = _plan(stores, homes)
+        _complete(stores, homes, plan)
+        return cls({number: homes[number] for number in range(plan.blocks)}, plan)
+
+    def read(self) -> Iterator[tuple[int, StoredBlock]]:
+        """The blocks in order, one at a time."""
+        for number, store in self.homes.items():
+            yield number, store.read(number)
+
+
+def merge(
+    folders: Sequence[Path], output: Path, *, overwrite: bool = False, monitor: Monitor
+) -> dict[str, Any]:
+    """Merge folders of blocks.
+
+    Arguments:
+        folders: Those of the shards.
+        output: A ROOT file, or another folder, whose name ends in ``.blocks``.
+        overwrite: Replace an output that is there.
+        monitor: Shows progress.
+
+    Returns:
+        What is in the output.
+
+    Raises:
+        FileError: See :meth:`Parts.of`; or the output exists and may not be replaced.
+    """
+    parts = Parts.of(folders)
+    if output.suffix == SUFFIX:
+        return _into_folder(parts, output, overwrite, monitor)
+    if output.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(
+            f"{output}: blocks are merged into a ROOT file, or into a folder that ends in {SUFFIX}"
+        )
+    if output.exists() and not overwrite:
+        raise FileError(f"{output} exists; choose another output, or give --force to replace it")
+    refuse_special(output)
+    seed = int(parts.homes[0].identity["seed"])
+    return write_blocks(
+        parts.read(), len(parts.homes), output, parts.plan, seed=seed, overwrite=overwrite,
+        monitor=monitor,
+    )  # fmt: skip
+
+
+def _into_folder(parts: Parts, output: Path, overwrite: bool, monitor: Monitor) -> dict[str, Any]:
+    identity = parts.homes[0].identity
+    if overwrite and output.is_dir() and other_campaign(output, identity):
+        BlockStore.open(output).remove()
+    store = BlockStore(output, identity)
+    store.intend(parts.plan)
+    with monitor.task(f"merge into {output.name}", len(parts.homes), "blocks") as update:
+        for done, (number, home) in enumerate(parts.homes.items(), start=1):
+            if home.folder.resolve() != output.resolve():
+                home.read(number)  # which checks it
+                store.put(number, block_path(home.folder, number).read_bytes())
+            update(done)
+    return summary(store)
+
+
+def _same_campaign(stores: Sequence[BlockStore]) -> None:
+    first = stores[0]
+    for other in stores[1:]:
+        if identity_digest(other.identity) != identity_digest(first.identity):
+            raise FileError(
+                f"{first.folder} and {other.folder} hold blocks of two campaigns "
+                f"({other.difference(first.identity)}, by {first.folder}); merge those of one"
+            )
+
+
+def _homes(stores: Sequence[BlockStore]) -> dict[int, BlockStore]:
+    homes: dict[int, BlockStore] = {}
+    for store in stores:
+        for number in store.catalogue():
+            if number in homes:
+                raise FileError(
+                    f"shards overlap: block {number} is in {homes[number].folder} and in "
+                    f"{store.folder}; name each folder once, and of two with the same shard one"
+                )
+            homes[number] = store
+    return homes
+
+
+def _plan(stores: Sequence[BlockStore], homes: dict[int, BlockStore]) -> Plan:
+    """What the folders are meant to hold; where none says so, what is there."""
+    if not homes:
+        raise FileError(f"{stores[0].folder} has no blocks; simulate them first")
+    plans = [plan for plan in (store.plan for store in stores) if plan is not None]
+    if plans:
+        return max(plans, key=lambda plan: plan.events)
+    last = max(homes)
+    size = int(stores[0].identity["block_size"])
+    return Plan(last * size + homes[last].generated(last), size, varies=True)
+
+
+def _complete(stores: Sequence[BlockStore], homes: dict[int, BlockStore], plan: Plan) -> None:
+    """Refuse a gap, and a last block that an earlier, shorter campaign cut."""
+    known = {n: facts for store in stores for n, facts in store.catalogue().items()}
+    short = [
+        n for n in range(plan.blocks) if n in known and known[n].generated != plan.generated(n)
+    ]
+    missing = sorted({n for n in range(plan.blocks) if n not in homes} | set(short))
+    if not missing:
+        return
+    shown = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
+    shards = ", ".join(shards_of(missing, plan.shards)[:8])
+    raise FileError(
+        f"{len(missing)} of {plan.blocks} blocks are missing: {shown}; "
+        + (f"they are of --shard {shards}: " if plan.shards > 1 else "")
+        + "run the command that simulates them again, it makes only what is missing"
+    )

@@ -1,0 +1,149 @@
+"""Reproduce: a result again from what it says of itself, and whether it is the same."""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hepgen.compute import Workers
+from hepgen.config import parse
+from hepgen.errors import FileError, InputError
+from hepgen.files import parse_json
+from hepgen.pipeline.data import DataRequest
+from hepgen.pipeline.infer import infer
+from hepgen.pipeline.monitor import Monitor
+from hepgen.pipeline.session import Session
+from hepgen.results import to_json
+
+TIMES = frozenset({"seconds", "key"})
+"""Entries of a provenance that tell when, and where, and not what."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A result that was made again.
+
+    Arguments:
+        differences: The entries that are not the same, each as ``name: before, now``.
+        versions: The packages that have another version now, likewise.
+    """
+
+    differences: tuple[str, ...]
+    versions: tuple[str, ...]
+
+    def words(self) -> str:
+        """For people."""
+        lines = [f"{len(self.differences)} entries differ"] if self.differences else ["the same"]
+        lines += [f"  {line}" for line in self.differences[:20]]
+        if self.versions:
+            lines += ["other versions:", *(f"  {line}" for line in self.versions)]
+        return "\n".join(lines)
+
+
+def reproduce(
+    results: Path,
+    files: Sequence[str] = (),
+    *,
+    workers: Workers = Workers(),  # noqa: B008 (frozen)
+    monitor: Monitor,
+    device: str = "auto",
+    allow_code: bool = False,
+) -> Reproduction:
+    """Simulate, train and infer again, in an empty run folder, and compare.
+
+    Arguments:
+        results: The folder of a result, or its ``result.json``.
+        files: The data, where they are elsewhere now.
+        workers: Who simulates.
+        monitor: Shows progress.
+        device: Where networks are trained.
+        allow_code: Whether stages that the workflow names may be imported.
+
+    Raises:
+        FileError: There is no result, or it does not say enough.
+    """
+    before = _result(results)
+    provenance = before["provenance"]
+    request, method = _request(provenance, files), provenance["request"].get("method")
+    with tempfile.TemporaryDirectory(prefix="hepgen-") as folder:
+        content = tomllib.loads(provenance["workflow"]) | {"folder": folder}
+        session = Session(
+            parse(content, str(results)), Path(provenance["request"]["workflow"]), workers, monitor,
+            device, allow_code,
+        )  # fmt: skip
+        now = parse_json(to_json(infer(session, request, method).result.to_dict()))
+    return compared(before, now)
+
+
+def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Reproduction:
+    """What differs between two results, apart from times, places and versions.
+
+    >>> one = {"events": 3, "provenance": {"seconds": 1.0, "seeds": {"nle": 0}}}
+    >>> two = {"events": 3, "provenance": {"seconds": 2.0, "seeds": {"nle": 1}}}
+    >>> compared(one, two).differences
+    ('provenance.seeds.nle: 0, 1',)
+    """
+    known = [_leaves(_without_times(result)) for result in (before, now)]
+    first, second = (dict(leaves) for leaves in known)
+    names = [*first, *(name for name in second if name not in first)]
+    differ = [
+        f"{name}: {first.get(name, 'missing')!r}, {second.get(name, 'missing')!r}"
+        for name in names
+        if first.get(name, KeyError) != second.get(name, KeyError)
+    ]
+    versions = [line for line in differ if line.startswith("provenance.versions.")]
+    return Reproduction(tuple(d for d in differ if d not in versions), tuple(versions))
+
+
+def _result(path: Path) -> dict[str, Any]:
+    file = path / "result.json" if path.is_dir() else path
+    try:
+        content = parse_json(file.read_text("utf-8"))
+    except OSError as error:
+        raise FileError(
+            f"no result {file}; expected the folder that `hepgen infer -o FOLDER` has written"
+        ) from error
+    except ValueError as error:
+        raise FileError(f"{file} cannot be read as JSON: {error}") from error
+    noted = content.get("provenance") if isinstance(content, dict) else None
+    if not isinstance(noted, dict) or not isinstance(noted.get("workflow"), str):
+        raise FileError(f"{file} is no result: it has no provenance with a workflow")
+    if not isinstance(noted.get("request"), dict):
+        raise FileError(
+            f"{file} does not say how its data were asked for: it is of an earlier version of "
+            "hepgen; run `hepgen infer` with the command that made it"
+        )
+    return dict(content)
+
+
+def _request(provenance: Mapping[str, Any], files: Sequence[str]) -> DataRequest:
+    entries = provenance["request"]
+    known = {field.name for field in fields(DataRequest)}
+    try:
+        request = DataRequest(**{k: v for k, v in entries.items() if k in known})
+    except TypeError as error:
+        raise InputError(f"provenance.request: {error}") from error
+    return request if not files else DataRequest(**{**vars(request), "files": list(files)})
+
+
+def _without_times(result: Mapping[str, Any]) -> dict[str, Any]:
+    noted = {k: v for k, v in result.get("provenance", {}).items() if k not in TIMES}
+    # The workflow was told another run folder; a request, perhaps other files.
+    for name in ("workflow", "request", "data"):
+        noted.pop(name, None)
+    return {**result, "provenance": noted}
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{name}[{number}]")
+    else:
+        yield name, value

@@ -1,0 +1,142 @@
+"""A Dask cluster makes the same blocks, and what is wrong with it is named."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hepgen.compute import Workers, completed
+from hepgen.compute import dask as dask_engine
+from hepgen.errors import InputError, SimulationError
+from hepgen.io.blocks import BlockStore
+from hepgen.pipeline import simulate
+from hepgen.pipeline.monitor import Silent
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.simulate import run_campaign
+from hepgen.simulators.campaign import Campaign
+
+distributed = pytest.importorskip("distributed", reason="pip install 'hepgen[dask]'")
+
+SESSION = Session.open(Path(__file__).parent / "tiny.toml")
+CAMPAIGN = Campaign(SESSION.chain, SESSION.parameters, 900, seed=7, points=16, block_size=128)
+
+pytestmark = [
+    pytest.mark.slow,
+    # Dask leaves sockets and loops to the collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return blocks_in(run(tmp_path_factory.mktemp("whole"), Workers()))
+
+
+def run(folder: Path, workers: Workers) -> Path:
+    store = BlockStore(folder, CAMPAIGN.identity())
+    run_campaign(CAMPAIGN, store, workers=workers, monitor=Silent())
+    return folder
+
+
+def blocks_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("block-*"))}
+
+
+def test_the_blocks_are_those_of_one_process(
+    cluster: Any, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert blocks_in(run(tmp_path, Workers(dask=cluster.scheduler_address))) == whole
+
+
+def test_they_are_the_same_where_workers_do_not_see_the_disk(
+    cluster: Any, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def unseen(folder: Path, sure: bool) -> Iterator[str]:
+        assert folder == tmp_path
+        assert not sure
+        yield ".not-there"
+
+    monkeypatch.setattr(simulate, "_beacon", unseen)
+    assert blocks_in(run(tmp_path, Workers(dask=cluster.scheduler_address))) == whole
+
+
+def dies_once(place: tuple[str, int]) -> int:
+    folder, item = place
+    mark = Path(folder) / str(item)
+    if item == 2 and not mark.exists():
+        mark.touch()
+        os._exit(9)
+    return item
+
+
+def hangs_once(place: tuple[str, int]) -> int:
+    folder, item = place
+    mark = Path(folder) / str(item)
+    if item == 2 and not mark.exists():
+        mark.touch()
+        time.sleep(600)
+    return item
+
+
+@pytest.mark.parametrize("fn", [dies_once, hangs_once])
+def test_what_a_dead_or_hanging_worker_had_is_done_by_another(
+    cluster: Any, tmp_path: Path, fn: Any
+) -> None:
+    items = [(str(tmp_path), n) for n in range(6)]
+    with Workers(dask=cluster.scheduler_address, timeout=3.0).engine() as engine:
+        assert sorted(result for _, result in completed(engine, fn, items)) == list(range(6))
+
+
+def test_workers_with_other_versions_are_refused(cluster: Any) -> None:
+    workers = Workers(dask=cluster.scheduler_address)
+    with workers.engine() as engine:
+        assert isinstance(engine, dask_engine.Dask)
+        engine._start = replace(engine._start, versions=(("torch", "0.1"),))
+        with pytest.raises(InputError, match=r"worker on .* has torch .*, not 0\.1 as here"):
+            list(completed(engine, abs, [1]))
+
+
+def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_engine, "_WORKER_SECONDS", 0.5)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
+        workers = Workers(dask=empty.scheduler_address)
+        with pytest.raises(InputError, match=r"has had no worker.*full queue"), workers.engine():
+            pass
+
+
+def test_no_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.5)
+    for address in ("tcp://127.0.0.1:1", "nonsense"):
+        with (
+            pytest.raises(InputError, match=f"{address}.*no Dask scheduler answers"),
+            Workers(dask=address).engine(),
+        ):
+            pass
+
+
+def test_a_scheduler_that_goes_is_said_to_have_gone() -> None:
+    one = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
+    with Workers(dask=one.scheduler_address).engine() as engine:
+        results = completed(engine, abs, range(100), attempts=2)
+        next(results)
+        one.close()
+        with pytest.raises(SimulationError, match="what is finished is kept"):
+            list(results)
