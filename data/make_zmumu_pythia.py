@@ -21,7 +21,7 @@ import torch
 
 import hepgen
 from hepgen.events import Events
-from hepgen.io.root import RootWriter
+from hepgen.io.tables import RootWriter
 from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.detector import MuonDetector
 from hepgen.simulators.pythia import PythiaDimuons

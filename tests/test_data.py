@@ -11,7 +11,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from hepgen.io.root import read, read_metadata
+from hepgen.io.tables import read, read_metadata
 from hepgen.simulators.reconstruction import DimuonReconstruction
 
 DATA = Path(__file__).parents[1] / "data"

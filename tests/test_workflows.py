@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hepgen.cli import app
-from hepgen.io.root import read, read_metadata
+from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline.session import Session
 from hepgen.simulators.processes.registry import PROCESSES
 

@@ -32,6 +32,10 @@ Timeout = Annotated[
     float | None,
     typer.Option(metavar="SECONDS", help="replace a worker that takes longer for a block"),
 ]
+Format = Annotated[
+    str | None,
+    typer.Option(help="ttree, rntuple, parquet or hdf5; by default as the name of the file ends"),
+]
 Device = Annotated[str, typer.Option(help="where to train: auto, cpu, cuda or cuda:N")]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]

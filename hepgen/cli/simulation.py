@@ -11,6 +11,7 @@ import typer
 from hepgen.cli.options import (
     AllowCode,
     Dask,
+    Format,
     Jobs,
     Json,
     Overrides,
@@ -34,7 +35,7 @@ def simulate(
         typer.Option(
             "--output",
             "-o",
-            help="the file to write: .root, or .hdf5 for images; or a folder that ends in .blocks",
+            help="the file to write (.root, .parquet, .h5), or a folder that ends in .blocks",
         ),
     ] = None,
     training: Annotated[
@@ -64,6 +65,7 @@ def simulate(
     augment: Annotated[
         bool, typer.Option("--augment", help="keep joint scores and log-ratios")
     ] = False,
+    format: Format = None,
     force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
     jobs: Jobs = 0,
     dask: Dask = None,
@@ -73,7 +75,7 @@ def simulate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate events into a ROOT file, or calorimeter images into an HDF5 file."""
+    """Simulate events into a file, or the images of a calorimeter into an HDF5 file."""
     from hepgen.pipeline.requests import simulation_campaign
     from hepgen.pipeline.simulate import nothing_selected
 
@@ -89,7 +91,7 @@ def simulate(
         session, events=events, theta=theta or ["prior"], seed=seed, points=points,
         latents=latents, keep_all=keep_all, augment=augment,
     )  # fmt: skip
-    facts, words = _simulated(session, campaign, output, shard, force)
+    facts, words = _simulated(session, campaign, output, shard, format, force)
     if not facts["selectedEventCount"]:
         print(f"hepgen: warning: {nothing_selected(campaign)}", file=sys.stderr)
     left_out = session.without_score(campaign.held) if augment else {}
@@ -105,12 +107,17 @@ def _prepared(session: Session, shard: str | None, as_json: bool) -> None:
 
 
 def _simulated(
-    session: Session, campaign: Any, output: Path, shard: str | None, force: bool
+    session: Session,
+    campaign: Any,
+    output: Path,
+    shard: str | None,
+    format: str | None,
+    force: bool,
 ) -> tuple[dict[str, Any], str]:
     """Simulate into what the name of the output asks for; facts and words."""
     from hepgen.io.blocks import SUFFIX
     from hepgen.pipeline.blocks import words
-    from hepgen.pipeline.simulate import simulate_to_blocks, simulate_to_root
+    from hepgen.pipeline.simulate import simulate_to_blocks, simulate_to_file
 
     options: dict[str, Any] = {
         "provenance": session.provenance(campaign=campaign.identity()), "shard": shard,
@@ -119,7 +126,7 @@ def _simulated(
     if output.suffix == SUFFIX:
         facts = simulate_to_blocks(campaign, output, **options)
         return facts, words(facts)
-    facts = simulate_to_root(campaign, output, inputs=session.inputs, **options)
+    facts = simulate_to_file(campaign, output, inputs=session.inputs, format=format, **options)
     return facts, (
         f"{output}: {facts['events']} events written, {facts['genEventCount']} generated, "
         f"{facts['selectedEventCount']} selected (efficiency {facts['efficiency']:.4f})"
@@ -151,8 +158,11 @@ def merge(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="a ROOT file, or a folder that ends in .blocks"),
+        typer.Option(
+            "--output", "-o", help="a file (.root, .parquet, .h5), or a folder NAME.blocks"
+        ),
     ],
+    format: Format = None,
     force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -163,7 +173,7 @@ def merge(
     from hepgen.pipeline.merge import merge as merged
     from hepgen.pipeline.progress import monitor
 
-    facts = merged(folders, output, overwrite=force, monitor=monitor(quiet))
+    facts = merged(folders, output, format=format, overwrite=force, monitor=monitor(quiet))
     told = (
         words(facts)
         if output.suffix == SUFFIX

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hepgen.cli.options import Dask, Jobs, Json, ModelArgument, Quiet, Timeout
+from hepgen.cli.options import Dask, Format, Jobs, Json, ModelArgument, Quiet, Timeout
 from hepgen.cli.program import app
 from hepgen.cli.session import print_result, workers_of
 
@@ -16,7 +16,7 @@ from hepgen.cli.session import print_result, workers_of
 def sample(
     model: ModelArgument,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="the file to write: .root, or .hdf5 for images")
+        Path, typer.Option("--output", "-o", help="the file to write: .root, .parquet or .h5")
     ],
     events: Annotated[
         str | None, typer.Option("-n", "--events", help="events to sample, e.g. 1e6")
@@ -33,6 +33,7 @@ def sample(
         bool,
         typer.Option("--extrapolate", help="allow theta outside the training range, and mark it"),
     ] = False,
+    format: Format = None,
     force: Annotated[bool, typer.Option("--force", help="replace the output")] = False,
     jobs: Jobs = 0,
     dask: Dask = None,
@@ -42,11 +43,11 @@ def sample(
 ) -> None:
     """Sample events of a trained surrogate into a ROOT file, or images into an HDF5 file."""
     from hepgen.pipeline.progress import monitor
-    from hepgen.pipeline.sample import sample_to_root
+    from hepgen.pipeline.sample import sample_to_file
 
-    facts = sample_to_root(
+    facts = sample_to_file(
         model, output, events=events, theta=theta or [], theta_from=theta_from, seed=seed,
-        extrapolate=extrapolate, overwrite=force, monitor=monitor(quiet),
+        extrapolate=extrapolate, format=format, overwrite=force, monitor=monitor(quiet),
         workers=workers_of(jobs, dask, timeout),
     )  # fmt: skip
     outside = facts["extrapolatedEventCount"]

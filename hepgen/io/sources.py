@@ -11,17 +11,20 @@ from pathlib import Path
 
 from hepgen.errors import FileError, nearest
 
+SUFFIXES = (".root", ".parquet", ".h5", ".hdf5")
+"""How the names of files of events end."""
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A ROOT file, and the tree in it.
+    """A file of events, and the table in it.
 
     Arguments:
         path: A local path or a URL (``root://``, ``https://``).
-        tree: The name of a TTree or RNTuple, such as ``Events`` or ``dir/Events``; None for
-            the only one in the file, or the one that is called Events.
+        tree: The name of a TTree, an RNTuple or a group of HDF5, such as ``Events`` or
+            ``dir/Events``; None for the only one in the file, or the one that is called Events.
 
     >>> str(Source("zmumu.root", "events"))
     'zmumu.root:events'
@@ -39,12 +42,22 @@ class Source:
         return _URL.match(self.path) is not None
 
 
+def suffix_of(path: str) -> str:
+    """How the name of a file ends, in small letters, without what a URL asks for.
+
+    >>> suffix_of("https://example.org/a.Parquet?token=1")
+    '.parquet'
+    """
+    return Path(path.partition("?")[0] if _URL.match(path) else path).suffix.lower()
+
+
 def resolve(specs: Sequence[str | Path] | str | Path, tree: str | None = None) -> list[Source]:
     """The files that the arguments of a command mean, in order.
 
     Each of ``specs`` is ``file.root``, ``file.root:tree``, a glob of either, a folder (its
-    ``*.root``), a URL, or several of them with commas between. ``tree`` is for those that
-    name none. A file that is meant twice is refused: its events would count twice.
+    ``*.root``, or else its Parquet or HDF5 files), a URL, or several of them with commas
+    between. ``tree`` is for those that name none. A file that is meant twice is refused: its
+    events would count twice.
 
     Raises:
         FileError: A file is not there (with the nearest names in its folder), a glob
@@ -88,7 +101,7 @@ def _split(spec: str) -> tuple[str, str | None]:
     authority = _URL.match(spec)
     start = authority.end() if authority else 0
     head, colon, tail = spec[start:].rpartition(":")
-    in_path = tail.endswith(".root") or glob.has_magic(tail)
+    in_path = tail.endswith(SUFFIXES) or glob.has_magic(tail)
     if not colon or not head or in_path or (not authority and Path(spec).exists()):
         return spec, None
     return spec[:start] + head, tail or None
@@ -97,7 +110,7 @@ def _split(spec: str) -> tuple[str, str | None]:
 def _local(path: str) -> list[str]:
     if Path(path).is_file():
         return [path]
-    pattern = str(Path(path) / "*.root") if Path(path).is_dir() else path
+    pattern = _inside(Path(path)) if Path(path).is_dir() else path
     if not glob.has_magic(pattern):
         raise FileError(f"no file {path!r}{_nearby(Path(path))}")
     matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 (patterns are not paths)
@@ -105,6 +118,12 @@ def _local(path: str) -> list[str]:
     if not found:
         raise FileError(f"no file matches {pattern!r}{_nearby(Path(pattern))}")
     return found
+
+
+def _inside(folder: Path) -> str:
+    """The pattern of the files in a folder: those of the first kind of which there is one."""
+    patterns = [str(folder / f"*{suffix}") for suffix in SUFFIXES]
+    return next((p for p in patterns if glob.glob(p)), patterns[0])  # noqa: PTH207
 
 
 def _nearby(path: Path) -> str:

@@ -21,6 +21,7 @@ def write_blocks(
     *,
     seed: int,
     image: tuple[int, ...] | None = None,
+    format: str | None = None,
     overwrite: bool = False,
     monitor: Monitor,
 ) -> dict[str, Any]:
@@ -29,10 +30,11 @@ def write_blocks(
     Arguments:
         blocks: Their numbers and events, in order.
         count: How many there are.
-        output: The file; a name that ends in ``.hdf5`` or ``.h5`` asks for images.
+        output: The file; where there are images, ``.hdf5`` and ``.h5`` ask for these.
         plan: Of their campaign: its provenance and cross-section.
         seed: Of their campaign.
         image: The shape of the images that the events have, if any.
+        format: Of :data:`hepgen.io.formats.FORMATS`; by default as the name ends.
         overwrite: Replace a file that is there.
         monitor: Shows progress.
 
@@ -44,7 +46,7 @@ def write_blocks(
     failures: list[dict[str, Any]] = []
     notes: list[tuple[int, dict[str, Any]]] = []
     with (
-        _writer(output, image, overwrite) as writer,
+        _writer(output, image, format, overwrite) as writer,
         monitor.task(f"write {output.name}", count, "blocks") as update,
     ):
         for done, (number, block) in enumerate(blocks, start=1):
@@ -72,15 +74,22 @@ def write_blocks(
     return runs | {"events": kept, "output": str(output)}
 
 
-def _writer(output: Path, image: tuple[int, ...] | None, overwrite: bool) -> Any:
+def wants_images(output: Path, image: tuple[int, ...] | None, format: str | None) -> bool:
+    """Whether the images of events are asked for, and not their columns."""
+    return image is not None and format is None and output.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _writer(
+    output: Path, image: tuple[int, ...] | None, format: str | None, overwrite: bool
+) -> Any:
     """What writes the file that the name asks for."""
-    if output.suffix.lower() in IMAGE_SUFFIXES and image is not None:
+    if image is not None and wants_images(output, image, format):
         from hepgen.io.hdf5 import ImageWriter
 
         return ImageWriter(output, image, overwrite=overwrite)
-    from hepgen.io.root import RootWriter
+    from hepgen.io.formats import event_writer
 
-    return RootWriter(output, overwrite=overwrite)
+    return event_writer(output, format=format, overwrite=overwrite)
 
 
 def _cross_section(plan: Plan, notes: Sequence[tuple[int, Mapping[str, Any]]]) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hepgen.errors import InputError, ParameterError, nearest
 from hepgen.events import THETA, WEIGHT, Events
-from hepgen.io.root import EventReader
+from hepgen.io.reader import EventReader
 from hepgen.io.sources import resolve
 
 

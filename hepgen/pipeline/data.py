@@ -14,8 +14,9 @@ import numpy as np
 from hepgen.config import LayoutEntry
 from hepgen.errors import DataError, FileError, InputError, nearest
 from hepgen.events import Events
+from hepgen.io.description import FileDescription, describe
 from hepgen.io.expressions import Expression
-from hepgen.io.root import FileDescription, describe, read
+from hepgen.io.reader import read
 from hepgen.io.sources import Source, resolve
 from hepgen.pipeline.session import Session
 

@@ -11,8 +11,9 @@ from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_special
 from hepgen.io.block_file import StoredBlock, identity_digest
 from hepgen.io.blocks import SUFFIX, BlockStore, Plan, other_campaign
+from hepgen.io.formats import format_of
 from hepgen.io.manifest import block_path
-from hepgen.pipeline.assemble import IMAGE_SUFFIXES, write_blocks
+from hepgen.pipeline.assemble import write_blocks
 from hepgen.pipeline.blocks import shards_of, summary
 from hepgen.pipeline.monitor import Monitor
 
@@ -53,13 +54,19 @@ class Parts:
 
 
 def merge(
-    folders: Sequence[Path], output: Path, *, overwrite: bool = False, monitor: Monitor
+    folders: Sequence[Path],
+    output: Path,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    monitor: Monitor,
 ) -> dict[str, Any]:
     """Merge folders of blocks.
 
     Arguments:
         folders: Those of the shards.
-        output: A ROOT file, or another folder, whose name ends in ``.blocks``.
+        output: A file, or another folder, whose name ends in ``.blocks``.
+        format: Of :data:`hepgen.io.formats.FORMATS`; by default as the name ends.
         overwrite: Replace an output that is there.
         monitor: Shows progress.
 
@@ -72,17 +79,14 @@ def merge(
     parts = Parts.of(folders)
     if output.suffix == SUFFIX:
         return _into_folder(parts, output, overwrite, monitor)
-    if output.suffix.lower() in IMAGE_SUFFIXES:
-        raise InputError(
-            f"{output}: blocks are merged into a ROOT file, or into a folder that ends in {SUFFIX}"
-        )
+    format_of(output, format)
     if output.exists() and not overwrite:
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     refuse_special(output)
     seed = int(parts.homes[0].identity["seed"])
     return write_blocks(
-        parts.read(), len(parts.homes), output, parts.plan, seed=seed, overwrite=overwrite,
-        monitor=monitor,
+        parts.read(), len(parts.homes), output, parts.plan, seed=seed, format=format,
+        overwrite=overwrite, monitor=monitor,
     )  # fmt: skip
 
 

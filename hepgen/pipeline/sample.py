@@ -10,6 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,8 +25,8 @@ from hepgen.compute import Workers, in_order, one_thread
 from hepgen.errors import FileError, InputError, SimulationError
 from hepgen.events import EXTRAPOLATED, THETA, Events
 from hepgen.files import refuse_inputs, refuse_special
-from hepgen.io.root import RootWriter
-from hepgen.pipeline.assemble import IMAGE_SUFFIXES
+from hepgen.io.formats import event_writer, format_of
+from hepgen.pipeline.assemble import wants_images
 from hepgen.pipeline.contexts import Contexts, FileContexts, as_matrix, point
 from hepgen.pipeline.load import load_surrogate
 from hepgen.pipeline.monitor import Monitor
@@ -124,7 +125,7 @@ def _surrogate(
     return surrogate
 
 
-def sample_to_root(
+def sample_to_file(
     folder: Path,
     output: Path,
     *,
@@ -133,6 +134,7 @@ def sample_to_root(
     theta_from: str | None = None,
     seed: int = 0,
     extrapolate: bool = False,
+    format: str | None = None,
     overwrite: bool = False,
     workers: Workers = Workers(),  # noqa: B008 (frozen)
     monitor: Monitor,
@@ -140,7 +142,7 @@ def sample_to_root(
     """Write events of the surrogate in ``folder`` to ``output``.
 
     A name that ends in ``.hdf5`` or ``.h5`` asks a surrogate of images for the layout of the
-    CaloChallenge, in which ``extrapolated`` is a dataset.
+    CaloChallenge, in which ``extrapolated`` is a dataset, unless a format is given.
 
     The tree ``Events`` has the surrogate's columns, θ as ``theta_*`` (or as the columns of
     ``theta_from`` are called), ``genWeight``, and with ``extrapolate`` the truth value
@@ -148,12 +150,13 @@ def sample_to_root(
 
     Arguments:
         folder: Of the model.
-        output: A ROOT file, or an HDF5 file of images.
+        output: The file to make.
         events: How many, e.g. ``1e6``; with ``theta_from`` all of its rows by default.
         theta: ``name=value`` entries.
         theta_from: A file with a θ for each event, e.g. ``sim.root:Events``, instead.
         seed: Of the sample.
         extrapolate: Let contexts outside the range of the training through, and mark them.
+        format: Of :data:`hepgen.io.formats.FORMATS`; by default as the name ends.
         overwrite: Replace a file that is there.
         workers: Who samples.
         monitor: Shows progress.
@@ -171,14 +174,15 @@ def sample_to_root(
     refuse_special(output)
     folder = folder.expanduser()
     surrogate = load_surrogate(folder)
-    if output.suffix.lower() in IMAGE_SUFFIXES and not isinstance(surrogate, ImageSurrogate):
-        raise InputError(f"{output}: events go to a ROOT file; give a name that ends in .root")
+    if not wants_images(output, _shape(surrogate), format):
+        format_of(output, format)
     contexts = _contexts(surrogate, events, theta, theta_from)
     if isinstance(contexts, FileContexts):
         refuse_inputs(output, contexts.inputs)
     model = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
     call = _SampledBlock(folder.resolve(), contexts.columns(), seed, extrapolate, model)
-    return _write(call, contexts, surrogate, output, workers, monitor, overwrite)
+    writer = _writer(surrogate, output, format, overwrite)
+    return _write(call, contexts, surrogate, output, writer, workers, monitor)
 
 
 def _contexts(
@@ -202,17 +206,17 @@ def _write(
     contexts: Contexts,
     surrogate: Surrogate | ImageSurrogate,
     output: Path,
+    writer: AbstractContextManager[Any],
     workers: Workers,
     monitor: Monitor,
-    overwrite: bool,
 ) -> dict[str, Any]:
     written, outside, total = 0, 0, 0.0
     with (
-        _writer(surrogate, output, overwrite) as writer,
+        writer as sink,
         monitor.task("sample", contexts.events, "events") as update,
     ):
         for block in _blocks(call, contexts, workers, block_size(surrogate)):
-            writer.write(block)
+            sink.write(block)
             written += len(block)
             total += float(block.weight.sum())
             outside += int(np.sum(block[EXTRAPOLATED])) if EXTRAPOLATED in block else 0
@@ -221,17 +225,25 @@ def _write(
             "genEventCount": written, "genEventSumw": total, "selectedEventCount": written,
             "extrapolatedEventCount": outside, "seed": call.seed,
         }  # fmt: skip
-        writer.metadata(runs | {"provenance": _provenance(call, contexts, surrogate)})
+        sink.metadata(runs | {"provenance": _provenance(call, contexts, surrogate)})
     return runs | {"events": written, "output": str(output)}
 
 
-def _writer(surrogate: Surrogate | ImageSurrogate, output: Path, overwrite: bool) -> Any:
+def _shape(surrogate: Surrogate | ImageSurrogate) -> tuple[int, ...] | None:
+    """Of the images that it makes, if any."""
+    return surrogate.code.shape if isinstance(surrogate, ImageSurrogate) else None
+
+
+def _writer(
+    surrogate: Surrogate | ImageSurrogate, output: Path, format: str | None, overwrite: bool
+) -> Any:
     """What writes the file that the name asks for."""
-    if output.suffix.lower() in IMAGE_SUFFIXES and isinstance(surrogate, ImageSurrogate):
+    shape = _shape(surrogate)
+    if shape is not None and wants_images(output, shape, format):
         from hepgen.io.hdf5 import ImageWriter
 
-        return ImageWriter(output, surrogate.code.shape, overwrite=overwrite)
-    return RootWriter(output, overwrite=overwrite)
+        return ImageWriter(output, shape, overwrite=overwrite)
+    return event_writer(output, format=format, overwrite=overwrite)
 
 
 def _blocks(
@@ -280,4 +292,4 @@ def _refuse_non_finite(columns: dict[str, NDArray[np.float64]]) -> None:
             )
 
 
-__all__ = ["BLOCK", "EXTRAPOLATED", "sample_to_root"]
+__all__ = ["BLOCK", "EXTRAPOLATED", "sample_to_file"]

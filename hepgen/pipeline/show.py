@@ -14,8 +14,8 @@ from hepgen.errors import FileError
 from hepgen.features import Feature
 from hepgen.files import parse_json
 from hepgen.io.blocks import IDENTITY, SUFFIX, BlockStore
-from hepgen.io.hdf5 import ImageReader
-from hepgen.io.root import FileDescription, describe
+from hepgen.io.description import FileDescription, describe
+from hepgen.io.hdf5.images import ImageReader, holds_images
 from hepgen.io.sources import resolve
 from hepgen.pipeline import blocks
 from hepgen.pipeline.assemble import IMAGE_SUFFIXES
@@ -51,7 +51,7 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
     if path.is_dir() and not list(path.glob("*.root")):
         raise FileError(f"{target} is a folder without model.json or ROOT files; expected a "
                         "workflow (.toml), a ROOT file or a model folder")  # fmt: skip
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES and holds_images(find(target)):
         return _images(ImageReader(find(target)))
     source = resolve([find(target)])[0]
     return _root(describe(source))

@@ -14,8 +14,9 @@ from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.block_file import StoredBlock, encode
 from hepgen.io.blocks import SUFFIX, BlockStore, Plan, other_campaign, put
+from hepgen.io.formats import format_of
 from hepgen.io.ledger import Attempt, enter
-from hepgen.pipeline.assemble import IMAGE_SUFFIXES, write_blocks
+from hepgen.pipeline.assemble import wants_images, write_blocks
 from hepgen.pipeline.blocks import summary
 from hepgen.pipeline.monitor import Monitor
 from hepgen.simulators.campaign import Block, Campaign
@@ -185,7 +186,7 @@ def shard_range(blocks: int, shard: str | None) -> range:
     return range(int(part) - 1, blocks, int(whole))
 
 
-def simulate_to_root(
+def simulate_to_file(
     campaign: Campaign,
     output: Path,
     *,
@@ -193,13 +194,14 @@ def simulate_to_root(
     workers: Workers = Workers(),  # noqa: B008 (frozen)
     monitor: Monitor,
     shard: str | None = None,
+    format: str | None = None,
     overwrite: bool = False,
     inputs: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Simulate a campaign, or one shard of it, into one ROOT file.
+    """Simulate a campaign, or one shard of it, into one file.
 
-    A name that ends in ``.hdf5`` or ``.h5`` asks for the images of a calorimeter instead, in the
-    layout of the CaloChallenge.
+    Of a process with a calorimeter, a name that ends in ``.hdf5`` or ``.h5`` asks for its images,
+    in the layout of the CaloChallenge, unless a format is given.
 
     Blocks are first stored beside the output, so that a stopped simulation goes on where it
     was, and are removed when the file is complete.
@@ -211,6 +213,7 @@ def simulate_to_root(
         workers: Who simulates.
         monitor: Shows progress.
         shard: ``i/n``: only the i-th of n parts.
+        format: Of :data:`hepgen.io.formats.FORMATS`; by default as the name ends.
         overwrite: Replace a regular file that is there.
         inputs: Files that are read, and so are never replaced.
 
@@ -219,10 +222,12 @@ def simulate_to_root(
 
     Raises:
         FileError: The output exists and may not be replaced, or cannot be written.
-        InputError: Images are asked for, and there are none, or more than images.
+        InputError: There is no such format; or more than images is asked for, in a file of them.
     """
-    if output.suffix.lower() in IMAGE_SUFFIXES:
+    if wants_images(output, campaign.chain.image, format):
         _check_images(campaign, output)
+    else:
+        format_of(output, format)
     if output.exists() and not overwrite:
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     refuse_special(output)
@@ -238,7 +243,7 @@ def simulate_to_root(
     runs = write_blocks(
         ((number, store.read(number)) for number in blocks), len(blocks),
         output, plan_of(campaign, shard, provenance), seed=campaign.seed,
-        image=campaign.chain.image, overwrite=overwrite, monitor=monitor,
+        image=campaign.chain.image, format=format, overwrite=overwrite, monitor=monitor,
     )  # fmt: skip
     store.remove()
     return runs
@@ -308,15 +313,11 @@ def nothing_selected(campaign: Campaign) -> str:
 
 def _check_images(campaign: Campaign, output: Path) -> None:
     """Refuse, before anything is simulated, what a file of images cannot hold."""
-    if campaign.chain.image is None:
-        raise InputError(
-            f"{output}: {output.suffix} is for calorimeter images, and the process "
-            f"{campaign.chain.name!r} makes none; give a name that ends in .root"
-        )
     if campaign.latents or campaign.scores or campaign.ratios:
         raise InputError(
             f"{output}: a file of images holds nothing but energies and showers; write latents, "
-            "scores and ratios (--latents, --augment) to a name that ends in .root"
+            "scores and ratios (--latents, --augment) to a name that ends in .root, or with "
+            "--format hdf5"
         )
 
 

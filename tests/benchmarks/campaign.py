@@ -17,7 +17,7 @@ from hepgen.compute import Workers
 from hepgen.pipeline.progress import monitor
 from hepgen.pipeline.requests import simulation_campaign
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "zmumu.toml"
 MIB = 1024
@@ -33,7 +33,7 @@ def main() -> None:
     campaign = simulation_campaign(session, events=chosen.events, theta=["prior"])
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        facts = simulate_to_root(
+        facts = simulate_to_file(
             campaign, Path(folder) / "events.root", provenance={}, workers=Workers(chosen.jobs),
             monitor=session.monitor,
         )  # fmt: skip

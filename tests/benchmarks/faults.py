@@ -33,7 +33,7 @@ import hepgen.pipeline.infer
 import hepgen.pipeline.statements
 from hepgen.cli import main as program
 from hepgen.errors import HepgenError
-from hepgen.io.root import read
+from hepgen.io.tables import read
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = str(REPOSITORY / "tests" / "pipeline" / "tiny.toml")

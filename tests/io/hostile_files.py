@@ -25,7 +25,7 @@ from hepgen.io.blocks import BlockStore
 from hepgen.io.event_files import open_events
 from hepgen.io.hdf5 import ImageReader, ImageWriter
 from hepgen.io.manifest import block_path
-from hepgen.io.root import RootWriter, describe, read
+from hepgen.io.tables import RootWriter, describe, read
 from hepgen.nn import model_files
 from hepgen.nn.tensor_files import read_tensors, write_tensors
 from hepgen.pipeline.load import load

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from hepgen.errors import DataError, FileError
 from hepgen.events import Events
-from hepgen.io.hdf5 import Disk, ImageReader, ImageWriter
+from hepgen.io.hdf5 import ImageReader, ImageWriter
+from hepgen.io.hdf5.disk import Disk
 
 SHAPE = (2, 3, 4)
 

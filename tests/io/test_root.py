@@ -18,7 +18,7 @@ import uproot
 
 from hepgen.errors import DataError, FileError, InputError
 from hepgen.events import Events
-from hepgen.io.root import RootWriter, Source, describe, read, read_metadata
+from hepgen.io.tables import RootWriter, Source, describe, read, read_metadata
 
 RealData = Callable[[str], Path]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.simulators.campaign import Campaign
 
 SMALL = Path(__file__).parent / "small.toml"
@@ -33,5 +33,5 @@ def pseudo_file(session: Session, tmp_path_factory: pytest.TempPathFactory) -> P
         session.chain, session.parameters, 2500, 5, prior=False,
         fixed={"m_z": 91.5, "muon_resolution": 1.5}, block_size=2500,
     )  # fmt: skip
-    simulate_to_root(campaign, path, provenance={}, monitor=session.monitor)
+    simulate_to_file(campaign, path, provenance={}, monitor=session.monitor)
     return path

@@ -14,11 +14,11 @@ import tomli_w
 from hepgen.config import parse
 from hepgen.errors import DataError, FileError, InputError, WorkflowError
 from hepgen.events import WEIGHT
-from hepgen.io.root import read, read_metadata
+from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.requests import simulation_campaign
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.pipeline.training_data import training_events
 from hepgen.simulators.pythia import PythiaDimuons
 from hepgen.simulators.pythia.base import PythiaStage
@@ -134,10 +134,10 @@ def test_the_cross_section_is_the_one_that_pythia_measured(tmp_path: Path) -> No
     campaign = simulation_campaign(session, events="60", theta=["default"], seed=3)
     campaign = replace(campaign, block_size=40)
     sigma = [campaign.simulate(b).notes["cross_section_pb"] for b in (0, 1)]
-    runs = simulate_to_root(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
+    runs = simulate_to_file(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
     assert runs["crossSection_pb"] == pytest.approx((40 * sigma[0] + 20 * sigma[1]) / 60)
     varied = replace(campaign, prior=True, points=10, events=20, block_size=20)
-    runs = simulate_to_root(varied, tmp_path / "b.root", provenance={}, monitor=Silent())
+    runs = simulate_to_file(varied, tmp_path / "b.root", provenance={}, monitor=Silent())
     assert np.isnan(runs["crossSection_pb"])
 
 
@@ -149,12 +149,12 @@ def test_a_file_of_events_through_the_detector(lhe_workflow: Path, tmp_path: Pat
     session = Session.open(lhe_workflow)
     campaign = simulation_campaign(session, events="40", theta=["default"], keep_all=True)
     campaign = replace(campaign, block_size=7)
-    facts = simulate_to_root(campaign, tmp_path / "whole.root", provenance={}, monitor=Silent())
+    facts = simulate_to_file(campaign, tmp_path / "whole.root", provenance={}, monitor=Silent())
     whole = read(tmp_path / "whole.root").read()
     parts = []
     for shard in ("2/2", "1/2"):
         path = tmp_path / f"{shard[0]}.root"
-        simulate_to_root(campaign, path, provenance={}, monitor=Silent(), shard=shard)
+        simulate_to_file(campaign, path, provenance={}, monitor=Silent(), shard=shard)
         parts.append(read(path).read())
     together = ak.concatenate([part.columns for part in parts[::-1]])
     order = np.argsort(np.asarray(together["hepgenPoint"]), kind="stable")

@@ -12,8 +12,8 @@ import pytest
 
 from hepgen.errors import DataError, FileError, InputError
 from hepgen.events import Events
-from hepgen.io.root import RootWriter
 from hepgen.io.sources import resolve
+from hepgen.io.tables import RootWriter
 from hepgen.pipeline import data
 from hepgen.pipeline.data import DataRequest, Observed, choose_layout, find, read_observed
 from hepgen.pipeline.session import Session

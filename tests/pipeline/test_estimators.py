@@ -21,7 +21,7 @@ from hepgen.pipeline.infer import Inference, infer
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.load import load
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.training_data import pair_campaign
 from hepgen.simulators.campaign import Campaign
@@ -48,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     session = Session.open(TINY)
     campaign = Campaign(session.chain, session.parameters, 300, 9, fixed={"theta_0": TRUTH},
                         prior=False, block_size=300)  # fmt: skip
-    simulate_to_root(campaign, path, provenance={}, monitor=session.monitor)
+    simulate_to_file(campaign, path, provenance={}, monitor=session.monitor)
     return path
 
 

@@ -16,7 +16,7 @@ from hepgen.cli import app
 from hepgen.errors import SurrogateError, WorkflowError
 from hepgen.images import dense_images
 from hepgen.io.hdf5 import ImageReader
-from hepgen.io.root import read
+from hepgen.io.tables import read
 from hepgen.pipeline.images import image_task
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show

@@ -12,11 +12,11 @@ import pytest
 from hepgen.errors import FileError, InputError
 from hepgen.images import dense_images
 from hepgen.io.hdf5 import ImageReader
-from hepgen.io.root import read
+from hepgen.io.tables import read
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.simulators.campaign import Campaign
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -25,7 +25,7 @@ CAMPAIGN = Campaign(SESSION.chain, SESSION.parameters, 300, seed=7, points=1, bl
 
 
 def simulate(output: Path, campaign: Campaign = CAMPAIGN, **options: Any) -> dict[str, Any]:
-    return simulate_to_root(campaign, output, provenance={}, monitor=Silent(), **options)
+    return simulate_to_file(campaign, output, provenance={}, monitor=Silent(), **options)
 
 
 def test_the_images_are_those_of_the_cells_in_root(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 from hepgen.compute import Workers
 from hepgen.errors import FileError, InputError
 from hepgen.io.blocks import BlockStore
-from hepgen.io.root import read, read_metadata
+from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline.merge import merge
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show, verified
-from hepgen.pipeline.simulate import simulate_to_blocks, simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_blocks, simulate_to_file
 from hepgen.simulators.campaign import Campaign
 
 GAUSSIAN = Path(__file__).parent / "tiny.toml"
@@ -44,7 +44,7 @@ def blocks_in(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     path = tmp_path_factory.mktemp("whole") / "whole.root"
-    return path, simulate_to_root(CAMPAIGN, path, provenance={"made": "here"}, monitor=Silent())
+    return path, simulate_to_file(CAMPAIGN, path, provenance={"made": "here"}, monitor=Silent())
 
 
 def test_merged_shards_are_the_file_of_the_whole(

@@ -23,7 +23,7 @@ from hepgen.pipeline.local import local_p_values, local_tests
 from hepgen.pipeline.predictive_statistics import predictive_tests
 from hepgen.pipeline.ratios import ratio_p_values, ratio_tests
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.pipeline.validate import calibrated, validate
 from hepgen.simulators.campaign import Campaign
 
@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     session = Session.open(TINY)
     campaign = Campaign(session.chain, session.parameters, 300, 9, fixed={"theta_0": 0.4},
                         prior=False, block_size=300)  # fmt: skip
-    simulate_to_root(campaign, path, provenance={}, monitor=session.monitor)
+    simulate_to_file(campaign, path, provenance={}, monitor=session.monitor)
     return path
 
 

@@ -14,7 +14,7 @@ from hepgen.pipeline.infer import infer_into
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.reproduce import compared, reproduce
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.simulators.campaign import Campaign
 
 TINY = Path(__file__).parent / "tiny.toml"
@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         session.chain, session.parameters, 300, 5, prior=False, fixed={"theta_0": 0.3}
     )
     path = tmp_path_factory.mktemp("data") / "data.root"
-    simulate_to_root(campaign, path, provenance={}, monitor=Silent())
+    simulate_to_file(campaign, path, provenance={}, monitor=Silent())
     return path
 
 

@@ -20,12 +20,12 @@ from hepgen.compute import Workers
 from hepgen.errors import FileError, HepgenError, InputError, SimulationError, SurrogateError
 from hepgen.events import Events
 from hepgen.features import Feature
-from hepgen.io.root import RootWriter, read, read_metadata
+from hepgen.io.tables import RootWriter, read, read_metadata
 from hepgen.nn.model_files import write_model
 from hepgen.pipeline import sample as module
 from hepgen.pipeline.load import load
 from hepgen.pipeline.monitor import Silent
-from hepgen.pipeline.sample import BLOCK, EXTRAPOLATED, sample_to_root
+from hepgen.pipeline.sample import BLOCK, EXTRAPOLATED, sample_to_file
 from hepgen.pipeline.show import show
 from hepgen.surrogates.arrays import EventSurrogate
 from hepgen.surrogates.surrogate import Surrogate
@@ -51,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample(model: Path, output: Path, **options: Any) -> dict[str, Any]:
     theta = [] if "theta_from" in options else ["m_z=91.5,tune=0.5"]
     given: dict[str, Any] = {"theta": theta, "seed": 7, "monitor": Silent()}
-    return sample_to_root(model, output, **(given | options))
+    return sample_to_file(model, output, **(given | options))
 
 
 def columns(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from hepgen.config import load
 from hepgen.errors import FileError, WorkflowError
 from hepgen.events import Events
-from hepgen.io.root import RootWriter
+from hepgen.io.tables import RootWriter
 from hepgen.pipeline.show import result_words, show
 from hepgen.results import Check, InferenceResult, ParameterEstimate, to_json
 

@@ -29,11 +29,11 @@ from hepgen.errors import FileError, InputError
 from hepgen.events import Events
 from hepgen.io.blocks import BlockStore
 from hepgen.io.manifest import MANIFEST
-from hepgen.io.root import read, read_metadata
+from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline import simulate
 from hepgen.pipeline.monitor import Silent, Update
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import run_campaign, shard_blocks, simulate_to_root
+from hepgen.pipeline.simulate import run_campaign, shard_blocks, simulate_to_file
 from hepgen.simulators.campaign import POINT, Block, Campaign
 
 ZMUMU = Path(__file__).parents[2] / "workflows" / "zmumu.toml"
@@ -89,7 +89,7 @@ def contents(folder: Path) -> Contents:
 
 
 def to_root(output: Path, campaign: Campaign = CAMPAIGN, **options: Any) -> dict[str, Any]:
-    return simulate_to_root(campaign, output, provenance={"seed": 7}, monitor=Silent(), **options)
+    return simulate_to_file(campaign, output, provenance={"seed": 7}, monitor=Silent(), **options)
 
 
 def same(a: Events, b: Events) -> bool:

@@ -15,12 +15,12 @@ from hepgen.compute import Workers
 from hepgen.config import StageEntry, load
 from hepgen.errors import WorkflowError
 from hepgen.io.blocks import BlockStore
-from hepgen.io.root import read, read_metadata
+from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline import simulate
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show
-from hepgen.pipeline.simulate import run_campaign, simulate_to_root
+from hepgen.pipeline.simulate import run_campaign, simulate_to_file
 from hepgen.pipeline.stages import with_stages
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.processes.registry import process
@@ -212,7 +212,7 @@ def test_images_stay_images(folder: Path) -> None:
 def test_a_whole_chain_of_stages(folder: Path, tmp_path: Path) -> None:
     session = opened(folder, stage("Smear"), stage("Double"), **OWN)
     campaign = Campaign(session.chain, session.parameters, 1000, prior=False, fixed={"mu": 2.0})
-    simulate_to_root(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
+    simulate_to_file(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
     y = np.asarray(read(tmp_path / "a.root").read()["twice"])
 
     assert abs(y.mean() - 4.0) < 4 * 2 / 1000**0.5
@@ -271,7 +271,7 @@ def test_identity_and_provenance_name_the_code(folder: Path, tmp_path: Path) -> 
 
     assert campaign.identity()["chain"]["stages"] == noted
     given = session.provenance(campaign=campaign.identity())
-    simulate_to_root(campaign, tmp_path / "a.root", provenance=given, monitor=Silent())
+    simulate_to_file(campaign, tmp_path / "a.root", provenance=given, monitor=Silent())
     assert read_metadata(tmp_path / "a.root")["provenance"]["campaign"]["chain"]["stages"] == noted
     changed = opened(folder, stage("Ideal", replace="detector", options={"scale": 1.6}))
     assert changed.chain.options != session.chain.options

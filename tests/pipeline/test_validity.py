@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from hepgen.cli import app
 from hepgen.events import Events
 from hepgen.inference.statistics.fit import Fit, fit
-from hepgen.io.root import RootWriter
+from hepgen.io.tables import RootWriter
 from hepgen.pipeline.rates import event_rate, learned_efficiency
 from hepgen.pipeline.session import Session
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from hepgen.errors import SimulationError, WorkflowError
-from hepgen.io.root import read, read_metadata
+from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline.monitor import Silent
-from hepgen.pipeline.simulate import simulate_to_root
+from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain, Trace
 from hepgen.simulators.detector import MuonDetector
@@ -262,7 +262,7 @@ def test_failures_are_counted_in_the_file(tmp_path: Path) -> None:
     pytest.importorskip("pythia8mc")
     made = Chain([FailingDimuons()], {"mass": ("GeV", "M")}, name="failing")
     campaign = Campaign(made, made.parameters, 20, prior=False, block_size=10)
-    runs = simulate_to_root(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
+    runs = simulate_to_file(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
     noted = read_metadata(tmp_path / "a.root")
 
     assert runs["genEventCount"] == runs["events"] == 20
@@ -315,7 +315,7 @@ def test_weights_of_biased_generation_go_along(tmp_path: Path) -> None:
     }  # fmt: skip
     made = Chain([PythiaParticles(7000.0, settings)], {"hard_flavour": ("", "flavour")})
     campaign = Campaign(made, made.parameters, 300, prior=False, block_size=300)
-    runs = simulate_to_root(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
+    runs = simulate_to_file(campaign, tmp_path / "a.root", provenance={}, monitor=Silent())
     weight = read(tmp_path / "a.root").read().weight
 
     assert weight.std() > 0.1 * weight.mean() > 0

@@ -11,8 +11,8 @@ import awkward as ak
 import numpy as np
 
 from hepgen.files import parse_json
+from hepgen.io.failures import reading
 from hepgen.io.layout import Layout
-from hepgen.io.root.failures import reading
 from hepgen.io.root.opening import open_file, open_tree, tree_kinds
 from hepgen.io.sources import Source
 from hepgen.results import to_json

@@ -13,11 +13,11 @@ from typing import Any
 import uproot
 
 from hepgen.errors import FileError, nearest
-from hepgen.io.root.failures import reading
+from hepgen.io.failures import reading
 from hepgen.io.root.rntuple import RNTuple
-from hepgen.io.root.table import Table
 from hepgen.io.root.ttree import TTree
 from hepgen.io.sources import Source
+from hepgen.io.table import Table
 
 _TREES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 _NOT_EVENTS = ("runs", "luminosityblocks", "metadata", "parametersets")
@@ -93,6 +93,13 @@ def _tree_hint(name: str, kinds: Mapping[str, str]) -> str:
     return nearest(name, kinds) if kinds else "there is no TTree or RNTuple in the file"
 
 
+def tree_names(source: Source) -> list[str]:
+    """All trees of a file, or the one that ``source`` names."""
+    with open_file(source.path) as directory, reading(source.path):
+        kinds = tree_kinds(directory)
+        return list(kinds) if source.tree is None else [tree_name(directory, source)]
+
+
 @contextlib.contextmanager
 def open_tree(source: Source) -> Iterator[Table]:
     """The tree of a source, with its file open."""
@@ -102,5 +109,7 @@ def open_tree(source: Source) -> Iterator[Table]:
             name = tree_name(directory, source)
             tree = directory[name]
             rntuple = isinstance(tree, uproot.behaviors.RNTuple.RNTuple)
-            table: Table = (RNTuple if rntuple else TTree)(tree, source.path, name)
+            table: Table = (RNTuple if rntuple else TTree)(
+                tree, source.path, name, int(tree.num_entries)
+            )
         yield table

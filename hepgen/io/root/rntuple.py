@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import awkward as ak
 
-from hepgen.io.root.table import Table, column_name, empty_chunks
+from hepgen.io.table import Table, column_name, empty_chunks
 
 
 class RNTuple(Table):

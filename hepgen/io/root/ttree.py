@@ -11,7 +11,7 @@ import awkward as ak
 import uproot
 
 from hepgen.errors import DataError
-from hepgen.io.root.table import Table, column_name, empty_chunks
+from hepgen.io.table import Table, column_name, empty_chunks
 
 
 class TTree(Table):

@@ -1,4 +1,4 @@
-"""A tree as a table: named columns, read in chunks of rows."""
+"""What all kinds of files are read as: a table of named columns, in chunks of rows."""
 
 from __future__ import annotations
 
@@ -9,28 +9,37 @@ from typing import Any
 import awkward as ak
 
 from hepgen.errors import DataError, nearest
-from hepgen.io.root.failures import reading
+from hepgen.io.failures import reading
 
 _CHUNK_BYTES = 32 * 2**20
 _CHUNK_ROWS = (1_000, 250_000)
 
 
 class Table(ABC):
-    """A TTree or an RNTuple: columns by name, in chunks of rows."""
+    """A TTree, an RNTuple, a table of Parquet or HDF5: columns by name, in chunks of rows.
+
+    Arguments:
+        tree: What the library of its format has opened.
+        path: Of the file.
+        name: Of the table in it.
+        entries: How many rows it has.
+    """
 
     kind: str
+    file_kind = "a ROOT file"
+    column = "branch"
 
-    def __init__(self, tree: Any, path: str, name: str) -> None:
+    def __init__(self, tree: Any, path: str, name: str, entries: int) -> None:
         self.tree = tree
         self.path = path
         self.name = name
-        self.entries = int(tree.num_entries)
+        self.entries = entries
         keys = self._keys()
         self.keys = {column_name(name): key for name, key in keys.items()} | keys
 
     @abstractmethod
     def _keys(self) -> dict[str, str]:
-        """The names a column goes by → the name uproot knows it by, best name last."""
+        """The names a column goes by → the name its library knows it by, best name last."""
 
     @abstractmethod
     def types(self) -> dict[str, str]:
@@ -69,7 +78,7 @@ class Table(ABC):
         for name, place in places.items():
             if place is None:
                 raise DataError(
-                    f"{self.path}: no branch {name!r} in {self.kind} {self.name!r}; "
+                    f"{self.path}: no {self.column} {name!r} in {self.kind} {self.name!r}; "
                     f"{self._hint(name)}"
                 )
         return {name: place for name, place in places.items() if place is not None}
@@ -87,7 +96,7 @@ class Table(ABC):
         keys = sorted({key for key, _ in places.values()})
         chunks = self.chunks(keys, stop, step or self._step(keys))
         while True:
-            with reading(self.path):
+            with reading(self.path, self.file_kind):
                 rows, arrays = next(chunks, (0, {}))
             if rows == 0:
                 return
@@ -101,7 +110,7 @@ class Table(ABC):
         for field in fields:
             if field not in array.fields:
                 raise DataError(
-                    f"{self.path}: no field {field!r} in branch {name!r}; "
+                    f"{self.path}: no field {field!r} in {self.column} {name!r}; "
                     f"{nearest(field, array.fields)}"
                 )
             array = array[field]

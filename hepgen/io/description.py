@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hepgen.io.root.failures import reading
-from hepgen.io.root.metadata import read_metadata
-from hepgen.io.root.opening import open_file, open_tree, tree_kinds, tree_name
+from hepgen.io.failures import reading
+from hepgen.io.formats import open_table, read_metadata, table_names
 from hepgen.io.sources import Source, resolve
 
 
 @dataclass(frozen=True)
 class TreeDescription:
-    """A tree: its name, kind (TTree or RNTuple), rows, and branch → type."""
+    """A table: its name, kind (TTree, RNTuple, Parquet, HDF5), rows, and column → type."""
 
     name: str
     kind: str
@@ -25,7 +24,7 @@ class TreeDescription:
 
 @dataclass(frozen=True)
 class FileDescription:
-    """The trees in a file, and what hepgen noted in it."""
+    """The tables in a file, and what hepgen noted in it."""
 
     path: str
     trees: tuple[TreeDescription, ...]
@@ -33,19 +32,16 @@ class FileDescription:
 
 
 def describe(source: Source | str | Path) -> FileDescription:
-    """What is in a file: all its trees, or the one that ``source`` names.
+    """What is in a file: all its tables, or the one that ``source`` names.
 
     Raises:
-        FileError: The file is missing or broken, or has no such tree.
+        FileError: The file is missing or broken, or has no such table.
     """
     given = source if isinstance(source, Source) else resolve(source)[0]
-    with open_file(given.path) as directory, reading(given.path):
-        kinds = tree_kinds(directory)
-        names = list(kinds) if given.tree is None else [tree_name(directory, given)]
-    trees = tuple(_described(Source(given.path, name)) for name in names)
+    trees = tuple(_described(Source(given.path, name)) for name in table_names(given))
     return FileDescription(given.path, trees, read_metadata(given.path))
 
 
 def _described(source: Source) -> TreeDescription:
-    with open_tree(source) as tree, reading(source.path):
+    with open_table(source) as tree, reading(source.path, tree.file_kind):
         return TreeDescription(source.tree or "", tree.kind, tree.entries, tree.types())

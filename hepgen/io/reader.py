@@ -15,8 +15,8 @@ from hepgen.errors import DataError, FileError
 from hepgen.events import Events
 from hepgen.io.cutflow import CutFlow
 from hepgen.io.distinct import Distinct
-from hepgen.io.root.failures import reading
-from hepgen.io.root.opening import open_tree
+from hepgen.io.failures import reading
+from hepgen.io.formats import open_table
 from hepgen.io.selection import ColumnMap, Rows, Selection
 from hepgen.io.sources import Source, resolve
 
@@ -39,7 +39,7 @@ class EventReader:
         sources: As :func:`resolve` gives them, or what it takes.
         columns: hepgen's name → expression over branches, or a list of expressions to join
             to one jagged column; or names that are the same in the file; None for all
-            branches that hold numbers or text.
+            columns that hold numbers or text.
         cut: Keep the rows where it is true (see :class:`hepgen.io.expressions.Expression`).
         weight: An expression that becomes the column ``genWeight``, with its sign.
         drop_invalid: Drop rows that have no usable value, instead of refusing them.
@@ -51,7 +51,7 @@ class EventReader:
         progress: Called with (rows read, rows to read).
 
     Raises:
-        FileError: A file or tree is missing or broken.
+        FileError: A file or a table in it is missing or broken.
         DataError: A branch is missing; while iterating, values that cannot be used, or no
             row that passes.
     """
@@ -102,7 +102,7 @@ class EventReader:
         left = entry_stop
         stops: list[int] = []
         for i, source in enumerate(self.sources):
-            with open_tree(source) as tree:
+            with open_table(source) as tree:
                 tree.find(self._names)
                 self.sources[i] = replace(source, tree=tree.name)
                 stops.append(tree.entries if left is None else min(tree.entries, left))
@@ -111,7 +111,7 @@ class EventReader:
 
     def _rows(self) -> Iterator[Rows]:
         for source, stop in zip(self.sources, self._stops, strict=True):
-            with open_tree(source) as tree:
+            with open_table(source) as tree:
                 for entries, chunk in tree.read(self._names, stop, self.step_size):
                     yield self.selection.apply(chunk, entries)
                     self._advance(entries)
@@ -184,7 +184,7 @@ def _as_map(columns: ColumnMap | Sequence[str] | None, first: Source) -> ColumnM
         return columns
     if columns is not None:
         return {name: f"`{name}`" for name in columns}
-    with open_tree(first) as tree, reading(first.path):
+    with open_table(first) as tree, reading(first.path, tree.file_kind):
         return {name: f"`{column}`" for name, column in tree.default().items()}
 
 

@@ -8,7 +8,7 @@ from typing import IO
 
 from hepgen.errors import FileError
 from hepgen.files import open_part, publish_part, refuse_special
-from hepgen.io.root.failures import writing
+from hepgen.io.failures import writing
 
 
 class NewFile:

@@ -1,4 +1,4 @@
-"""Calorimeter images in and out, in the layout of the CaloChallenge. Only here is h5py known.
+"""Calorimeter images in and out, in the layout of the CaloChallenge.
 
 A file has the datasets ``incident_energies``, shape ``(N, 1)``, and ``showers``, shape
 ``(N, n_voxels)``, both float32 in MeV (Krause et al., arXiv:2410.21611). Writing is atomic: a
@@ -7,24 +7,23 @@ file appears under its name when it is complete.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgen.errors import DataError, FileError, HepgenError, nearest
+from hepgen.errors import DataError, FileError, nearest
 from hepgen.events import EXTRAPOLATED, THETA, Events
 from hepgen.files import parse_json
 from hepgen.images import dense_images
-from hepgen.io.root.failures import writing
-from hepgen.io.root.newfile import NewFile
+from hepgen.io.failures import reading, writing
+from hepgen.io.hdf5.disk import KIND, Disk, open_file
+from hepgen.io.newfile import NewFile
 from hepgen.results import to_json
 
 ENERGIES, SHOWERS, PROVENANCE = "incident_energies", "showers", "hepgen_provenance"
@@ -138,78 +137,6 @@ class ImageWriter:
                 raise self._disk.error
 
 
-class Disk:
-    """A file as HDF5 sees it: one that never fails.
-
-    A write that fails makes HDF5 crash the process when the file is closed. So what does not
-    fit is kept in memory, enough to close, and the first error is there to be raised.
-
-    Arguments:
-        handle: An unbuffered binary file.
-    """
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self.handle = handle
-        self.error: OSError | None = None
-        self._position = 0
-        self._lost: list[tuple[int, bytes]] = []
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end()}[whence]
-        self._position = start + offset
-        return self._position
-
-    def tell(self) -> int:
-        """The byte it is at."""
-        return self._position
-
-    def _end(self) -> int:
-        return max([os.fstat(self.handle.fileno()).st_size, *(o + len(b) for o, b in self._lost)])
-
-    def write(self, data: Any) -> int:
-        """Write all of it, to the file or, from the first error on, to memory."""
-        content = bytes(data)
-        done = 0
-        if self.error is None:
-            try:
-                self.handle.seek(self._position)
-                while done < len(content):
-                    done += self.handle.write(content[done:])
-            except OSError as error:
-                self.error = error
-        if done < len(content):
-            self._lost.append((self._position + done, content[done:]))
-        self._position += len(content)
-        return len(content)
-
-    def read(self, size: int) -> bytes:
-        """As many bytes as there are, up to a number."""
-        start, stop = self._position, min(self._position + size, self._end())
-        self.handle.seek(start)
-        content = bytearray(
-            self.handle.read(max(stop - start, 0)).ljust(max(stop - start, 0), b"\0")
-        )
-        for offset, lost in self._lost:
-            low, high = max(offset, start), min(offset + len(lost), stop)
-            if low < high:
-                content[low - start : high - start] = lost[low - offset : high - offset]
-        self._position = start + len(content)
-        return bytes(content)
-
-    def truncate(self, size: int) -> int:
-        """Cut the file, or make it longer."""
-        if self.error is None:
-            try:
-                self.handle.truncate(size)
-            except OSError as error:
-                self.error = error
-        return size
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-
 @dataclass(frozen=True)
 class Images:
     """Calorimeter images, in MeV.
@@ -242,7 +169,7 @@ class ImageReader:
     def __init__(self, path: str | Path, step_size: int = 4096) -> None:
         self.path = Path(path)
         self.step_size = step_size
-        with self._open() as file:
+        with open_file(str(self.path)) as file, reading(str(self.path), KIND):
             self.entries, self.voxels = _checked(file, self.path)
             self.shape = tuple(int(n) for n in file[SHOWERS].attrs.get("shape", (self.voxels,)))
             noted = file[PROVENANCE][()] if PROVENANCE in file else b"{}"
@@ -257,30 +184,22 @@ class ImageReader:
 
     def read(self, start: int = 0, stop: int | None = None) -> Images:
         """The images of some rows; all by default."""
-        with self._open() as file:
+        with open_file(str(self.path)) as file, reading(str(self.path), KIND):
             parts = [np.asarray(file[n][start:stop], np.float32) for n in (ENERGIES, SHOWERS)]
         for name, values in zip((ENERGIES, SHOWERS), parts, strict=True):
             if wrong := int((~np.isfinite(values)).sum()):
                 raise DataError(f"{self.path}: {wrong} values of {name} are NaN or infinite")
         return Images(*parts)
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[Any]:
-        """The file, with whatever h5py says about it as a FileError."""
-        try:
-            with h5py.File(self.path, "r") as file:
-                yield file
-        except HepgenError:
-            raise
-        except FileNotFoundError as error:
-            raise FileError(f"no file {str(self.path)!r}") from error
-        except PermissionError as error:
-            raise FileError(f"{self.path}: no permission to read it") from error
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise FileError(
-                f"{self.path}: cannot be read as an HDF5 file; it may be truncated or of another "
-                f"kind ({' '.join(str(error).split())[:160]})"
-            ) from error
+
+def holds_images(path: str | Path) -> bool:
+    """Whether a file has images, and not a table of events.
+
+    Raises:
+        FileError: It is missing or broken.
+    """
+    with open_file(str(path)) as file, reading(str(path), KIND):
+        return SHOWERS in file
 
 
 def _checked(file: Any, path: Path) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from hepgen.errors import FileError, HepgenError
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turn whatever uproot says about a broken file into a FileError."""
+def reading(path: str, kind: str = "a ROOT file") -> Iterator[None]:
+    """Turn whatever a library says about a broken file of some kind into a FileError."""
     try:
         yield
     except (HepgenError, MemoryError):
@@ -25,7 +25,7 @@ def reading(path: str) -> Iterator[None]:
         raise FileError(f"{path}: reading it needs a package: {_brief(error)}") from error
     except Exception as error:
         raise FileError(
-            f"{path}: cannot be read as a ROOT file; it may be truncated or of another kind "
+            f"{path}: cannot be read as {kind}; it may be truncated or of another kind "
             f"({type(error).__name__}: {_brief(error)})"
         ) from error
 

@@ -1,0 +1,32 @@
+"""A file to read, on this machine or behind a URL that fsspec knows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import IO
+
+import fsspec
+
+from hepgen.io.failures import reading
+from hepgen.io.sources import Source
+
+
+@contextlib.contextmanager
+def opened(path: str, kind: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file, to be read from any place in it.
+
+    Arguments:
+        path: A local path, or a URL (``https://``, ``root://``, …).
+        kind: What kind of file it should be, with its article.
+
+    Raises:
+        FileError: It is missing, or cannot be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        with reading(path, kind):
+            if Source(path).remote:
+                handle = stack.enter_context(fsspec.open(path, "rb"))
+            else:
+                handle = stack.enter_context(open(path, "rb"))  # noqa: PTH123 (any path)
+        yield handle
