@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, TypeVar
 
 import awkward as ak
 
@@ -18,6 +18,9 @@ from hepgen.events import Events
 from hepgen.io.failures import writing
 from hepgen.io.layout import Layout, check_types, types_of, writable
 from hepgen.io.newfile import NewFile
+
+
+_Writer = TypeVar("_Writer", bound="EventWriter")
 
 
 class EventWriter(ABC):
@@ -75,7 +78,7 @@ class EventWriter(ABC):
     def _close(self) -> None:
         """Let go of the file, complete or not."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Writer) -> _Writer:
         handle = self._new.open(self._buffering)
         with writing(self.path):
             self._open(handle)
