@@ -67,7 +67,7 @@ class ClassifierJudgement:
         null: Simulation against simulation, of the same size.
         planted: The null with one more standard normal column, which in the second sample is
             shifted by ``shift``.
-        shift: δ; the best possible AUC is Φ(δ/√2).
+        shift: δ; the best possible AUC is Φ(δ/√2), the best accuracy Φ(δ/2).
     """
 
     name: str
@@ -80,6 +80,11 @@ class ClassifierJudgement:
     def optimum(self) -> float:
         """The AUC of the likelihood ratio of the planted shift, Φ(δ/√2)."""
         return 0.5 * (1 + math.erf(self.shift / 2))
+
+    @property
+    def best_accuracy(self) -> float:
+        """The accuracy of the likelihood ratio of the planted shift, Φ(δ/2)."""
+        return 0.5 * (1 + math.erf(self.shift / math.sqrt(8)))
 
 
 @dataclass(frozen=True)
