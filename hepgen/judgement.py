@@ -197,6 +197,7 @@ class Closure:
         shifts: (mean − reference mean)/reference standard deviation of each data set, ``(M,)``.
         widths: Ratios of the standard deviations, shape ``(M,)``.
         reference_error: By how many σ the reference's own means are off, rms; 0 where it is exact.
+        label: Of the parameter, for a plot.
     """
 
     name: str
@@ -204,6 +205,7 @@ class Closure:
     shifts: Array
     widths: Array
     reference_error: float = 0.0
+    label: str = ""
 
     @property
     def shift(self) -> Measured:
@@ -300,12 +302,14 @@ class Rank:
         judgement: What was measured; ``None`` where it failed.
         onnx: What of it can be exported: ``sampler, density``, ``sampler`` or ``no``.
         failed: Why there is no judgement.
+        exit_code: Of what failed.
     """
 
     method: str
     judgement: SurrogateJudgement | None = None
     onnx: str = ""
     failed: str = ""
+    exit_code: int = 0
 
 
 def _mean(values: Array) -> Measured:

@@ -10,7 +10,7 @@ import typer
 from hepgen.cli.options import AllowCode, Device, Jobs, Json, Overrides, Quiet, WorkflowArgument
 from hepgen.cli.program import app
 from hepgen.cli.session import open_session, print_result
-from hepgen.errors import InputError
+from hepgen.errors import FileError, InputError, nearest
 
 
 @app.command()
@@ -26,6 +26,7 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace the model there")] = False,
     jobs: Jobs = 0,
     device: Device = "auto",
     overrides: Overrides = None,
@@ -43,9 +44,13 @@ def train(
     session = open_session(workflow, overrides, jobs, quiet, device, allow_code)
     if method is not None and method not in (*ESTIMATORS, *FAMILIES):
         known = f"{', '.join(ESTIMATORS)}, or a surrogate: {', '.join(FAMILIES)}"
-        raise InputError(f"--method {method!r}: expected one of {known}")
+        close = nearest(method, (*ESTIMATORS, *FAMILIES))
+        close = f"{close} " if close.startswith("did") else ""
+        raise InputError(f"--method {method!r}: {close}expected one of {known}")
     if output is not None and method is None:
         raise InputError("--output needs --method: a folder holds one model")
+    if output is not None and (output / "model.json").exists() and not force:
+        raise FileError(f"{output} has a model; choose another folder, or give --force")
     facts = {}
     for name in [method] if method else beside(session):
         model: Any = (

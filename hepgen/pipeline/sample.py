@@ -26,7 +26,7 @@ from hepgen.events import EXTRAPOLATED, THETA, Events
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.root import RootWriter
 from hepgen.pipeline.contexts import Contexts, FileContexts, as_matrix, point
-from hepgen.pipeline.load import load_surrogate
+from hepgen.pipeline.load import finished, load_surrogate
 from hepgen.pipeline.monitor import Monitor
 from hepgen.pipeline.requests import count
 from hepgen.pipeline.simulate import IMAGE_SUFFIXES
@@ -170,7 +170,7 @@ def sample_to_root(
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     refuse_special(output)
     folder = folder.expanduser()
-    surrogate = load_surrogate(folder)
+    surrogate = finished(folder)
     if output.suffix.lower() in IMAGE_SUFFIXES and not isinstance(surrogate, ImageSurrogate):
         raise InputError(f"{output}: events go to a ROOT file; give a name that ends in .root")
     contexts = _contexts(surrogate, events, theta, theta_from)
