@@ -8,9 +8,9 @@
     │   ├── FileError          a file that is missing, truncated, or of another kind
     │   ├── DataError          values that cannot be used: NaN, an empty selection
     │   ├── ParameterError     a parameter that does not exist or is out of bounds
-    │   └── SurrogateError     a surrogate that cannot do what is asked
+    │   ├── SurrogateError     a surrogate that cannot do what is asked
+    │   └── TrainingError      a training that cannot go on
     ├── SimulationError        a stage that failed: exit code 1
-    ├── TrainingError          a training that cannot go on
     └── SamplingError          a posterior that could not be sampled
 
 A message says what is wrong, the value, what was expected, and what to do.
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class HepgenError(Exception):
@@ -54,8 +55,17 @@ class SimulationError(HepgenError):
     """A stage of a chain failed."""
 
 
-class TrainingError(HepgenError):
-    """A training cannot go on."""
+class TrainingError(InputError):
+    """A training cannot go on, for its data or its settings.
+
+    Arguments:
+        words: What happened.
+        curve: How it went until then, see :class:`hepgen.results.TrainingCurve`.
+    """
+
+    def __init__(self, words: str, curve: Any = None) -> None:
+        super().__init__(words)
+        self.curve = curve
 
 
 class SurrogateError(InputError):

@@ -67,7 +67,7 @@ class ClassifierJudgement:
         null: Simulation against simulation, of the same size.
         planted: The null with one more standard normal column, which in the second sample is
             shifted by ``shift``.
-        shift: δ; the best possible AUC is Φ(δ/√2).
+        shift: δ; the best possible AUC is Φ(δ/√2), the best accuracy Φ(δ/2).
     """
 
     name: str
@@ -80,6 +80,11 @@ class ClassifierJudgement:
     def optimum(self) -> float:
         """The AUC of the likelihood ratio of the planted shift, Φ(δ/√2)."""
         return 0.5 * (1 + math.erf(self.shift / 2))
+
+    @property
+    def best_accuracy(self) -> float:
+        """The accuracy of the likelihood ratio of the planted shift, Φ(δ/2)."""
+        return 0.5 * (1 + math.erf(self.shift / math.sqrt(8)))
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ class Closure:
         shifts: (mean − reference mean)/reference standard deviation of each data set, ``(M,)``.
         widths: Ratios of the standard deviations, shape ``(M,)``.
         reference_error: By how many σ the reference's own means are off, rms; 0 where it is exact.
+        label: Of the parameter, for a plot.
     """
 
     name: str
@@ -199,6 +205,7 @@ class Closure:
     shifts: Array
     widths: Array
     reference_error: float = 0.0
+    label: str = ""
 
     @property
     def shift(self) -> Measured:
@@ -295,12 +302,14 @@ class Rank:
         judgement: What was measured; ``None`` where it failed.
         onnx: What of it can be exported: ``sampler, density``, ``sampler`` or ``no``.
         failed: Why there is no judgement.
+        exit_code: Of what failed.
     """
 
     method: str
     judgement: SurrogateJudgement | None = None
     onnx: str = ""
     failed: str = ""
+    exit_code: int = 0
 
 
 def _mean(values: Array) -> Measured:

@@ -20,7 +20,7 @@ from hepgen.cli.options import (
 )
 from hepgen.cli.program import app
 from hepgen.cli.session import open_session, print_result, workers_of
-from hepgen.errors import InputError
+from hepgen.errors import FileError, InputError, nearest
 
 
 @app.command()
@@ -36,6 +36,7 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace the model there")] = False,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -56,9 +57,13 @@ def train(
     session = open_session(workflow, overrides, workers, quiet, device, allow_code)
     if method is not None and method not in (*ESTIMATORS, *FAMILIES):
         known = f"{', '.join(ESTIMATORS)}, or a surrogate: {', '.join(FAMILIES)}"
-        raise InputError(f"--method {method!r}: expected one of {known}")
+        close = nearest(method, (*ESTIMATORS, *FAMILIES))
+        close = f"{close} " if close.startswith("did") else ""
+        raise InputError(f"--method {method!r}: {close}expected one of {known}")
     if output is not None and method is None:
         raise InputError("--output needs --method: a folder holds one model")
+    if output is not None and (output / "model.json").exists() and not force:
+        raise FileError(f"{output} has a model; choose another folder, or give --force")
     facts = {}
     for name in [method] if method else beside(session):
         model: Any = (

@@ -47,6 +47,7 @@ def validate(
     from hepgen.pipeline.validate import validate as calibrate
 
     estimators = [method] if method in ESTIMATORS else None
+    failed: list[int] = []
     methods = [] if method is None or estimators else methods_of(method)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(workflow, overrides, workers, quiet, device, allow_code)
@@ -56,6 +57,7 @@ def validate(
         last = []
     elif len(methods) > 1:
         ranks, checks, report = leaderboard(session, methods)
+        failed = [one.exit_code for one in ranks if one.failed]
         facts = {"checks": checks, "leaderboard": ranks, "report": str(report)}
         last = ["", table(ranks), f"report: {report}"]
     else:
@@ -63,5 +65,7 @@ def validate(
         facts = {"checks": checks, "judgement": judgement, "report": str(report)}
         last = [f"report: {report}"]
     print_result(facts, "\n".join([*map(check_line, checks), *last]), as_json)
-    if not all(check.passed for check in checks):
+    if failed and len(failed) == len(methods):
+        raise typer.Exit(failed[0])
+    if failed or not all(check.passed for check in checks):
         raise typer.Exit(CHECKS_FAILED)

@@ -62,6 +62,7 @@ def closure(
             name,
             shifts=(found[:, 0, i] - expected[:, 0, i]) / expected[:, 1, i],
             widths=found[:, 1, i] / expected[:, 1, i],
+            label=likelihood.parameters[parameter].label,
         )
         for i, parameter in enumerate(names)
     )

@@ -19,7 +19,6 @@ from hepgen.io.failures import writing
 from hepgen.io.layout import Layout, check_types, types_of, writable
 from hepgen.io.newfile import NewFile
 
-
 _Writer = TypeVar("_Writer", bound="EventWriter")
 
 

@@ -120,9 +120,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise FileError(f"{path} is not JSON ({error}); it is truncated or edited") from error
     if not isinstance(entries, dict) or not {"schema", "kind"} <= entries.keys():
         raise FileError(f"{path} does not describe a model; expected the keys schema and kind")
-    if not isinstance(entries["schema"], int) or entries["schema"] > SCHEMA:
+    schema = entries["schema"]
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise FileError(
-            f"{path} has schema {entries['schema']}; this version of hepgen reads up to {SCHEMA}: "
+            f"{path} has schema {schema!r}; this version of hepgen reads 1 to {SCHEMA}: "
             "update hepgen"
         )
     digest = entries.pop("sha256", None)

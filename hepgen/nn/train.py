@@ -364,7 +364,8 @@ class _Loop:
         raise TrainingError(
             f"the {what} became {value} in epoch {self.state.epoch + 1}, step "
             f"{self.state.step + 1}; the weights are now {kept}. Lower max_learning_rate "
-            f"(now {self.settings.max_learning_rate:g}), or look for extreme values in the data"
+            f"(now {self.settings.max_learning_rate:g}), or look for extreme values in the data",
+            self._curve(),
         )
 
     def _tick(self) -> None:

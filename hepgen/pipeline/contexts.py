@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgen.errors import InputError, ParameterError, nearest
+from hepgen.errors import DataError, InputError, ParameterError, nearest
 from hepgen.events import THETA, WEIGHT, Events
 from hepgen.io.reader import EventReader
 from hepgen.io.sources import resolve
@@ -121,7 +122,7 @@ class FileContexts:
     def blocks(self, size: int) -> Iterator[Events]:
         """The file's rows in blocks of ``size``, however the file is cut."""
         left: list[ak.Array] = []
-        for chunk in self._reader:
+        for chunk in self._chunks():
             left.append(chunk.columns)
             while sum(map(len, left)) >= size:
                 table = ak.concatenate(left)
@@ -129,6 +130,15 @@ class FileContexts:
                 left = [table[size:]]
         if sum(map(len, left)):
             yield Events(ak.concatenate(left))
+
+    def _chunks(self) -> Iterator[Events]:
+        try:
+            yield from self._reader
+        except DataError as error:
+            raise DataError(
+                f"--theta-from {self.spec}: {str(error).partition(';')[0]}; expected a number in "
+                "every row: write a file without these rows"
+            ) from error
 
     def identity(self) -> dict[str, Any]:
         """The files and columns."""
@@ -166,9 +176,12 @@ def _assignment(names: Sequence[str], word: str) -> tuple[str, float]:
     if name not in names:
         raise ParameterError(f"--theta {word!r}: the model has no {name!r}; {nearest(name, names)}")
     try:
-        return name, float(value)
+        number = float(value)
     except ValueError:
         raise ParameterError(f"--theta {word!r}: {value!r} is not a number") from None
+    if not math.isfinite(number):
+        raise ParameterError(f"--theta {word!r}: expected a finite number")
+    return name, number
 
 
 def as_matrix(events: Events, columns: Sequence[str]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgen.errors import InputError, nearest
-from hepgen.pipeline.load import load_surrogate
+from hepgen.pipeline.load import finished
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 
 FORMATS = ("onnx",)
@@ -36,7 +36,7 @@ def export_model(
         raise InputError(f"--format {format!r}: {nearest(format, FORMATS)}")
     from hepgen.surrogates.export import export
 
-    surrogate = load_surrogate(folder)
+    surrogate = finished(folder)
     surrogate.extrapolate = extrapolate
     if isinstance(surrogate, ImageSurrogate):
         from hepgen.surrogates.images.export import export_images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,7 +52,7 @@ def leaderboard(session: Session, methods: Sequence[str]) -> tuple[list[Rank], l
         try:
             judgement, found, _ = validate_surrogate(session, method, known=known, against=against)
         except HepgenError as error:
-            ranks.append(Rank(method, failed=str(error)))
+            ranks.append(Rank(method, failed=str(error), exit_code=error.exit_code))
             continue
         known, checks = judgement, [*checks, *found]
         ranks.append(Rank(method, judgement, exported(session, method)))
@@ -66,12 +67,14 @@ def leaderboard(session: Session, methods: Sequence[str]) -> tuple[list[Rank], l
 def exported(session: Session, method: str) -> str:
     """What can be exported to ONNX: it is tried, and checked with onnxruntime."""
     from hepgen.surrogates.export import export
+    from hepgen.surrogates.images.export import export_images
 
     surrogate = trained_surrogate(session, method)
-    if isinstance(surrogate, ImageSurrogate):
-        return "no"
     try:
         with TemporaryDirectory() as folder:
+            if isinstance(surrogate, ImageSurrogate):
+                export_images(surrogate, Path(folder))
+                return "sampler"
             manifest = export(surrogate, folder)
     except HepgenError:
         return "no"
@@ -89,7 +92,7 @@ def table(ranks: Sequence[Rank]) -> str:
     for one in ranks:
         found = one.judgement
         if found is None:
-            lines.append(f"{one.method:<22} {one.failed}")
+            lines += textwrap.wrap(f"{one.method:<22} {one.failed}", 80, subsequent_indent=" " * 23)
             continue
         test = found.classifiers[0].surrogate
         shift = max((c.excess for c in found.closure), default=None)

@@ -11,7 +11,7 @@ from hepgen.errors import FileError
 from hepgen.nn.model_files import model_kind
 from hepgen.surrogates.images.surrogate import KIND as IMAGES
 from hepgen.surrogates.images.surrogate import ImageSurrogate
-from hepgen.surrogates.surrogate import KIND, Surrogate
+from hepgen.surrogates.surrogate import KIND, UNFINISHED, Surrogate
 
 
 def load(path: Path | str) -> Any:
@@ -48,6 +48,27 @@ def load_surrogate(path: Path | str) -> Surrogate | ImageSurrogate:
     return Surrogate.load(folder)
 
 
+def finished(path: Path | str) -> Surrogate | ImageSurrogate:
+    """The surrogate in a folder, whose training came to its end.
+
+    Raises:
+        FileError: It is what is left of a training that failed.
+    """
+    surrogate = load_surrogate(path)
+    parts = (
+        (surrogate.energies, surrogate.cells)
+        if isinstance(surrogate, ImageSurrogate)
+        else (surrogate,)
+    )
+    why = next((p.manifest[UNFINISHED] for p in parts if UNFINISHED in p.manifest), None)
+    if why:
+        raise FileError(
+            f"{path} is what is left of a training that failed ({why}); train it again, or look "
+            "at it in Python: hepgen.surrogates.surrogate.Surrogate.load"
+        )
+    return surrogate
+
+
 def _estimator(home: str, name: str) -> Callable[[Path], Any]:
     """What loads a class, which is imported only then."""
 
@@ -74,13 +95,17 @@ def _ensemble(folder: Path) -> Any:
 def _surrogate(folder: Path) -> Any:
     from hepgen.surrogates.arrays import EventSurrogate
 
-    return EventSurrogate(Surrogate.load(folder))
+    surrogate = finished(folder)
+    assert isinstance(surrogate, Surrogate)
+    return EventSurrogate(surrogate)
 
 
 def _images(folder: Path) -> Any:
     from hepgen.surrogates.arrays import ShowerSurrogate
 
-    return ShowerSurrogate(ImageSurrogate.load(folder))
+    surrogate = finished(folder)
+    assert isinstance(surrogate, ImageSurrogate)
+    return ShowerSurrogate(surrogate)
 
 
 _KINDS: dict[str, Callable[[Path], Any]] = {

@@ -28,7 +28,7 @@ from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.formats import event_writer, format_of
 from hepgen.pipeline.assemble import wants_images
 from hepgen.pipeline.contexts import Contexts, FileContexts, as_matrix, point
-from hepgen.pipeline.load import load_surrogate
+from hepgen.pipeline.load import finished, load_surrogate
 from hepgen.pipeline.monitor import Monitor
 from hepgen.pipeline.requests import count
 from hepgen.simulators.chain import stream
@@ -173,7 +173,7 @@ def sample_to_file(
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     refuse_special(output)
     folder = folder.expanduser()
-    surrogate = load_surrogate(folder)
+    surrogate = finished(folder)
     if not wants_images(output, _shape(surrogate), format):
         format_of(output, format)
     contexts = _contexts(surrogate, events, theta, theta_from)

@@ -27,7 +27,7 @@ from hepgen.surrogates.families import family
 from hepgen.surrogates.images.surrogate import KIND as IMAGES
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import KIND as SURROGATE
-from hepgen.surrogates.surrogate import Domain, Surrogate
+from hepgen.surrogates.surrogate import UNFINISHED, Domain, Surrogate
 
 
 def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
@@ -132,6 +132,13 @@ def _image_words(folder: Path, surrogate: ImageSurrogate) -> str:
 def _trained(surrogate: Surrogate) -> str:
     weights = sum(p.numel() for p in surrogate.model.parameters())
     curve = surrogate.curve
+    if UNFINISHED in surrogate.manifest:
+        done = (
+            f"the last good state, of epoch {curve.best_epoch + 1}"
+            if curve.validation
+            else ("not trained at all")
+        )
+        return f"{weights} weights, UNFINISHED, {done}: {surrogate.manifest[UNFINISHED]}"
     return (
         f"{weights} weights, trained in {len(curve.train)} epochs and {curve.seconds:.0f} s, "
         f"validation loss {curve.validation[curve.best_epoch]:.4f}"

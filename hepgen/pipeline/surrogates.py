@@ -21,7 +21,7 @@ from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.judgement import SurrogateJudgement
 from hepgen.parameters import Parameter
-from hepgen.pipeline.load import load_surrogate
+from hepgen.pipeline.load import finished, load_surrogate
 from hepgen.results import Check
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
@@ -45,7 +45,12 @@ _JUDGING = {"method", "test_events", "closure_sets", "closure_events", "template
 
 def with_surrogate(chain: Chain, folder: Path) -> Chain:
     """The chain with the surrogate in ``folder`` in the place of its stages."""
-    surrogate = Surrogate.load(folder)
+    surrogate = finished(folder)
+    if isinstance(surrogate, ImageSurrogate):
+        raise WorkflowError(
+            f"surrogates: {folder} is of images; expected one that was trained with "
+            "surrogate.replace = [STAGE, …]"
+        )
     return hybrid(
         chain, surrogate, hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
     )
@@ -145,6 +150,13 @@ def surrogate_events(session: Session, task: SurrogateTask) -> tuple[Tensor, Ten
 def whole_chain(session: Session, names: Sequence[str]) -> SurrogateTask:
     """Of the selected events of the whole chain, the columns ``names`` given the parameters."""
     entry = session.workflow.surrogate
+    for key in ("outputs", "variables"):
+        if getattr(entry, key):
+            raise WorkflowError(
+                f"surrogate.{key} is of stages that are replaced, and surrogate.replace is not "
+                f"given: expected both, or neither (a surrogate of the whole chain has the "
+                "[[features]])"
+            )
     free = session.parameters.free
     campaign = Campaign(
         session.chain, session.parameters, entry.events, entry.seed,
@@ -285,9 +297,11 @@ def _parameter(parameter: Parameter) -> Feature:
 
 
 def _manifest(session: Session, chain: Chain) -> dict[str, Any]:
+    held = {p.name: p.default for p in session.parameters if p.prior is None}
     return {
         "process": chain.name,
         "chain": dict(session.workflow.chain),
+        "held": held,
         "workflow": session.workflow.name,
         "seed": session.workflow.surrogate.seed,
     }

@@ -20,11 +20,12 @@ from torch import Tensor
 
 import hepgen
 from hepgen.errors import SurrogateError
+from hepgen.events import EXTRAPOLATED
 from hepgen.files import write_atomically
 from hepgen.results import to_json
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.families import family
-from hepgen.surrogates.graphs import DensityGraph, SamplerGraph
+from hepgen.surrogates.graphs import DensityGraph, Graph, SamplerGraph
 from hepgen.surrogates.onnx_graph import (
     NotAGraphError,
     described,
@@ -84,7 +85,8 @@ def export(
 
     The batch is dynamic. Noise is an input, so the caller owns the seed; physical quantities
     are float64, in the units of the manifest. A context outside the range of the training gives
-    NaN (unless ``surrogate.extrapolate``), an event outside its bounds log p = −∞.
+    NaN, an event outside its bounds log p = −∞. With ``surrogate.extrapolate`` both graphs answer
+    there, and have the truth value ``extrapolated`` as a second output.
 
     Arguments:
         surrogate: What to export.
@@ -152,7 +154,7 @@ def _sampler(
     surrogate: Surrogate, twin: ConditionalDensity, points: _Points, tolerance: float
 ) -> _Exported:
     graph, inputs = SamplerGraph(surrogate, twin), points.inputs(points.noise)
-    proto = to_onnx(graph, inputs, ("noise", "context"), "x", surrogate.method)
+    proto = to_onnx(graph, inputs, ("noise", "context"), _outputs(graph, "x"), surrogate.method)
     expected = _events(surrogate, twin, points).numpy()
     low, high = np.quantile(expected, [0.25, 0.75], axis=0)
     scale = np.maximum(np.abs(expected), high - low)
@@ -166,10 +168,14 @@ def _density(
 ) -> _Exported:
     x = _around(surrogate, twin, points)
     graph, inputs = DensityGraph(surrogate, twin), points.inputs(x)
-    proto = to_onnx(graph, inputs, ("x", "context"), "log_prob", surrogate.method)
+    proto = to_onnx(graph, inputs, ("x", "context"), _outputs(graph, "log_prob"), surrogate.method)
     expected = _log_prob(surrogate, twin, x, points).numpy()
     scale = np.maximum(np.abs(expected), 1.0)
     return _checked(proto, inputs, expected, scale, tolerance, "density")
+
+
+def _outputs(graph: Graph, first: str) -> list[str]:
+    return [first, EXTRAPOLATED] if graph.marks else [first]
 
 
 def _events(surrogate: Surrogate, model: ConditionalDensity, points: _Points) -> Tensor:
@@ -295,7 +301,7 @@ def _manifest(
         "family": family(surrogate.method).title, "noise": noise_entry(surrogate.model.noise),
         "features": surrogate.features.to_dict()["features"],
         "context": context_entry(surrogate),
-        "outside_the_range": "extrapolated" if surrogate.extrapolate else "NaN",
+        "outside_the_range": f"marked in {EXTRAPOLATED!r}" if surrogate.extrapolate else "NaN",
         "outside_the_bounds": "log_prob is -inf",
         "fixed_steps": {"words": words, "apart": apart} if words else None,
         "sampler": _entry(SAMPLER, graphs, tolerance),

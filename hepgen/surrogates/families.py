@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,7 +41,10 @@ class Family:
         try:
             return self.build(features, context, **options)
         except TypeError as error:
-            raise SurrogateError(f"options of the {self.title}: {error}") from error
+            # Of a keyword that no argument takes, Python says more than a user has asked for.
+            unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            words = f"there is no {unknown[1]!r}; see its page" if unknown else str(error)
+            raise SurrogateError(f"options of the {self.title}: {words}") from error
 
 
 _DIFFUSION = {"batch_size": 1024, "epochs": 60, "patience": None}

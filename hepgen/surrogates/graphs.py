@@ -2,12 +2,14 @@
 
 Both are modules of tensor operations without a branch on a value, so that they become a graph.
 Physical quantities are float64 outside and the family computes in float32, as it does here. A
-graph cannot refuse: a context outside the range of the training gives NaN.
+graph cannot refuse: a context outside the range of the training gives NaN,
+or, of a surrogate that extrapolates, is marked by a second output, ``extrapolated``.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -177,31 +179,43 @@ class Graph(nn.Module):
         if surrogate.inputs is not None:
             self.context = _Context(surrogate.inputs, surrogate.domain, surrogate.extrapolate)
 
+    @property
+    def marks(self) -> bool:
+        """Whether there is the second output, ``extrapolated``, shape ``(B,)``."""
+        return self.context is not None and self.context.extrapolate
+
     def _given(self, like: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.context is None or context is None:
             return like[:, :0].float(), None
         c, inside = self.context(context)
-        return c, None if self.context.extrapolate else inside
+        return c, inside
+
+    def _answer(self, value: Tensor, inside: Tensor | None) -> Any:
+        """What a graph gives: the value, NaN where it must not answer, or marked."""
+        if inside is None:
+            return value
+        if self.marks:
+            return value, ~inside
+        known = inside.reshape(-1, *(1,) * (value.dim() - 1))
+        return torch.where(known, value, math.nan)
 
 
 class SamplerGraph(Graph):
     """x(noise, context): events of shape ``(B, d)`` in physical variables."""
 
-    def forward(self, noise: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, noise: Tensor, context: Tensor | None = None) -> Any:
         """Of noise, shape ``(B, M)``, float32, and contexts, shape ``(B, C)``, float64."""
         c, inside = self._given(noise, context)
-        x = self.space.physical(self.model.generate(noise, c))
-        return x if inside is None else torch.where(inside[:, None], x, math.nan)
+        return self._answer(self.space.physical(self.model.generate(noise, c)), inside)
 
 
 class DensityGraph(Graph):
     """log p(x | context) in the density of physical variables; −∞ outside their bounds."""
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Any:
         """Shape ``(B,)``, of shapes ``(B, d)`` and ``(B, C)``, all float64."""
         c, inside = self._given(x, context)
         possible = self.space.inside(x)
         value = self.model.log_prob(self.space.standardised(x).float(), c).value
         value = value + self.space.log_jacobian(x)
-        value = torch.where(possible, value, -math.inf)
-        return value if inside is None else torch.where(inside, value, math.nan)
+        return self._answer(torch.where(possible, value, -math.inf), inside)

@@ -15,6 +15,7 @@ from hepgen.errors import ParameterError, SimulationError, SurrogateError, neare
 from hepgen.parameters import Parameter
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.stage import Stage, State
+from hepgen.surrogates.same_stages import changed_options
 from hepgen.surrogates.surrogate import Surrogate
 from hepgen.surrogates.target import Target
 
@@ -162,7 +163,8 @@ def hybrid(chain: Chain, surrogate: Surrogate, sha256: str = "") -> Chain:
         sha256: Of its files, so that another model is another simulation.
 
     Raises:
-        SurrogateError: It is of another process, or the stages are not there in a row.
+        SurrogateError: It is of another process, the stages are not there in a row, or they have
+            other options than in training.
     """
     target = target_of(surrogate)
     made_for = surrogate.manifest.get("process", chain.name)
@@ -172,6 +174,13 @@ def hybrid(chain: Chain, surrogate: Surrogate, sha256: str = "") -> Chain:
             "this process"
         )
     first = _place(chain, target.stages)
+    changed = changed_options(chain, surrogate.manifest.get("chain", {}), target.stages)
+    if changed:
+        raise SurrogateError(
+            f"the surrogate of {'+'.join(target.stages)} was trained with other options of the "
+            f"chain (in training, now): {'; '.join(changed)}; set [chain] as it was, or train "
+            "the surrogate again with the options as they are now"
+        )
     last = first + len(target.stages)
     replaced = chain.stages[first:last]
     unique = {p.name: p for stage in replaced for p in stage.parameters}

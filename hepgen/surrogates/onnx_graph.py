@@ -29,14 +29,18 @@ class NotAGraphError(SurrogateError):
 
 
 def to_onnx(
-    graph: nn.Module, inputs: Sequence[Tensor], names: Sequence[str], out: str, method: str
+    graph: nn.Module,
+    inputs: Sequence[Tensor],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    method: str,
 ) -> Any:
     """The ONNX model of a module, with a batch of any size.
 
     Arguments:
         graph: Of tensor operations.
         inputs: An example, two rows at least.
-        names, out: What inputs and output are called.
+        names, outputs: What inputs and outputs are called.
         method: The family, for what is said where it fails.
 
     Raises:
@@ -49,7 +53,7 @@ def to_onnx(
         with _quiet(), _unvalidated():
             program = torch.onnx.export(
                 graph.eval(), example, dynamo=True, input_names=names[: len(inputs)],
-                output_names=[out], dynamic_shapes=tuple({0: batch} for _ in inputs),
+                output_names=list(outputs), dynamic_shapes=tuple({0: batch} for _ in inputs),
                 external_data=False, verbose=False,
             )  # fmt: skip
     except Exception as error:  # whatever torch's compiler stumbles over
@@ -71,7 +75,10 @@ def to_onnx(
 
 
 def run(proto: Any, arrays: Sequence[NDArray[Any]], batches: Sequence[int]) -> NDArray[np.float64]:
-    """What onnxruntime makes of arrays of as many rows as the batches have in all, in one piece."""
+    """What onnxruntime makes of arrays of as many rows as the batches have in all, in one piece.
+
+    Of a graph with several outputs, the first.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -92,7 +99,8 @@ def described(value: Any) -> dict[str, Any]:
 
     kind = value.type.tensor_type
     shape = [axis.dim_param or axis.dim_value for axis in kind.shape.dim]
-    dtype = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}[kind.elem_type]
+    names = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64", TensorProto.BOOL: "bool"}
+    dtype = names[kind.elem_type]
     return {"name": value.name, "dtype": dtype, "shape": shape}
 
 

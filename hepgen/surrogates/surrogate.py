@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,16 @@ from hepgen.surrogates.families import build, family
 from hepgen.surrogates.variables import mixed_model
 
 KIND = "surrogate"
+UNFINISHED = "unfinished"
+"""The entry of a manifest that says why a training failed."""
 _NUMBERS = 2**22
 """How many numbers of noise, or of events, are in memory at once."""
 _FEWEST = 200
 """Events that any family needs."""
 _LOOKED_AT, _FEWEST_EQUAL, _ATOM, _ZERO = 20_000, 20, 0.02, 1e-6
 """Of how many events so many, and this share, may not have one value where there is a density."""
+_FAR_OUT = 20.0
+"""In spreads of its column, a value that may be what a training fails of."""
 _WEIGHTS_A_NUMBER = 20
 """More weights than this for each number in the sample only learn it by heart."""
 
@@ -52,6 +56,13 @@ class Domain:
     names: tuple[str, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.low) == len(self.high):
+            raise SurrogateError(
+                f"a range of {len(self.low)} lower and {len(self.high)} upper edges for "
+                f"{len(self.names)} columns; expected one of each"
+            )
 
     @classmethod
     def from_sample(cls, names: Sequence[str], context: Tensor, margin: float = 0.02) -> Domain:
@@ -195,11 +206,13 @@ class Surrogate:
                     **{**family(method).training, **training},
                 )  # fmt: skip
         except TrainingError as error:
-            words = f"{error}; {_most_extreme(space, u)}"
+            words = f"{error}; {_most_extreme((space, u), (conditions, c))}"
             if rescue is not None:
-                made(TrainingCurve((), (), (), 0, 0.0, f"failed: {error}")).save(rescue)
+                last = made(replace(error.curve, stopped="failed"))
+                last.manifest[UNFINISHED] = str(error)
+                last.save(rescue)
                 words += f"; the last good state is in {rescue}"
-            raise TrainingError(words) from error
+            raise TrainingError(words, error.curve) from error
         return made(curve)
 
     @property
@@ -281,11 +294,20 @@ class Surrogate:
         try:
             features = FeatureSpace.from_dict(entry["features"])
             inputs = FeatureSpace.from_dict(entry["inputs"]) if entry["inputs"] else None
-            domain = Domain(**{k: tuple(v) for k, v in entry["domain"].items()})
+            known = entry["domain"]
+            edges = (tuple(map(float, known[side])) for side in ("low", "high"))
+            domain = Domain(tuple(map(str, known["names"])), *edges)
             curve, method = curve_from_dict(entry["training"]), str(entry["method"])
             model = _model(method, features, len(inputs or ()), entry["options"])
             manifest = dict(entry["manifest"])
-        except (KeyError, TypeError, ValueError, DataError, SurrogateError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            DataError,
+            SurrogateError,
+        ) as error:
             raise FileError(f"{folder}/model.json is not a surrogate: {error!r}") from error
         load_weights(Path(folder), model)
         return cls(model, method, features, inputs, domain, curve, manifest)
@@ -360,13 +382,20 @@ def _check_atoms(space: FeatureSpace, u: Tensor, counted: Tensor | None) -> None
         )
 
 
-def _most_extreme(space: FeatureSpace, u: Tensor) -> str:
-    row, column = divmod(int(u.abs().nan_to_num(0.0).argmax()), u.shape[-1])
-    value = space.inverse(u[row : row + 1])[0, column].item()
-    return (
-        f"the most extreme value of the training sample is {space.names[column]} = {value:g}, "
-        f"{u[row, column].abs().item():.0f} times the spread of its column"
-    )
+def _most_extreme(*parts: tuple[FeatureSpace | None, Tensor]) -> str:
+    """The column with the value farthest out, of events or contexts, in words."""
+    found: list[tuple[float, str, float]] = []
+    for space, u in parts:
+        if space is None:
+            continue
+        row, column = divmod(int(u.abs().nan_to_num(0.0).argmax()), u.shape[-1])
+        value = space.inverse(u[row : row + 1].double())[0, column].item()
+        found.append((u[row, column].abs().item(), space.names[column], value))
+    far, name, value = max(found)
+    words = f"{name} = {value:g}, {far:.0f} times the spread of its column"
+    if far < _FAR_OUT:
+        return f"no column stands out: the most extreme value of the training sample is {words}"
+    return f"the most extreme value of the training sample is {words}: look there first"
 
 
 def _model(

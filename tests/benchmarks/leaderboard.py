@@ -61,7 +61,8 @@ KNOWN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 QUICK = {"epochs": 4, "batch_size": 1000, "patience": None}
 HEADER = (
-    "family", "log-density", "NLL [nats]", "C2ST", "C2ST null", "AUC", "AUC null",
+    "family", "sample", "events judged", "log-density", "NLL [nats]", "C2ST", "C2ST null", "AUC",
+    "AUC null", "p of AUC",
     "C2ST trees (null)", "W₁ worst (null)", "ms/event 1", "100", "10,000",
     "training [s] (epochs)", "ONNX",
 )  # fmt: skip
@@ -171,7 +172,15 @@ def entries(
             write_surrogate_report(
                 reports / f"{data.name}-{method}.html", judgement, curve=surrogate.curve
             )
-        yield row(judgement, surrogate, len(data.held_out[0]) // 2)
+        planted = judgement.classifiers[0].planted
+        if whole and planted is not None and method == families[0]:
+            first = judgement.classifiers[0]
+            print(
+                f"a shift of {first.shift:g} standard deviations, planted: AUC {planted.auc}, at "
+                f"best {first.optimum:.4f}; C2ST {planted.accuracy}, at best "
+                f"{first.best_accuracy:.4f}", flush=True,
+            )  # fmt: skip
+        yield row(judgement, surrogate)
 
 
 def few_enough(surrogate: Surrogate, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,17 +236,16 @@ def exported(surrogate: Surrogate) -> str:
     return f"sampler; density: {manifest['density']['why_not']}"[:LONGEST]
 
 
-def row(found: SurrogateJudgement, surrogate: Surrogate, whole: int) -> list[str]:
+def row(found: SurrogateJudgement, surrogate: Surrogate) -> list[str]:
     first = found.classifiers[0]
     other = found.classifiers[-1]
     worst = max(found.features, key=lambda one: one.wasserstein / one.wasserstein_null.value)
     times = [found.seconds_per_event.get(batch) for batch in ("1", "100", "10000")]
     title = FAMILIES[found.method].title
     return [
-        f"{title} (of {found.events:,} events)" if found.events < whole else title,
-        found.quality, shown(found.nll),
+        title, "yes", f"{found.events:,}", found.quality, shown(found.nll),
         shown(first.surrogate.accuracy), shown(first.null.accuracy), shown(first.surrogate.auc),
-        shown(first.null.auc),
+        shown(first.null.auc), f"{first.surrogate.p_value:.2g}",
         f"{other.surrogate.accuracy.value:.4f} ({other.null.accuracy.value:.4f})",
         f"{worst.wasserstein:.3f} ({worst.wasserstein_null.value:.3f}) {worst.name}",
         *(f"{1e3 * t:.3g}" if t is not None else "–" for t in times),

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hepgen.cli import app
 from hepgen.errors import InputError, SurrogateError
 from hepgen.judgement import Measured, Rank, SurrogateJudgement
 from hepgen.pipeline import leaderboard as module
@@ -86,3 +88,23 @@ def test_the_table_fits_a_terminal(board: tuple[list[Rank], list[Check], Path]) 
     assert f"{CLOSURE.excess:.2f} σ" in lines[1]
     assert "–" in lines[3]
     assert lines[4].endswith("too <few> events")
+
+
+@pytest.mark.parametrize(("methods", "code"), [("cnf,cnf2", 2), ("cnf,flow", 3), ("vae,flow", 0)])
+def test_the_exit_code_says_whether_families_failed(
+    methods: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all that fail that of the first; else, of some, as if a check had failed."""
+
+    def ranked(_: Session, names: list[str]) -> Any:
+        ranks = [
+            Rank(n, failed="too few", exit_code=2) if "cnf" in n else Rank(n, FOUND[n])
+            for n in names
+        ]
+        return ranks, [], Path("leaderboard.html")
+
+    monkeypatch.setattr(module, "leaderboard", ranked)
+    monkeypatch.setattr(module, "methods_of", lambda words: words.split(","))
+    workflow = str(Path(__file__).parent / "small.toml")
+    result = CliRunner().invoke(app, ["validate", workflow, "--method", methods, "--quiet"])
+    assert result.exit_code == code, result.output

@@ -160,7 +160,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no equals": ({"events": "5", "theta": ["m_z"]}, "expected NAME=VALUE"),
     "both": ({"theta": ["m_z=91"], "theta_from": "x.root"}, "contradict"),
     "no file": ({"theta": [], "theta_from": "nothing.root"}, "nothing.root"),
-    "nan": ({"events": "5", "theta": ["m_z=nan,tune=0"]}, "outside the range"),
+    "nan": ({"events": "5", "theta": ["m_z=nan,tune=0"]}, "expected a finite number"),
 }
 
 

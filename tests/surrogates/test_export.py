@@ -253,9 +253,16 @@ def _families(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_extrapolation_is_in_the_graph_and_in_the_manifest(tmp_path: Path) -> None:
     surrogate = toys.toy()
     surrogate.extrapolate = True
-    assert export(surrogate, tmp_path, density=False)["outside_the_range"] == "extrapolated"
-    run = graph(tmp_path / "sampler.onnx")
-    assert run(np.zeros((1, 1), np.float32), np.array([[7.0]])).tolist() == [[7.0]]
+    manifest = export(surrogate, tmp_path)
+    assert manifest["outside_the_range"] == "marked in 'extrapolated'"
+    for name, first in (("sampler", np.zeros((2, 1), np.float32)), ("density", np.ones((2, 1)))):
+        assert [one["name"] for one in manifest[name]["outputs"]][1:] == ["extrapolated"]
+        session = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx")
+        names = [entry.name for entry in session.get_inputs()]
+        inputs = dict(zip(names, (first, np.array([[7.0], [0.5]])), strict=True))
+        value, marked = session.run(None, inputs)
+        assert np.isfinite(value).all()
+        assert marked.tolist() == [True, False]
 
 
 def test_an_adaptive_solver_is_exported_with_fixed_steps_and_their_error(tmp_path: Path) -> None:

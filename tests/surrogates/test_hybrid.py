@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 import pytest
 import torch
 
 from hepgen.errors import ParameterError, SimulationError, SurrogateError
-from hepgen.simulators.processes.registry import process
+from hepgen.simulators.processes.registry import PROCESSES, process
 from hepgen.surrogates.hybrid import hybrid, target_of
+from hepgen.surrogates.same_stages import changed_options
 from hepgen.surrogates.surrogate import Surrogate
 from hepgen.surrogates.target import Target
 from tests.contracts.hybrid import recoil
@@ -36,6 +38,27 @@ def test_stages_before_it_are_as_they_were() -> None:
     one, other = (c.simulate(theta, 500, seed=3).state for c in (whole, with_flow))
     assert torch.equal(one["mass"], other["mass"])
     assert not torch.equal(one["pt"], other["pt"])
+
+
+def test_the_options_of_the_stages_it_stands_for_are_those_of_the_training() -> None:
+    def trained(name: str, options: dict[str, float], stage: str) -> list[str]:
+        return changed_options(process(name), options, [stage])
+
+    assert trained("dijet_bump", {}, "reconstruction") == []
+    assert trained("dijet_bump", {"pt_min": 60}, "reconstruction") == []
+    assert trained("dijet_bump", {"pt_min": 30.0}, "reconstruction") == ["pt_min: 30, 60"]
+    assert trained("dijet_bump", {"pt_min": 30.0}, "parton") == []  # another stage's
+    surrogate = recoil()
+    stages = target_of(surrogate).stages
+    for name, parameter in inspect.signature(PROCESSES["zmumu"]).parameters.items():
+        if isinstance(parameter.default, float):
+            changed = {name: 1.5 * parameter.default}
+            other = dataclasses.replace(surrogate, manifest=surrogate.manifest | {"chain": changed})
+            if trained("zmumu", changed, stages[0]):
+                with pytest.raises(SurrogateError, match=f"trained with other options.*{name}"):
+                    hybrid(process("zmumu"), other)
+            else:
+                hybrid(process("zmumu"), other)
 
 
 def test_what_follows_makes_no_difference_of_it() -> None:

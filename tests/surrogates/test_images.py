@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -276,6 +277,10 @@ def test_saved_and_loaded(method: str, tmp_path: Path) -> None:
     loaded = ImageSurrogate.load(tmp_path)
     made = surrogate.sample(7, energy=2.0, place=0.1)
     assert torch.equal(loaded.sample(7, energy=2.0, place=0.1), made)
+    foreign = replace(surrogate, cells=replace(surrogate.cells, manifest={"of": "another"}))
+    foreign.cells.save(tmp_path / "cells")
+    with pytest.raises(FileError, match=r"cells is of another model than .*model\.json"):
+        ImageSurrogate.load(tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(FileError, match=r"not the file that model\.json describes"):
         ImageSurrogate.load(tmp_path)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from hepgen.errors import DataError, FileError, SurrogateError, TrainingError
 from hepgen.features import Feature, FeatureSpace
+from hepgen.pipeline.load import load
+from hepgen.pipeline.show import show
 from hepgen.results import TrainingCurve
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.families import build
@@ -86,7 +88,12 @@ def test_a_training_that_fails_names_the_column_and_keeps_the_last_good_state(
             options={"layers": 2, "hidden": [8]}, rescue=tmp_path, batch_size=200, epochs=2,
             device="cpu",
         )  # fmt: skip
-    assert Surrogate.load(tmp_path).curve.stopped.startswith("failed")
+    kept = Surrogate.load(tmp_path)
+    assert kept.curve.stopped == "failed"
+    assert "became" in kept.manifest["unfinished"]
+    assert "UNFINISHED" in show(str(tmp_path))[1]
+    with pytest.raises(FileError, match="what is left of a training that failed"):
+        load(tmp_path)
 
 
 def test_models_of_another_kind_and_edited_ones(tmp_path: Path) -> None:
@@ -154,8 +161,16 @@ def test_a_density_draws_other_numbers_than_the_events_and_than_the_chunk_before
 def test_the_most_extreme_value_is_a_number_where_zeros_are_counted() -> None:
     features = (Feature("energy", low=0.0, kind="zero_inflated"), Feature("y"))
     space = FeatureSpace(features, (0.0, 0.0), (1.0, 1.0))
-    words = _most_extreme(space, torch.tensor([[math.nan, 1.0], [2.0, 50.0]]))
+    words = _most_extreme((space, torch.tensor([[math.nan, 1.0], [2.0, 50.0]])))
     assert "y = 50, 50 times" in words
+
+
+def test_where_no_value_is_extreme_no_column_is_blamed_and_contexts_are_looked_at() -> None:
+    space, inputs = (FeatureSpace((Feature(n),), (0.0,), (1.0,)) for n in ("x", "t"))
+    u, c = torch.tensor([[1.0], [-4.0]]), torch.tensor([[0.0], [3.0]])
+    assert _most_extreme((space, u), (inputs, c)).startswith("no column stands out")
+    c[0] = 1e30
+    assert "t = 1e+30" in _most_extreme((space, u), (inputs, c))
 
 
 def test_a_continuous_column_with_many_equal_values_is_refused() -> None:

@@ -242,16 +242,19 @@ def judgement_checks(judgement: SurrogateJudgement, *, c2st: float, p_value: flo
     ]  # fmt: skip
     judged = judgement.classifiers[0]
     planted = judged.planted
-    checks.append(
-        Check(f"{label}: null of the C2ST", judged.null.p_value >= p_value, judged.null.p_value,
-              p_value, "p-value of simulation against simulation: the test itself is sound"),
-    )  # fmt: skip
+    null, least = judged.null.p_value, p_value
+    words = "p-value of simulation against simulation: the test itself is sound"
+    name = f"{label}: p-value of the null of the C2ST"
+    checks.append(Check(name, null >= least, null, least, words))
     if planted is not None:
-        checks.append(
-            Check(f"{label}: power of the C2ST", planted.p_value <= p_value, planted.p_value,
-                  p_value, f"p-value of a shift by {judged.shift:g} standard deviations, of which "
-                  f"{planted.auc} was found, at best {judged.optimum:.4f}: the test can see it"),
-        )  # fmt: skip
+        words = (
+            f"p-value of a shift by {judged.shift:g} standard deviations, of which an AUC of "
+            f"{planted.auc} was found, at best {judged.optimum:.4f}, and a C2ST of "
+            f"{planted.accuracy}, at best {judged.best_accuracy:.4f}: the test can see it"
+        )
+        found = planted.p_value
+        name = f"{label}: p-value of a planted shift"
+        checks.append(Check(name, found <= least, found, least, words))
     return checks
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import SurrogateError
+from hepgen.events import EXTRAPOLATED
 from hepgen.files import write_atomically
 from hepgen.results import to_json
 from hepgen.surrogates.export import (
@@ -62,16 +63,25 @@ class ImageGraph(nn.Module):
         self.law, self.code = surrogate.law, surrogate.code
         self.first, self.size = energies.model.noise, energies.model.noise + cells.model.noise
 
-    def forward(self, noise: Tensor, particle: Tensor) -> Tensor:
+    def forward(self, noise: Tensor, particle: Tensor) -> Any:
         """Of noise, shape ``(B, M)``, float32, and particles, shape ``(B, C)``, float64."""
-        shares = self.energies(noise[:, : self.first], particle)
+        shares, outside = self._answer(self.energies, noise[:, : self.first], particle)
         layer = layer_energies(shares, particle[:, 0])
-        u = self.cells(noise[:, self.first :], torch.cat([particle, layer.sqrt()], -1))
+        u, _ = self._answer(
+            self.cells, noise[:, self.first :], torch.cat([particle, layer.sqrt()], -1)
+        )
         # NaN is no place in a table: such images are made of something else, and then taken back.
         known = ~(layer.isnan().any(-1, keepdim=True) | u.isnan().any(-1, keepdim=True))
         layer, u = torch.where(known, layer, 1.0), torch.where(known, u, 0.0)
         z = torch.cat([particle, layer.sqrt()], -1)
-        return torch.where(known, self.code.decode(layer, self.law.inverse(u, z)), math.nan)
+        x = torch.where(known, self.code.decode(layer, self.law.inverse(u, z)), math.nan)
+        return x if outside is None else (x, outside)
+
+    @staticmethod
+    def _answer(graph: SamplerGraph, noise: Tensor, context: Tensor) -> tuple[Tensor, Any]:
+        """What a graph gives, and its mark where it has one."""
+        answer = graph(noise, context)
+        return answer if graph.marks else (answer, None)
 
 
 def export_images(
@@ -85,7 +95,8 @@ def export_images(
     """Write ``sampler.onnx`` and ``manifest.json`` into ``folder``.
 
     The batch is dynamic. Noise is an input, so the caller owns the seed. A particle outside the
-    range of the training gives NaN (unless ``surrogate.extrapolate``).
+    range of the training gives NaN; with ``surrogate.extrapolate`` it is answered, and marked in
+    the second output, ``extrapolated``.
 
     Arguments:
         surrogate: What to export.
@@ -109,8 +120,10 @@ def export_images(
     graph = ImageGraph(surrogate).eval()
     inputs = _points(surrogate, graph.size, seed)
     with torch.no_grad():
-        expected = graph(*inputs)
-        proto = to_onnx(graph, inputs, ("noise", "context"), "x", surrogate.method)
+        outputs = ["x", EXTRAPOLATED] if graph.energies.marks else ["x"]
+        answer = graph(*inputs)
+        expected = answer[0] if graph.energies.marks else answer
+        proto = to_onnx(graph, inputs, ("noise", "context"), outputs, surrogate.method)
     found = torch.from_numpy(run(proto, [value.numpy() for value in inputs], _BATCHES))
     check = _check(surrogate, found, expected, tolerance)
     manifest = _manifest(surrogate, graph, proto, check)

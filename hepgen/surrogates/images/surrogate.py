@@ -7,6 +7,7 @@ surrogates, of any family, and are saved with what stands between them and image
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from hepgen.surrogates.images.law import CellLaw
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
 KIND = "image-surrogate"
+_PARTS = ("energies", "cells")
 _ROWS = 2048
 """How many images are made at once."""
 _DISTILLATION = {"teacher_steps": 12, "batch_size": 64, "max_learning_rate": 5e-3}
@@ -233,10 +235,14 @@ class ImageSurrogate:
     def save(self, folder: Path | str) -> None:
         """Write ``model.json``, ``weights.safetensors``, and the folders of both surrogates."""
         code = self.code
-        description = {"shape": code.shape, "least": code.least, "step": code.step}
-        write_model(Path(folder), KIND, description, self.law)
-        self.energies.save(Path(folder) / "energies")
-        self.cells.save(Path(folder) / "cells")
+        folder = Path(folder)
+        for name in _PARTS:
+            getattr(self, name).save(folder / name)
+        parts = {name: _digest(folder / name) for name in _PARTS}
+        description = {
+            "shape": code.shape, "least": code.least, "step": code.step, "parts": parts,
+        }  # fmt: skip
+        write_model(folder, KIND, description, self.law)
 
     @classmethod
     def load(cls, folder: Path | str) -> ImageSurrogate:
@@ -247,7 +253,13 @@ class ImageSurrogate:
         """
         folder = Path(folder)
         entry = read_model(folder, KIND)
-        energies, cells = (Surrogate.load(folder / name) for name in ("energies", "cells"))
+        energies, cells = (Surrogate.load(folder / name) for name in _PARTS)
+        for name, expected in dict(entry.get("parts", {})).items():
+            if name in _PARTS and _digest(folder / name) != expected:
+                raise FileError(
+                    f"{folder / name} is of another model than {folder}/model.json; copy the "
+                    "whole folder, or train again"
+                )
         try:
             code = CellCode(tuple(entry["shape"]), entry["least"], entry["step"])
             particle = len(energies.domain.names)
@@ -266,6 +278,11 @@ class ImageSurrogate:
         columns = [torch.as_tensor(given[name], dtype=torch.float64) for name in self.names]
         shape = np.broadcast_shapes(*(tuple(column.shape) for column in columns))
         return torch.stack([column.expand(shape) for column in columns], -1)
+
+
+def _digest(folder: Path) -> str:
+    """Of the description of a model, which has the hash of its weights."""
+    return hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
 
 
 def _fit_energies(

@@ -51,6 +51,15 @@ def test_the_accuracy_reaches_the_optimum(name: str) -> None:
     assert best - 0.04 < found.value < best + 4 * found.error
 
 
+def test_the_accuracy_sees_a_small_shift() -> None:
+    """Also where the calibration of the output is uncertain by more than the shift."""
+    found, best = two_sample_test(
+        *shifted(40_000, 0.1, seed=5), classifier=along_the_means, seed=5
+    ).accuracy, norm.cdf(0.05)  # fmt: skip
+    assert abs(found.value - best) < 4 * found.error
+    assert found.value > 0.5 + 4 * found.error
+
+
 def test_the_divergence_is_that_of_two_normals() -> None:
     """JSD by quadrature; the calibrated output gives a lower bound of it."""
     x, shift = np.linspace(-9, 11, 20001), 1.5
