@@ -155,6 +155,8 @@ def _check_name(source: Source) -> None:
 
 
 def _array(column: Any) -> ak.Array:
+    if pa.types.is_list(column.type):  # of whose short offsets awkward cannot drop what is missing
+        column = column.cast(pa.large_list(column.type.value_field))
     array = ak.from_arrow(column)
     return array if is_missing(array).any() else dense(array)
 
