@@ -25,7 +25,7 @@ from hepgen.io.blocks import BlockStore
 from hepgen.io.event_files import open_events
 from hepgen.io.hdf5 import ImageReader, ImageWriter
 from hepgen.io.manifest import block_path
-from hepgen.io.tables import RootWriter, describe, read
+from hepgen.io.tables import describe, event_writer, read
 from hepgen.nn import model_files
 from hepgen.nn.tensor_files import read_tensors, write_tensors
 from hepgen.pipeline.load import load
@@ -135,20 +135,23 @@ def _events() -> Events:
 
 
 @functools.cache
-def _root(format: Any) -> bytes:
+def _table(format: str, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.root"
-        with RootWriter(path, format=format) as writer:
+        path = Path(folder) / name
+        with event_writer(path, format=format) as writer:
             writer.write(_events())
             writer.metadata({"generated": 50})
         return path.read_bytes()
 
 
-def _read_root(folder: Path, content: bytes) -> None:
-    path = folder / "a.root"
-    path.write_bytes(content)
-    describe(path)
-    read(path).read()
+def _read_table(name: str) -> Callable[[Path, bytes], None]:
+    def read_it(folder: Path, content: bytes) -> None:
+        path = folder / name
+        path.write_bytes(content)
+        describe(path)
+        read(path).read()
+
+    return read_it
 
 
 def _lhe() -> bytes:
@@ -293,11 +296,13 @@ def _read_tensors(folder: Path, content: bytes) -> None:
 
 
 READERS: dict[str, Reader] = {
-    "ROOT TTree": Reader(lambda: _root("ttree"), _read_root),
-    "ROOT RNTuple": Reader(lambda: _root("rntuple"), _read_root),
+    "ROOT TTree": Reader(lambda: _table("ttree", "a.root"), _read_table("a.root")),
+    "ROOT RNTuple": Reader(lambda: _table("rntuple", "a.root"), _read_table("a.root")),
+    "Parquet": Reader(lambda: _table("parquet", "a.parquet"), _read_table("a.parquet")),
+    "HDF5 events": Reader(lambda: _table("hdf5", "a.h5"), _read_table("a.h5")),
     "LHE": Reader(_lhe, _read_generated("lhe"), text=True),
     "HepMC": Reader(_hepmc, _read_generated("hepmc"), text=True),
-    "HDF5": Reader(_hdf5, _read_hdf5),
+    "HDF5 images": Reader(_hdf5, _read_hdf5),
     "TOML": Reader(WORKFLOW.read_bytes, _read_workflow, text=True),
     "model.json": Reader(
         lambda: _model()["model.json"], _read_model("model.json"), True, _sign_model

@@ -2,9 +2,11 @@
 
 Of a jagged column the dataset holds the elements of all events, one after the other, and its
 attribute ``counter`` names the dataset that says how many each event has: ``Muon_pt`` and
-``nMuon``. What hepgen notes is JSON in the string ``hepgen_provenance`` beside the group. Groups
-of other programs are read too, if their datasets have one number or text an event; and datasets
-of records (of NumPy, PyTables or pandas), whose fields are the columns.
+``nMuon``. Text is such a column of the bytes of UTF-8, and has the attribute ``text``: HDF5 keeps
+text of any length on a heap, in which it may go round in circles for ever where a file is broken.
+What hepgen notes is JSON in the string ``hepgen_provenance`` beside the group. Groups of other
+programs are read too, if their datasets have one number an event, or text of a fixed length; and
+datasets of records (of NumPy, PyTables or pandas), whose fields are the columns.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from hepgen.io.table import Table, column_name, empty_chunks
 from hepgen.io.writer import EventWriter
 from hepgen.results import to_json
 
-PROVENANCE, COUNTER = "hepgen_provenance", "counter"
+PROVENANCE, COUNTER, IS_TEXT = "hepgen_provenance", "counter", "text"
 _CHUNK_BYTES = 2**18
 _MOST_COMPRESSED = 2000
 """A dataset that says it holds so many times the size of its file holds nothing."""
@@ -66,20 +68,26 @@ class Hdf5Writer(EventWriter):
     def _start(self, layout: Layout) -> None:
         group = self._sink.create_group(self.tree)
         for name, kind in layout.branches.items():
-            content = kind.removeprefix("var * ")
-            dtype = h5py.string_dtype() if content == TEXT else np.dtype(content)
-            data = group.create_dataset(
-                name, shape=(0,), maxshape=(None,), dtype=dtype, shuffle=True, compression="gzip",
-                compression_opts=1, chunks=(_CHUNK_BYTES // dtype.itemsize,),
-            )  # fmt: skip
+            if kind == TEXT:
+                self._dataset(group, _counter_of(name), "int32")
+                data = self._dataset(group, name, "uint8")
+                data.attrs[IS_TEXT] = True
+                data.attrs[COUNTER] = np.bytes_(_counter_of(name).encode())
+                continue
+            data = self._dataset(group, name, kind.removeprefix("var * "))
             if name in layout.counters:
-                data.attrs[COUNTER] = layout.counters[name]
+                data.attrs[COUNTER] = np.bytes_(layout.counters[name].encode())
         self._layout = layout
 
     def _extend(self, columns: Mapping[str, ak.Array], parts: int) -> None:  # noqa: ARG002
         assert self._layout is not None
         counters: dict[str, ak.Array] = {}
         for name, array in columns.items():
+            if self._layout.types[name] == TEXT:
+                letters = ak.without_parameters(array)
+                self._append(name, ak.flatten(letters))
+                self._append(_counter_of(name), ak.num(letters))
+                continue
             jagged = name in self._layout.counters
             self._append(name, ak.flatten(array) if jagged else array)
             if jagged:
@@ -87,10 +95,16 @@ class Hdf5Writer(EventWriter):
         for name, array in counters.items():
             self._append(name, array)
 
+    @staticmethod
+    def _dataset(group: Any, name: str, kind: str) -> Any:
+        dtype = np.dtype(kind)
+        return group.create_dataset(
+            name, shape=(0,), maxshape=(None,), dtype=dtype, shuffle=True, compression="gzip",
+            compression_opts=1, chunks=(_CHUNK_BYTES // dtype.itemsize,),
+        )  # fmt: skip
+
     def _append(self, name: str, array: ak.Array) -> None:
-        data = self._sink[self.tree][name]
-        text = h5py.check_string_dtype(data.dtype) is not None
-        values = np.array(ak.to_list(array), dtype=object) if text else ak.to_numpy(array)
+        data, values = self._sink[self.tree][name], ak.to_numpy(array)
         start = data.shape[0]
         data.resize(start + len(values), axis=0)
         data[start:] = values
@@ -99,7 +113,7 @@ class Hdf5Writer(EventWriter):
 
     def _end(self, metadata: Mapping[str, Any]) -> None:
         if metadata:
-            self._sink[PROVENANCE] = to_json(metadata, indent=None)
+            self._sink[PROVENANCE] = np.bytes_(to_json(metadata, indent=None).encode())
         self._sink.close()
         if self._disk.error is not None:
             raise self._disk.error
@@ -157,7 +171,11 @@ class Hdf5(Table):
                     continue
                 start = first[counter]
                 end = start + int(numbers[counter].sum())
-                arrays[key] = ak.unflatten(self._values(key, start, end), numbers[counter])
+                values = self._values(key, start, end)
+                arrays[key] = (
+                    _text(values, numbers[counter]) if self._is_text(key)
+                    else ak.unflatten(values, numbers[counter])
+                )  # fmt: skip
             for counter, number in numbers.items():
                 first[counter] += int(number.sum())
             yield high - low, arrays
@@ -179,22 +197,61 @@ class Hdf5(Table):
                 f"{self.path}: the dataset {key!r} has {data.shape[0]} elements, and at least "
                 f"{high} by its counter; the file is damaged"
             )
-        if h5py.check_string_dtype(data.dtype) is not None:
-            return ak.Array(list(data.asstr()[low:high])) if high > low else ak.Array([""])[:0]
-        return ak.Array(data[low:high])
+        values = data[low:high]
+        if data.dtype.kind == "S":
+            return ak.Array([word.decode() for word in values] or [""])[: len(values)]
+        return ak.Array(values)
 
     def _counter(self, name: str) -> str | None:
         if isinstance(self.tree, h5py.Dataset):
             return None
-        counter = self.tree[name].attrs.get(COUNTER)
-        return None if counter is None else str(counter)
+        attributes = self.tree[name].attrs
+        if COUNTER not in attributes:
+            return None
+        # Text of no fixed length is on a heap, in which HDF5 may go round in circles for ever
+        # where the file is broken.
+        if attributes.get_id(COUNTER).dtype.kind != "S":
+            raise FileError(
+                f"{self.path}: the attribute {COUNTER!r} of {name!r} is no text of a fixed length"
+            )
+        return bytes(attributes[COUNTER]).decode()
 
     def _type(self, name: str) -> str:
         if isinstance(self.tree, h5py.Dataset):
             return str(self.tree.dtype[name])
         dtype = self.tree[name].dtype
-        kind = TEXT if h5py.check_string_dtype(dtype) is not None else str(dtype)
-        return f"var * {kind}" if self._counter(name) else kind
+        if dtype.kind == "S" or self._is_text(name):
+            return TEXT
+        return f"var * {dtype}" if self._counter(name) else str(dtype)
+
+    def _is_text(self, name: str) -> bool:
+        data = self.tree[name]
+        return IS_TEXT in data.attrs and data.dtype == np.uint8
+
+
+def _counter_of(name: str) -> str:
+    """The dataset of the lengths of a text column."""
+    return f"{name}_length"
+
+
+def _text(values: ak.Array, numbers: Any) -> ak.Array:
+    """Text of so many bytes each.
+
+    Raises:
+        UnicodeDecodeError: They are no UTF-8.
+    """
+    letters = np.ascontiguousarray(values, dtype=np.uint8)
+    offsets = np.concatenate([[0], np.cumsum(numbers, dtype=np.int64)])
+    letters.tobytes().decode()
+    inside = letters[offsets[offsets < len(letters)]] & 0xC0 == 0x80  # cut within a letter
+    if inside.any():
+        raise ValueError("a text begins within a letter")
+    content = ak.contents.NumpyArray(letters, parameters={"__array__": "char"})
+    return ak.Array(
+        ak.contents.ListOffsetArray(
+            ak.index.Index64(offsets), content, parameters={"__array__": "string"}
+        )
+    )
 
 
 def tree_names(source: Source) -> list[str]:
@@ -247,8 +304,7 @@ def _columns(tree: Any) -> list[str]:
 def _is_column(data: Any) -> bool:
     if not isinstance(data, h5py.Dataset) or len(data.shape or ()) != 1:
         return False
-    plain = data.dtype.kind in "iufb" or h5py.check_string_dtype(data.dtype) is not None
-    return plain and not data.is_virtual and not data.external
+    return data.dtype.kind in "iufbS" and not data.is_virtual and not data.external
 
 
 def _rows(tree: Any, path: str) -> int:
