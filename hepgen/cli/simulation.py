@@ -130,7 +130,13 @@ def _simulated(
     return facts, (
         f"{output}: {facts['events']} events written, {facts['genEventCount']} generated, "
         f"{facts['selectedEventCount']} selected (efficiency {facts['efficiency']:.4f})"
+        + _edge(facts["outsideEventCount"])
     )
+
+
+def _edge(events: int) -> str:
+    words = f"\n{events} of them had inputs beyond the training of a surrogate, moved to its edge"
+    return words if events else ""
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

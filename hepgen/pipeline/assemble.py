@@ -66,6 +66,7 @@ def write_blocks(
             "crossSection_pb": _cross_section(plan, notes),
             "seed": seed,
             "failedEventCount": len(failures),
+            "outsideEventCount": outside(note for _, note in notes),
         }
         names = {k: v for k, v in (notes[0][1] if notes else {}).items() if isinstance(v, list)}
         writer.metadata(
@@ -77,6 +78,15 @@ def write_blocks(
 def wants_images(output: Path, image: tuple[int, ...] | None, format: str | None) -> bool:
     """Whether the images of events are asked for, and not their columns."""
     return image is not None and format is None and output.suffix.lower() in IMAGE_SUFFIXES
+
+
+def outside(notes: Iterable[Mapping[str, Any]]) -> int:
+    """How many events had inputs at the edge of what a surrogate in the chain has seen.
+
+    >>> outside([{"shower_outside": 2}, {}, {"shower_outside": 1}])
+    3
+    """
+    return sum(n for note in notes for name, n in note.items() if name.endswith("_outside"))
 
 
 def _writer(
