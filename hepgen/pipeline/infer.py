@@ -150,6 +150,7 @@ def _inferred(
         request={
             **asdict(request),
             "files": list(request.files or observed.sources),
+            "branches": list(request.branches),
             "method": method,
             "workflow": str(session.source),
         },

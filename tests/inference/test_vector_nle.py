@@ -63,5 +63,5 @@ def test_counts_from_before_their_scale_changed_are_refused(tmp_path: Path) -> N
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     learned(REAL).save(tmp_path)
     with_schema(tmp_path, model_files.SCHEMA + 1)
-    with pytest.raises(FileError, match="schema 3; this version of hepgen reads up to 2"):
+    with pytest.raises(FileError, match="schema 3; this version of hepgen reads 1 to 2"):
         VectorNLE.load(tmp_path)

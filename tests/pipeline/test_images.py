@@ -63,14 +63,16 @@ def test_events_without_a_cell_are_images_of_zeros(tmp_path: Path) -> None:
 
 
 def test_what_images_cannot_hold_is_refused_before_anything_is_simulated(tmp_path: Path) -> None:
-    other = Session.open(WORKFLOWS / "zmumu.toml")
-    zmumu = Campaign(other.chain, other.parameters, 100)
-    with pytest.raises(InputError, match=r"\.h5 is for calorimeter images.*'zmumu' makes none"):
-        simulate(tmp_path / "a.h5", zmumu)
     for more in ({"latents": True}, {"scores": ("energy",)}, {"ratios": {"far": {"gain": 1.1}}}):
         with pytest.raises(InputError, match="nothing but energies and showers"):
             simulate(tmp_path / "a.hdf5", dataclasses.replace(CAMPAIGN, **more))
     assert not list(tmp_path.iterdir())
+
+
+def test_events_without_images_are_columns(tmp_path: Path) -> None:
+    other = Session.open(WORKFLOWS / "zmumu.toml")
+    simulate(tmp_path / "a.h5", Campaign(other.chain, other.parameters, 100))
+    assert "Dimuon_mass" in read(tmp_path / "a.h5").read().fields
 
 
 def test_the_suffix_may_be_in_capitals(tmp_path: Path) -> None:

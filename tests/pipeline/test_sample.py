@@ -189,8 +189,8 @@ def test_nothing_is_overwritten_unasked(model: Path, tmp_path: Path) -> None:
         sample(model, theta, events="5")
     with pytest.raises(FileError, match="is an input"):
         sample(model, theta, theta_from=str(theta), overwrite=True)
-    with pytest.raises(InputError, match=r"ends in \.root"):
-        sample(model, tmp_path / "a.hdf5", events="5")
+    with pytest.raises(InputError, match=r"ends in \.h5"):
+        sample(model, tmp_path / "a.root", events="5", format="hdf5")
     sample(model, theta, events="5", overwrite=True)
     assert len(columns(theta)["Dimuon_pt"]) == 5
 

@@ -101,7 +101,7 @@ def test_the_manifest_says_what_was_held(recoil: Path) -> None:
         ('surrogate.replace=["irs"]', WorkflowError, "no stage 'irs' in the chain"),
         ('surrogate.replace=["isr", "detector"]', WorkflowError, "expected stages in a row"),
         ('surrogate.outputs=["ptt"]', WorkflowError, "neither take nor give a column 'ptt'"),
-        ("surrogate.options={ layer = 2 }", SurrogateError, "unexpected keyword argument 'layer'"),
+        ("surrogate.options={ layer = 2 }", SurrogateError, "there is no 'layer'"),
         ('surrogate.method="flwo"', SurrogateError, "did you mean 'flow'"),
     ],
 )

@@ -69,6 +69,11 @@ class Hdf5Writer(EventWriter):
         group = self._sink.create_group(self.tree)
         for name, kind in layout.branches.items():
             if kind == TEXT:
+                if _counter_of(name) in layout.branches:
+                    raise DataError(
+                        f"{self.path}: the column {_counter_of(name)!r} has the name of the "
+                        f"lengths of the text {name!r}; give it another"
+                    )
                 self._dataset(group, _counter_of(name), "int32")
                 data = self._dataset(group, name, "uint8")
                 data.attrs[IS_TEXT] = True
