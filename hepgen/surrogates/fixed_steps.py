@@ -22,7 +22,7 @@ from hepgen.surrogates.marginals import Marginals
 Field = Callable[[Tensor, Any, Tensor], Any]
 """v(t, u; c), shape ``(B, d)``, at t of shape ``(B, 1)``; u is a tensor or a dual number."""
 
-Sampler = Callable[[Tensor, Tensor], Tensor]
+Draw = Callable[[Tensor, Tensor], Tensor]
 """u, shape ``(B, d)``, of noise and contexts."""
 
 
@@ -41,7 +41,7 @@ class FixedSteps(ConditionalDensity):
         self,
         flow: ConditionalDensity,
         velocity: Field,
-        sampler: Sampler | None = None,
+        sampler: Draw | None = None,
         steps: int = 16,
         marginals: Marginals | None = None,
     ) -> None:
