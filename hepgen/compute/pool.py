@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import pickle
 import signal
@@ -144,10 +145,12 @@ def _sendable(error: Exception) -> Exception:
     """The exception with its traceback as a note, or its words where it cannot be copied."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
-        copied: Exception = pickle.loads(pickle.dumps(error))
+        # Whether it can be sent, and made again from its arguments at the other end.
+        pickle.dumps(error)
+        copy.copy(error)
     except Exception:
         return SimulationError(f"{type(error).__name__}: {error}")
-    return copied
+    return error
 
 
 def start_worker(import_path: str | None) -> None:
