@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from hepgen.compute.workers import Workers
     from hepgen.errors import HepgenError
     from hepgen.events import Events
-    from hepgen.features import Feature, FeatureSpace
+    from hepgen.feature_space import FeatureSpace
+    from hepgen.features import Feature
     from hepgen.inference.likelihood_posterior import LikelihoodPosterior
     from hepgen.inference.nle import NLE
     from hepgen.inference.npe import NPE
@@ -41,7 +42,7 @@ _HOMES = {
     "DataRequest": "pipeline.data",
     "Events": "events",
     "Feature": "features",
-    "FeatureSpace": "features",
+    "FeatureSpace": "feature_space",
     "HepgenError": "errors",
     "Inference": "pipeline.infer",
     "InferenceResult": "results",

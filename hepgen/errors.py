@@ -68,6 +68,10 @@ class TrainingError(InputError):
         self.curve = curve
 
 
+class ProcessError(HepgenError):
+    """A process of a training in several has ended, or does not see what the others see."""
+
+
 class SurrogateError(InputError):
     """A surrogate cannot do what it is asked to."""
 

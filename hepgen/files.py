@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -66,12 +69,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         with open_part(path) as out:
             try:
                 out.write(content)
-                # Until now it was private; what hepgen writes is meant to be read.
-                os.fchmod(out.fileno(), 0o644)
                 out.flush()
                 publish_part(out.fileno(), Path(out.name), path)
             finally:
-                Path(out.name).unlink(missing_ok=True)
+                discard_part(out.fileno(), Path(out.name))
     except OSError as error:
         raise FileError(
             f"cannot write {path}: {error.strerror or error}; nothing was left half-written; "
@@ -84,26 +85,35 @@ def open_part(path: Path, buffering: int = -1) -> IO[bytes]:
 
     Its name is always the same, so that what a killed process left is written over by the next;
     while it is open it is locked, and a second process that writes the same file at the same
-    time takes a name of its own.
+    time takes the next of :func:`_parts`. Where there are no locks, every name is another.
     """
-    part = path.with_name(f".{path.name}.part")
-    while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(part, flags, 0o600)
-        if not _locked(handle):
-            os.close(handle)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            return _opened(handle, Path(name), buffering)
-        # Whoever had the lock before may have renamed it meanwhile.
-        if part.exists() and os.path.samestat(os.fstat(handle), part.stat()):
+    for number, part in enumerate(_parts(path)):
+        try:
+            handle = _taken(part, create=True)
+        except _NoLocksError:
+            part.unlink(missing_ok=True)
+            break
+        if handle is not None:
             os.ftruncate(handle, 0)
+            if number == 0:
+                _sweep(path)
             return _opened(handle, part, buffering)
-        os.close(handle)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    return _opened(handle, Path(name), buffering)
 
 
 def publish_part(descriptor: int, part: Path, path: Path) -> None:
-    """Flush a written file, which is still open, and its new name to disk."""
+    """Flush a written file, which is still open, and its new name to disk.
+
+    It is as readable as the file that it replaces, or as the umask says.
+
+    Raises:
+        OSError: Also where another file has the name ``part`` by now.
+    """
+    os.fchmod(descriptor, _mode(path))
     os.fsync(descriptor)
+    if not _is_at(descriptor, part):
+        raise OSError(f"{part.name} was removed by another process while it was written")
     part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -112,18 +122,156 @@ def publish_part(descriptor: int, part: Path, path: Path) -> None:
         os.close(folder)
 
 
+def discard_part(descriptor: int, part: Path) -> None:
+    """Remove a file that is still open and was not published.
+
+    After it was published its name is free, and may be that of another process's file.
+    """
+    if _is_at(descriptor, part):
+        part.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str, *, durable: bool = False) -> None:
+    """Append a line to a file, on a line of its own also where the last one was cut short.
+
+    Arguments:
+        path: Made where it does not exist.
+        line: Without its end.
+        durable: Wait until it is on the disk.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        size = os.fstat(handle).st_size
+        torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+        # One call, so that lines of several processes do not mix.
+        os.write(handle, b"\n" * torn + line.encode() + b"\n")
+        if durable:
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time in here; ``path`` is a file that is there meanwhile.
+
+    It is removed afterwards, also after a process that was killed. On a file system without
+    locks nobody waits.
+
+    Raises:
+        FileError: It cannot be made.
+    """
+    try:
+        handle = _held(path)
+    except OSError as error:
+        raise FileError(
+            f"cannot make {path}: {error.strerror or error}; check the permissions of its folder"
+        ) from error
+    try:
+        yield
+    finally:
+        discard_part(handle, path)
+        os.close(handle)
+
+
+def _held(path: Path) -> int:
+    """A descriptor of the file of a lock, when nobody else has it any more."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        if _is_at(handle, path):
+            return handle
+        os.close(handle)
+
+
+class _NoLocksError(Exception):
+    """The file system has no locks."""
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    """``.NAME.part``, and ``.NAME.2.part`` and on for those that write at the same time."""
+    yield path.with_name(f".{path.name}.part")
+    for number in range(2, 1000):
+        yield path.with_name(f".{path.name}.{number}.part")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what others left that were killed while they wrote at the same time."""
+    # A few: further ones need as many writers at once, the next of which takes them over.
+    for part in itertools.islice(_parts(path), 1, 4):
+        with contextlib.suppress(OSError, _NoLocksError):
+            handle = _taken(part, create=False)
+            if handle is not None:
+                part.unlink(missing_ok=True)
+                os.close(handle)
+
+
+def _taken(part: Path, *, create: bool) -> int | None:
+    """A descriptor of a file that is locked for this process; None where another has it.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    while True:
+        handle = os.open(part, flags, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError as error:
+            os.close(handle)
+            raise _NoLocksError from error
+        # Whoever had the lock before may have renamed or removed it meanwhile.
+        if _is_at(handle, part):
+            return handle
+        os.close(handle)
+
+
+def _is_at(descriptor: int, part: Path) -> bool:
+    """Whether an open file has this name, and no other file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), part.lstat())
+    except FileNotFoundError:
+        return False
+
+
 def _opened(handle: int, name: Path, buffering: int) -> IO[bytes]:
     """A file object that knows its name, over an open file."""
     return open(name, "w+b", buffering, opener=lambda *_: handle)
 
 
-def _locked(handle: int) -> bool:
-    """Lock an open file until it is closed; False where another process has it."""
+def _mode(path: Path) -> int:
+    """The permissions of a file that is written: those of the one that it replaces."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # also on a file system without locks
-        return False
-    return True
+        return stat.S_IMODE(path.stat().st_mode) & 0o777
+    except OSError:
+        return 0o666 & ~_UMASK
+
+
+def _umask() -> int:
+    """The permissions that new files do not have."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    # It can only be read by setting it: to one that gives nothing away to another thread's file.
+    known = os.umask(0o077)
+    os.umask(known)
+    return known
+
+
+_UMASK = _umask()
 
 
 @contextmanager

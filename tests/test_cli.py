@@ -78,6 +78,8 @@ def test_version() -> None:
             "'shower_cutoff' decides which events are possible",
         ),
         (["show", "nothing.root"], "no file"),
+        (["show", "x" * 300], "File name too long"),
+        (["simulate", ZMUMU, "-n", "9", "-o", "x" * 300 + ".root"], "File name too long"),
         (["sample"], "Missing argument"),
         (["sample", "model"], "Missing option"),
         (["sample", "model", "-n", "5", "-o", "x.root"], "no file model/model.json"),

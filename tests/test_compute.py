@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgen.compute import Engine, InProcess, Workers, completed, cores, in_order, one_thread
+from hepgen.compute import pool as pool_engine
+from hepgen.compute.pool import Pool
 from hepgen.errors import InputError, SimulationError
 
 
@@ -207,6 +210,67 @@ def test_in_order_too_a_lost_call_is_made_again_and_then_given_up(tmp_path: Path
         results = in_order(engine, always_dies_at_2, range(5), ahead=3, attempts=2)
         with pytest.raises(SimulationError, match="kept: run the same command"):
             list(results)
+
+
+def hangs_at_0(item: int) -> int:
+    if item == 0:
+        time.sleep(600)
+    return item
+
+
+@pytest.mark.slow
+def test_an_error_ends_what_hangs_and_is_not_held_up() -> None:
+    seen: list[Any] = []
+
+    def interrupted() -> None:
+        with Workers(2).engine() as engine:
+            assert next(completed(engine, hangs_at_0, range(3))) == (1, 1)
+            assert isinstance(engine, Pool)
+            seen.extend([time.monotonic(), *(worker.process for worker in engine._workers)])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    started, *processes = seen
+    for process in processes:
+        process.join(5)
+        assert not process.is_alive()
+    assert time.monotonic() - started < 5
+
+
+def test_a_worker_that_hangs_while_it_starts_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_engine, "_START_SECONDS", 0.01)
+    with (
+        pytest.raises(SimulationError, match=r"not ready within 0\.01 s of its start"),
+        Workers(2).engine() as engine,
+    ):
+        list(completed(engine, abs, [-1], attempts=1))
+
+
+class Deserted(InProcess):
+    """Its calls have no end; the second look finds that it is no use."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        del fn, args, kwargs
+        self.looks = 0
+        return Future()
+
+    def watch(self) -> str:
+        self.looks += 1
+        if self.looks == 2:
+            raise SimulationError("no workers")
+        return "waiting for workers"
+
+
+@pytest.mark.parametrize("calls", [completed, partial(in_order, ahead=1)])
+def test_who_waits_is_told_and_not_for_ever(
+    calls: Callable[..., Iterator[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hepgen.compute.calls._WATCH_SECONDS", 0.01)
+    told: list[str] = []
+    with pytest.raises(SimulationError, match="no workers"):
+        list(calls(Deserted(), abs, [1], say=told.append))
+    assert told == ["waiting for workers"]
 
 
 class Counting(InProcess):

@@ -13,7 +13,8 @@ from torch.func import jacrev
 
 from hepgen.errors import DataError
 from hepgen.events import Events
-from hepgen.features import Feature, FeatureSpace, check_features, events_to_tensor
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, check_features, events_to_tensor
 
 FEATURES = (
     Feature("mass", "GeV", low=60.0, high=120.0),

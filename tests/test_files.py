@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import multiprocessing
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hepgen.errors import FileError
-from hepgen.files import open_part, publish_part, write_atomically
+from hepgen.files import discard_part, open_part, publish_part, write_atomically
+from hepgen.io.newfile import NewFile
 
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod"])
@@ -63,6 +69,34 @@ def test_colleagues_may_read_what_is_written(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) & 0o444 == 0o444
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for mode in (0o600, 0o664):
+        path.write_bytes(b"old")
+        path.chmod(mode)
+        write_atomically(path, b"new")
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("077", "600"), ("002", "664")])
+def test_a_new_file_has_the_permissions_of_the_umask(tmp_path: Path, umask: str, mode: str) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from hepgen.files import write_atomically\n"
+        "from hepgen.io.newfile import NewFile\n"
+        "write_atomically(Path('a'), b'')\n"
+        "new = NewFile(Path('b'))\n"
+        "new.open().close(); new.publish(); new.discard()\n"
+        "print(*(f'{Path(n).stat().st_mode & 0o777:o}' for n in 'ab'))"
+    )
+    command = ["sh", "-c", f'umask {umask}; exec "$0" -c "$1"', sys.executable, code]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [mode, mode]
+
+
 # --- what a killed process has left ---------------------------------------------------
 
 
@@ -95,3 +129,93 @@ def test_a_part_is_private_and_follows_no_link(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot write"):
         write_atomically(path, b"new")
     assert mine.read_bytes() == b"mine"
+
+
+# --- many writers ---------------------------------------------------------------------
+
+
+def test_what_was_killed_beside_another_writer_is_swept(tmp_path: Path) -> None:
+    path, left = tmp_path / "file", tmp_path / ".file.2.part"
+    left.write_bytes(b"half of something")
+    write_atomically(path, b"whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_published_name_is_not_removed_from_who_has_it_next(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    first = NewFile(path, overwrite=True)
+    first.open().close()
+    first.publish()
+    with open_part(path) as second:
+        first.discard()
+        with open_part(path) as third:
+            assert third.name != second.name
+        publish_part(second.fileno(), Path(second.name), path)
+
+
+def test_a_part_that_another_has_taken_away_is_not_published(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with open_part(path) as mine:
+        part = Path(mine.name)
+        part.unlink()
+        part.write_bytes(b"half of another's")
+        with pytest.raises(OSError, match="removed by another process"):
+            publish_part(mine.fileno(), part, path)
+        discard_part(mine.fileno(), part)
+    assert [p.name for p in tmp_path.iterdir()] == [part.name]
+
+
+def test_without_locks_every_writer_has_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    path = tmp_path / "file"
+    with open_part(path) as first, open_part(path) as second:
+        assert first.name != second.name
+        for part in (first, second):
+            publish_part(part.fileno(), Path(part.name), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+SECONDS = 1.5
+
+
+def _write(path: Path, content: bytes, failed: Any) -> None:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        try:
+            write_atomically(path, content)
+        except FileError as error:
+            failed.put(str(error))
+
+
+def _read(path: Path, size: int, torn: Any) -> None:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        content = path.read_bytes()
+        if len(content) != size or len(set(content)) != 1:
+            torn.put(f"{len(content)} bytes")
+
+
+@pytest.mark.parametrize("size", [300, 400_000])
+def test_many_processes_that_write_one_file_publish_only_whole_ones(
+    tmp_path: Path, size: int
+) -> None:
+    path, spawn = tmp_path / "file", multiprocessing.get_context("spawn")
+    write_atomically(path, b"0" * size)
+    wrong = spawn.Queue()
+    writers = [
+        spawn.Process(target=_write, args=(path, letter * size, wrong))
+        for letter in (b"1", b"2", b"3", b"4")
+    ]
+    reader = spawn.Process(target=_read, args=(path, size, wrong))
+    for process in (*writers, reader):
+        process.start()
+    for process in (*writers, reader):
+        process.join()
+        assert process.exitcode == 0
+    assert wrong.empty()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,11 +56,66 @@ def test_nothing_else_is_left_in_the_folder(folder: RunFolder) -> None:
     assert sorted(p.name for p in folder.path.iterdir()) == [MANIFEST, "model"]
 
 
-@pytest.mark.parametrize("damage", [b'{"train": ', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "damage",
+    [b'{"train": ', b"\xff\xfe", b'{"train": []}', b'{"train": {"key": "k", "files": 5}}',
+     b'{"train": {"key": "k", "files": [1]}}', b"[" * 10**5,
+     b'{"train": {"key": "k", "files": [], "digests": 5}}'],
+)  # fmt: skip
 def test_a_damaged_manifest_is_said_so(folder: RunFolder, damage: bytes) -> None:
     (folder / MANIFEST).write_bytes(damage)
     with pytest.raises(FileError, match=r"manifest\.json is damaged"):
         folder.is_current("train", "k")
+
+
+def test_a_step_whose_files_were_written_again_is_not_current(folder: RunFolder) -> None:
+    done(folder)
+    (folder / "model").write_text("by a training with other settings")
+    assert not folder.is_current("train", "k")
+
+
+def stopped(folder: RunFolder, key: str) -> None:
+    """A process that is stopped while it writes the files of a step."""
+    with folder.renewed("train", key, ["model", "more"], {}):
+        (folder / "model").write_text("x")
+        raise KeyboardInterrupt
+
+
+def test_a_step_that_was_noted_without_digests_is_current(folder: RunFolder) -> None:
+    done(folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["train"]["digests"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert folder.is_current("train", "k")
+    with pytest.raises(KeyboardInterrupt):
+        stopped(folder, "other")
+    assert not folder.is_current("train", "k")
+
+
+def test_a_step_is_not_done_where_it_was_stopped_between_its_files(folder: RunFolder) -> None:
+    done(folder)
+    with pytest.raises(KeyboardInterrupt):
+        stopped(folder, "k")
+    assert not folder.is_current("train", "k")
+    assert sorted(p.name for p in folder.path.iterdir()) == [MANIFEST, "model"]
+
+
+def _record(path: Path, number: int) -> None:
+    for step in range(20):
+        RunFolder(path).record(f"train {number}, member {step}", "k", [], {})
+
+
+def test_what_several_processes_record_at_once_is_all_kept(folder: RunFolder) -> None:
+    spawn: Any = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=_record, args=(folder.path, n)) for n in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    steps = json.loads((folder / MANIFEST).read_text())
+    assert len(steps) == 60
+    assert [p.name for p in folder.path.iterdir()] == [MANIFEST]
 
 
 def test_a_manifest_of_something_else_knows_no_steps(folder: RunFolder) -> None:

@@ -62,7 +62,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
-    asked = statement_entries(workflow, poi, intervals, profile, asimov, toys, limit)
+    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -103,7 +103,7 @@ def infer(
     """Infer the parameters from a data file, training first where that is needed."""
     from hepgen.pipeline.data import DataRequest
 
-    asked = statement_entries(workflow, poi, intervals, profile, asimov, toys, limit)
+    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

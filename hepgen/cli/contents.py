@@ -14,7 +14,7 @@ from hepgen.cli.session import print_result
 @app.command()
 def show(
     target: Annotated[
-        str, typer.Argument(metavar="FILE|WORKFLOW|MODEL|BLOCKS", help="what to look at")
+        str, typer.Argument(metavar="FILE|WORKFLOW|MODEL|BLOCKS|RESULTS", help="what to look at")
     ],
     overrides: Overrides = None,
     verify: Annotated[
@@ -22,7 +22,7 @@ def show(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a file, a workflow (with its defaults), a model or a folder of blocks."""
+    """Show what is in a file, a workflow (with its defaults), a model, blocks or a result."""
     from hepgen.pipeline.show import show as describe
     from hepgen.pipeline.show import verified
 

@@ -25,7 +25,7 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", help="worker processes (0: on
 Dask = Annotated[
     str | None,
     typer.Option(
-        "--dask", metavar="ADDRESS", help="simulate on a Dask cluster, or on 'local', one made here"
+        "--dask", metavar="ADDRESS", help="work on a Dask cluster, or on 'local', one made here"
     ),
 ]
 Timeout = Annotated[
@@ -37,6 +37,14 @@ Format = Annotated[
     typer.Option(help="ttree, rntuple, parquet or hdf5; by default as the name of the file ends"),
 ]
 Device = Annotated[str, typer.Option(help="where to train: auto, cpu, cuda or cuda:N")]
+
+Devices = Annotated[
+    int, typer.Option(help="train on so many GPUs of each node; on the CPU, processes")
+]
+
+Nodes = Annotated[
+    int, typer.Option(help="nodes that train together; each runs this command, by srun or torchrun")
+]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 

@@ -42,6 +42,10 @@ class Program(TyperGroup):
             # The reader has gone; nothing more can be said to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
+        except OSError as error:
+            # Whoever opens a file says more; this is for names that cannot be any.
+            name = "" if error.filename is None else f"{_short(str(error.filename))}: "
+            fail(f"{name}{error.strerror or error}", 2 if error.filename else 1)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -78,6 +82,10 @@ def main() -> None:
 
 def _terminate(*_: object) -> NoReturn:
     raise TerminatedError
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 100 else f"{name[:60]}…{name[-30:]}"
 
 
 def fail(words: str, code: int) -> NoReturn:

@@ -43,6 +43,7 @@ def workers_of(jobs: int, dask: str | None, timeout: float | None) -> Workers:
 
 def statement_entries(
     workflow: Path,
+    overrides: list[str] | None,
     poi: list[str] | None,
     intervals: list[str] | None,
     profile: bool,
@@ -50,22 +51,37 @@ def statement_entries(
     toys: int | None,
     limit: bool,
 ) -> list[str]:
-    """The options as entries of ``[statements]``."""
+    """The options as entries of ``[statements]``, with those of the workflow.
+
+    Raises:
+        InputError: An option that nothing would come of.
+    """
     from hepgen.config import load
 
     known = ("posterior", "profile", "neyman")
     for name in intervals or ():
         if name not in known:
             raise InputError(f"--interval {name!r}: expected one of {', '.join(known)}")
-    asked = []
-    if profile or intervals:
-        chosen = intervals or list(load(workflow).statements.intervals)
-        chosen += ["profile"] if profile and "profile" not in chosen else []
-        asked.append(f"statements.intervals={json.dumps(chosen)}")
+    if not (poi or intervals or profile or asimov or limit or toys is not None):
+        return []
+    entry = load(workflow, overrides or []).statements
+    chosen = list(intervals or entry.intervals)
+    chosen += ["profile"] if profile and "profile" not in chosen else []
+    limits = limit or entry.limit is not None
+    if toys is not None and "neyman" not in chosen and not limits:
+        raise InputError(f"--toys {toys}: nothing asks for toys; add --interval neyman or --limit")
+    if poi and chosen == ["posterior"] and not (asimov or entry.asimov or limits):
+        raise InputError(
+            f"--poi {' '.join(poi)}: nothing is stated but the posterior, which has all of them; "
+            "add --profile, --interval neyman, --asimov or --limit"
+        )
+    asked = [f"statements.intervals={json.dumps(chosen)}"]
     asked += [f"statements.parameters={json.dumps(poi)}"] if poi else []
     asked += ["statements.asimov=true"] if asimov else []
     asked += [f"statements.toys={toys}"] if toys is not None else []
-    asked += [f"statements.limit={'toys' if toys else 'asymptotics'}"] if limit else []
+    if limit:
+        how = "toys" if toys is not None else entry.limit or "asymptotics"
+        asked.append(f"statements.limit={how}")
     return asked
 
 

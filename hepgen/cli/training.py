@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,10 @@ from hepgen.cli.options import (
     AllowCode,
     Dask,
     Device,
+    Devices,
     Jobs,
     Json,
+    Nodes,
     Overrides,
     Quiet,
     Timeout,
@@ -33,6 +36,13 @@ def train(
             "of [inference]; or the family of a surrogate: flow, diffusion, vae …"
         ),
     ] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help="train on these events instead of simulating: files, as 'sim*.root:Events' "
+            "(simulation.files of the workflow)"
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="also save the model in this folder")
     ] = None,
@@ -41,6 +51,8 @@ def train(
     dask: Dask = None,
     timeout: Timeout = None,
     device: Device = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
     overrides: Overrides = None,
     allow_code: AllowCode = False,
     as_json: Json = False,
@@ -48,12 +60,17 @@ def train(
 ) -> None:
     """Train the estimators of a workflow, or a surrogate of its chain."""
     from hepgen.config import ESTIMATORS
+    from hepgen.nn import together
+    from hepgen.nn.fabric import launched
     from hepgen.pipeline.estimators import beside
+    from hepgen.pipeline.monitor import Silent
     from hepgen.pipeline.surrogates import trained_surrogate
-    from hepgen.pipeline.train import trained
+    from hepgen.pipeline.train import learns_from_files, trained
     from hepgen.surrogates.families import FAMILIES
 
     workers = workers_of(jobs, dask, timeout)
+    if events is not None:
+        overrides = [*(overrides or []), f"simulation.files={json.dumps(_absolute(events))}"]
     session = open_session(workflow, overrides, workers, quiet, device, allow_code)
     if method is not None and method not in (*ESTIMATORS, *FAMILIES):
         known = f"{', '.join(ESTIMATORS)}, or a surrogate: {', '.join(FAMILIES)}"
@@ -64,17 +81,34 @@ def train(
         raise InputError("--output needs --method: a folder holds one model")
     if output is not None and (output / "model.json").exists() and not force:
         raise FileError(f"{output} has a model; choose another folder, or give --force")
-    facts = {}
-    for name in [method] if method else beside(session):
-        model: Any = (
-            trained_surrogate(session, name) if name in FAMILIES else trained(session, name)
+    names = [method] if method else beside(session)
+    if events is not None and not any(learns_from_files(session, name) for name in names):
+        raise InputError(
+            f"--events {events}: {', '.join(names)} learns from what only the chain can simulate; "
+            "files are for nle, nre, classifier and a surrogate of the whole chain"
         )
-        if output is not None:
-            model.save(output)
-        best = model.curve.validation[model.curve.best_epoch]
-        facts[name] = {"validation_loss": best, "seconds": model.curve.seconds}
+    facts = {}
+    with launched(devices, nodes, device):
+        if not together.leads():
+            session.monitor = Silent()
+        for name in names:
+            model: Any = (
+                trained_surrogate(session, name) if name in FAMILIES else trained(session, name)
+            )
+            best = model.curve.validation[model.curve.best_epoch]
+            facts[name] = {"validation_loss": best, "seconds": model.curve.seconds}
+        if not together.leads():
+            return
+    if output is not None:
+        model.save(output)
     words = "\n".join(
         f"{name}: validation loss {f['validation_loss']:.4f}, {f['seconds']:.0f} s"
         for name, f in facts.items()
     )
     print_result(facts, words, as_json)
+
+
+def _absolute(events: str) -> list[str]:
+    """Files as they are seen from here, for a workflow in another folder."""
+    named = [part.strip() for part in events.split(",")]
+    return [part if "://" in part else str(Path(part).absolute()) for part in named]

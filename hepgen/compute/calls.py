@@ -24,6 +24,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Lost = Callable[[Any, int, str], None]
 """What is told of a call that was lost with its worker: the item, which attempt, the reason."""
+Say = Callable[[str], None]
+"""What is told of the workers, in words."""
+
+_WATCH_SECONDS = 5.0
+"""How often somebody looks after the workers while no call ends."""
 
 
 def completed(
@@ -32,6 +37,7 @@ def completed(
     items: Iterable[Item],
     attempts: int = 3,
     lost: Lost = lambda *_: None,
+    say: Say = lambda _: None,
 ) -> Iterator[tuple[Item, Result]]:
     """(item, fn(item)) for each item, as they are done, with ``engine.ahead`` calls under way.
 
@@ -39,13 +45,13 @@ def completed(
     given up; the others go on.
 
     Raises:
-        SimulationError: At the end, calls were given up.
+        SimulationError: At the end, calls were given up; or there have been no workers for long.
 
     >>> from hepgen.compute.engine import InProcess
     >>> list(completed(InProcess(), abs, [-1, 2]))
     [(-1, 1), (2, 2)]
     """
-    left, given_up = iter(items), list[tuple[Item, str]]()
+    left, given_up = iter(items), list[tuple[Item, int, str]]()
     running: dict[Future[Result], tuple[Item, int]] = {}
     try:
         while True:
@@ -53,8 +59,11 @@ def completed(
                 running[engine.submit(fn, item)] = (item, 1)
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in _done(engine, running, say):
                 item, attempt = running.pop(future)
+                for reason in engine.retried(future):
+                    lost(item, attempt, reason)
+                    attempt += 1
                 try:
                     yield item, _answer(future)
                 except _WorkerLostError as loss:
@@ -62,12 +71,12 @@ def completed(
                     if attempt < attempts:
                         running[engine.submit(fn, item)] = (item, attempt + 1)
                     else:
-                        given_up.append((item, str(loss)))
+                        given_up.append((item, attempt, str(loss)))
     finally:
         for future in running:
             future.cancel()
     if given_up:
-        raise SimulationError(_words(given_up, attempts))
+        raise SimulationError(_words(given_up))
 
 
 def in_order(
@@ -76,6 +85,7 @@ def in_order(
     items: Iterable[Item],
     ahead: int,
     attempts: int = 3,
+    say: Say = lambda _: None,
 ) -> Iterator[Result]:
     """fn(item) for each item, in order, with at most ``ahead`` calls under way.
 
@@ -83,7 +93,7 @@ def in_order(
     made again, up to ``attempts`` times.
 
     Raises:
-        SimulationError: A call was lost so often.
+        SimulationError: A call was lost so often; or there have been no workers for long.
 
     >>> from hepgen.compute.engine import InProcess
     >>> list(in_order(InProcess(), abs, [-1, 2, -3], ahead=2))
@@ -95,10 +105,12 @@ def in_order(
         item, future = waiting.popleft()
         for attempt in range(1, attempts + 1):
             try:
+                if isinstance(engine, Engine):
+                    _done(engine, [future], say)
                 return _answer(future)
             except _WorkerLostError as loss:
                 if attempt == attempts:
-                    raise SimulationError(_words([(item, str(loss))], attempts)) from loss
+                    raise SimulationError(_words([(item, attempt, str(loss))])) from loss
                 future = engine.submit(fn, item)
         raise AssertionError("attempts are at least 1")
 
@@ -121,17 +133,27 @@ _REMEDY = (
 )
 
 
-def _words(given_up: list[tuple[Any, str]], attempts: int) -> str:
-    shown = ", ".join(str(item) for item, _ in given_up[:8])
+def _words(given_up: list[tuple[Any, int, str]]) -> str:
+    shown = ", ".join(str(item) for item, *_ in given_up[:8])
+    attempts = min(attempt for _, attempt, _ in given_up)
     more = f" and {len(given_up) - 8} more" if len(given_up) > 8 else ""
     return (
         f"{len(given_up)} blocks were lost {attempts} times each: {shown}{more} "
-        f"({given_up[-1][1]}); {_REMEDY}, or with a longer --timeout if blocks are slow"
+        f"({given_up[-1][2]}); {_REMEDY}, or with a longer --timeout if blocks are slow"
     )
 
 
 class _WorkerLostError(Exception):
     """A worker died, or was ended because it hung; what it computed may be computed again."""
+
+
+def _done(engine: Engine, running: Iterable[Future[Result]], say: Say) -> set[Future[Result]]:
+    """Those that are done, of which there is one at least."""
+    while not (done := wait(running, _WATCH_SECONDS, FIRST_COMPLETED).done):
+        words = engine.watch()
+        if words is not None:
+            say(words)
+    return done
 
 
 def _answer(future: Future[Result]) -> Result:
@@ -154,7 +176,7 @@ def _why_lost(error: BaseException) -> str | None:
     if isinstance(error, WorkerDiedError):
         return f"its worker ended with the exit code {error.exitcode}"
     if isinstance(error, TimeoutError):
-        return "no answer within the time-out; its worker was ended"
+        return f"{str(error) or 'no answer within the time-out'}; its worker was ended"
     if isinstance(error, BrokenExecutor):
         return "its worker ended"
     if isinstance(error, CancelledError):

@@ -7,13 +7,16 @@ import faulthandler
 import math
 import os
 import platform
+import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from hepgen.compute.engine import Engine
 from hepgen.compute.pool import start_worker
@@ -24,13 +27,20 @@ _PACKAGES = ("hepgen", "torch", "pyro-ppl", "numpy", "awkward", "safetensors")
 _CONNECT_SECONDS = 10.0
 _WORKER_SECONDS = 60.0
 _ASK_SECONDS = 2.0
+_TOPIC = "all"  # of the scheduler's events
+_ALONE_SECONDS = 600.0
+"""So long a scheduler without workers is waited for: some are replaced, others queue."""
+
+_ONE_CALL = threading.Lock()
+"""Held by a worker during a call: Pyro's handlers, torch's generator and the timer of the
+time-out belong to the process, and a worker may have several threads."""
 
 
 class Dask(Engine):
     """The workers of a Dask cluster.
 
-    Each computes on one thread. A worker that dies is replaced by its nanny, and its calls go
-    to others; one that is late ends itself, which is the same.
+    Each computes one call at a time, on one thread. A worker that dies is replaced by its nanny,
+    and its calls go to others; one that is late ends itself, which is the same.
 
     Arguments:
         address: Of the scheduler, such as ``tcp://head:8786``; or ``local``, for a cluster of
@@ -54,23 +64,28 @@ class Dask(Engine):
         self._start = _Start(_versions(), timeout, import_path)
         self._cluster = _local_cluster(jobs) if address == LOCAL else None
         self._client = _client(self._cluster or address, address)
-        self._executor = self._client.get_executor(pure=False)
-        self._slots, self._asked = 1, -math.inf
+        self._executor = self._client.get_executor(pure=False, retries=0)
+        self._workers, self._asked = 1, -math.inf
+        self._alone: float | None = None
+        self._name, self._calls = f"hepgen-{uuid.uuid4().hex}", 0
+        self._keys: WeakKeyDictionary[Future[Any], str] = WeakKeyDictionary()
+        self._lost: dict[str, list[str]] = {}
+        self._client.subscribe_topic(_TOPIC, self._hear)
 
     @property
     def slots(self) -> int:
-        """Threads of the workers that are there now, asked for every few seconds.
+        """The workers that are there now, asked for every few seconds.
 
         Raises:
             SimulationError: The scheduler has gone.
         """
         if time.monotonic() > self._asked + _ASK_SECONDS:
             try:
-                self._slots = max(int(sum(self._client.nthreads().values())), 1)
+                self._workers = len(self._client.nthreads())
             except (OSError, TypeError) as error:
                 raise self._gone() from error
             self._asked = time.monotonic()
-        return self._slots
+        return max(self._workers, 1)
 
     @property
     def shares_disk(self) -> bool:
@@ -85,8 +100,51 @@ class Dask(Engine):
         """
         if self._client.status not in ("running", "connecting"):
             raise self._gone()
-        future: Future[Any] = self._executor.submit(_on_worker, self._start, fn, args, kwargs)
+        self._calls += 1
+        key = f"{self._name}-{self._calls:012d}"
+        future: Future[Any] = self._executor.submit(
+            _on_worker, self._start, fn, args, kwargs, key=key
+        )
+        self._keys[future] = key
         return future
+
+    def watch(self) -> str | None:
+        """Whether there are no workers.
+
+        Raises:
+            SimulationError: There have been none for a long time, or the scheduler has gone.
+        """
+        if self.slots and self._workers:
+            self._alone = None
+            return None
+        now, there = time.monotonic(), f"the Dask scheduler at {self.address} has"
+        if self._alone is None:
+            self._alone = now
+            return f"{there} no workers; waiting for some, up to {_ALONE_SECONDS:g} s"
+        if now > self._alone + _ALONE_SECONDS:
+            raise SimulationError(
+                f"{there} had no workers for {_ALONE_SECONDS:g} s; what is finished is kept: start "
+                "some (`dask worker`), and run the same command again"
+            )
+        return None
+
+    def retried(self, future: Future[Any]) -> Sequence[str]:
+        """The workers that ended while they had a call, which the scheduler gave to another."""
+        workers = self._lost.pop(self._keys.get(future, ""), [])
+        error = None if future.cancelled() else future.exception()
+        last = getattr(getattr(error, "last_worker", None), "address", None)  # of KilledWorker
+        return [f"its worker {worker} ended" for worker in workers if worker != last]
+
+    def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        """What the scheduler tells of its workers: where one ends, a call is lost."""
+        told = event[1]
+        if told.get("action") != "remove-worker" or told.get("expected"):
+            return
+        keys = (str(key) for key in told.get("processing-tasks", ()))
+        own = sorted(key for key in keys if key.startswith(self._name))
+        # The others waited on it: a worker makes its calls one by one, in the order of their keys.
+        for key in own[:1]:
+            self._lost.setdefault(key, []).append(str(told["worker"]))
 
     def _gone(self) -> SimulationError:
         return SimulationError(
@@ -95,10 +153,15 @@ class Dask(Engine):
         )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the cluster go; one that was started here is ended."""
+        """Let the cluster go; one that was started here is ended.
+
+        Calls that run on workers of others go on there, and nobody waits for them.
+        """
         del cancel_futures  # those of a client are cancelled when it closes
         with contextlib.suppress(OSError, TimeoutError):  # where the scheduler has gone
             self._executor.shutdown(wait=wait)
+            # Else the scheduler tells who has left that it has left, and complains.
+            self._client.unsubscribe_topic(_TOPIC)
             self._client.close()
         if self._cluster is not None:
             self._cluster.close()
@@ -115,9 +178,14 @@ class _Start:
 
 def _on_worker(start: _Start, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """The call, on a worker."""
-    _prepare(start)
-    if start.timeout is None:
-        return fn(*args, **kwargs)
+    with _ONE_CALL:
+        _prepare(start)
+        return fn(*args, **kwargs) if start.timeout is None else _timed(start, fn, args, kwargs)
+
+
+def _timed(start: _Start, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The call, which ends the worker where it is late."""
+    assert start.timeout is not None
     # From a thread of its own that needs no lock of the interpreter's: also code in C is ended.
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a descriptor, kept open)
         faulthandler.dump_traceback_later(start.timeout, exit=True, file=nowhere)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -25,6 +25,19 @@ class Engine(Executor):
     def shares_disk(self) -> bool:
         """Whether its workers surely see the disk of this process."""
         return True
+
+    def watch(self) -> str | None:
+        """Look after the workers while no call ends: what is wrong, in words, the first time.
+
+        Raises:
+            SimulationError: It has been wrong for too long.
+        """
+        return None
+
+    def retried(self, future: Future[Any]) -> Sequence[str]:
+        """Why a call that is done was lost before, each time in words, and was made again."""
+        del future
+        return ()
 
 
 class InProcess(Engine):

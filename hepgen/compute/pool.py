@@ -10,12 +10,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
 from hepgen.compute.engine import Engine
 from hepgen.errors import SimulationError
+
+_START_SECONDS = 120.0
+"""A worker that is not ready by then hangs; it imports torch, which takes seconds."""
 
 
 class WorkerDiedError(Exception):
@@ -52,6 +55,7 @@ class Pool(Engine):
         self._threads = ThreadPoolExecutor(jobs, "hepgen-worker")
         self._own = threading.local()
         self._workers: list[_Worker] = []
+        self._ended = threading.Event()
 
     @property
     def slots(self) -> int:
@@ -65,7 +69,8 @@ class Pool(Engine):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers, after what is under way unless ``cancel_futures``."""
         if cancel_futures:
-            for worker in self._workers:
+            self._ended.set()
+            for worker in list(self._workers):
                 worker.process.kill()
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
         if wait:
@@ -73,10 +78,14 @@ class Pool(Engine):
                 worker.end()
 
     def _call(self, *call: Any) -> Any:
+        if self._ended.is_set():
+            raise CancelledError
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.process.is_alive():
             worker = self._own.worker = _Worker(self._import_path)
             self._workers.append(worker)
+        if self._ended.is_set():  # while this one was starting
+            worker.process.kill()
         return worker.call(call, self.timeout)
 
 
@@ -96,16 +105,14 @@ class _Worker:
 
         Raises:
             WorkerDiedError: The process ended.
-            TimeoutError: It took too long, and was ended.
+            TimeoutError: It took too long, to start or to answer, and was ended.
         """
         try:
             if not self.started:
+                self._wait(_START_SECONDS, f"not ready within {_START_SECONDS:g} s of its start")
                 self.started = self.pipe.recv()
             self.pipe.send(call)
-            if not self.pipe.poll(timeout):
-                self.process.kill()
-                self.process.join()
-                raise TimeoutError
+            self._wait(timeout, "no answer within the time-out")
             done, answer = self.pipe.recv()
         except (EOFError, ConnectionError) as error:
             self.process.join()
@@ -113,6 +120,12 @@ class _Worker:
         if done:
             return answer
         raise answer
+
+    def _wait(self, seconds: float | None, words: str) -> None:
+        if not self.pipe.poll(seconds):
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError(words)
 
     def end(self) -> None:
         """After the call under way."""

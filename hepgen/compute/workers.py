@@ -45,14 +45,20 @@ class Workers:
 
     @contextmanager
     def engine(self, calls: int | None = None, import_path: str | None = None) -> Iterator[Engine]:
-        """An engine, whose workers end with the context.
+        """An engine, whose workers end with the context: at once where it is left by an error,
+        as one that hangs would be waited for.
 
         Arguments:
             calls: More processes than this are not worth starting.
             import_path: A folder in which workers find modules, besides the usual ones.
         """
-        with self._engine(calls, import_path) as engine:
+        engine = self._engine(calls, import_path)
+        try:
             yield engine
+        except BaseException:
+            engine.shutdown(wait=False, cancel_futures=True)
+            raise
+        engine.shutdown()
 
     def _engine(self, calls: int | None, import_path: str | None) -> Engine:
         jobs = self.jobs if calls is None else max(1, min(self.jobs, calls))

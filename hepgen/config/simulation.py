@@ -14,6 +14,11 @@ class SimulationEntry(Section):
     events: int = Field(
         default=16_000_000, gt=0, description="generated for the event density (NLE)"
     )
+    files: list[str] = Field(
+        default_factory=list,
+        description="files of events to train on instead, with the features and `theta_NAME`: of "
+        "NLE, NRE, a classifier and a surrogate of the whole chain; relative to the workflow file",
+    )
     events_per_point: int = Field(default=128, gt=0, description="events for each parameter point")
     set_events: int = Field(default=60_000_000, gt=0, description="generated as event sets (NPE)")
     set_sizes: tuple[int, int] = Field(

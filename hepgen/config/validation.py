@@ -64,6 +64,10 @@ class ChecksEntry(Section):
     coverage: float = Field(
         default=0.07, description="largest |coverage − 0.68| of the 68 % interval"
     )
+    neyman_coverage: float = Field(
+        default=0.03,
+        description="largest |coverage − level| of Neyman's sets at a point, beyond its error",
+    )
     pull_mean: float = Field(default=0.15, description="largest |mean pull|")
     pull_width: float = Field(default=0.15, description="largest |pull width − 1|")
     r_hat: float = Field(default=1.02, description="largest R-hat")

@@ -11,9 +11,40 @@ from hepgen.diagnostics.expected_coverage import expected_coverage
 from hepgen.diagnostics.multiple_testing import PValue
 from hepgen.diagnostics.sbc import ranks, sbc
 from hepgen.diagnostics.tarp import tarp, tarp_levels
+from hepgen.diagnostics.uniformity import LEVELS
+from hepgen.errors import SamplingError
 from hepgen.results import Calibration, Check, UniformityTest
 
 LEVEL = 0.68
+MOST_LEFT_OUT = 0.1
+"""The largest share of the sets that may be left out: the others are no draws from the prior."""
+
+
+def resolved(effective: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which data sets have draws enough for a rank, shape ``(M,)``.
+
+    Draws that were resampled from weighted ones repeat, and are worth fewer independent ones. A
+    rank among n of them scatters by up to 0.5/√n about the posterior probability below the truth,
+    and is uniform where they are independent. Fewer than the :data:`LEVELS
+    <hepgen.diagnostics.uniformity.LEVELS>` at which ranks are tested cannot tell these apart: a
+    right posterior would fail.
+
+    Arguments:
+        effective: How many independent draws those of each set are worth.
+
+    Raises:
+        SamplingError: Too many sets have too few.
+    """
+    keep: NDArray[np.bool_] = effective >= LEVELS
+    lost = int((~keep).sum())
+    if lost > MOST_LEFT_OUT * len(keep):
+        raise SamplingError(
+            f"the posterior draws of {lost} of {len(keep)} data sets are worth fewer than {LEVELS} "
+            f"independent ones, {effective.min():.0f} at least; expected {MOST_LEFT_OUT:.0%} of "
+            "the sets at most: the likelihood is far from any Gaussian there. Draw more proposals "
+            "(LikelihoodPosterior(proposals=…)), or look at its estimator"
+        )
+    return keep
 
 
 def calibration(

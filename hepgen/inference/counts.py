@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hepgen.features import FeatureSpace
+from hepgen.feature_space import FeatureSpace
 
 _OFFSET = 0.875
 

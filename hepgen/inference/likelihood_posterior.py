@@ -14,9 +14,10 @@ from hepgen.inference.annealing import Annealed, anneal
 from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.importance import WeightedDraws, importance_draws
 from hepgen.inference.laplace import Laplace, LogDensity, laplace
-from hepgen.inference.likelihood import DataSets
+from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.nuts import effective_sample_size, run_nuts, split_r_hat
 from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.inference.prior_free import prior_free
 from hepgen.inference.region import Region
 from hepgen.inference.slice_sampler import (
     Walkers,
@@ -39,7 +40,9 @@ class LikelihoodPosterior(Posterior):
     Gaussian, which is the proposal of importance sampling and the metric of the Markov chains.
 
     Arguments:
-        likelihood: log p(x | θ) of event sets.
+        likelihood: log p(x | θ) of event sets. One with constraints, a
+            :class:`hepgen.inference.likelihood.Likelihood`, is taken without those that the priors
+            bring, see :class:`hepgen.inference.prior_free.PriorFree`.
         method: How :meth:`sample` draws. ``nuts`` is for one data set, with diagnostics of
             convergence. ``importance`` is faster and does many data sets at once. ``slice`` is
             for one data set whose posterior may have several modes: walkers are annealed from the
@@ -55,7 +58,7 @@ class LikelihoodPosterior(Posterior):
 
     def __init__(
         self,
-        likelihood: SetLikelihood,
+        likelihood: SetLikelihood | Likelihood,
         *,
         method: Method = "importance",
         chains: int = 4,
@@ -66,7 +69,7 @@ class LikelihoodPosterior(Posterior):
         region: Region | None = None,
     ) -> None:
         super().__init__(likelihood.parameters)
-        self.likelihood = likelihood
+        self.likelihood = prior_free(likelihood)
         self.method = method
         self.chains, self.warmup, self.proposals = chains, warmup, proposals
         self.walkers, self.thin = walkers, thin

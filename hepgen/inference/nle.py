@@ -19,12 +19,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, as_continuous
 from hepgen.inference.event_sets import EventSets, pad
+from hepgen.nn.density_weights import check_density_weights
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.mixture import LogisticMixture
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
-from hepgen.nn.rows import Table
+from hepgen.nn.rows import standardised
 from hepgen.nn.train import Progress, train
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
@@ -63,6 +65,7 @@ class NLE:
         features: Sequence[Feature],
         parameters: ParameterSet,
         weight: Tensor | None = None,
+        negative_weights: bool = False,
         components: int = 8,
         hidden: Sequence[int] = (64, 64, 64),
         validation_fraction: float = 0.05,
@@ -83,7 +86,10 @@ class NLE:
             theta: The parameters that made them, shape ``(N, D)``.
             features: What the d columns are, with their bounds.
             parameters: What the D columns of θ are.
-            weight: Signed event weights, shape ``(N,)``.
+            weight: Event weights, shape ``(N,)``.
+            negative_weights: Take them though a density must be positive: the events are then worth
+                (Σw)²/Σw² of one weight, and the result may be far too small where they cancel; see
+                :func:`hepgen.nn.density_weights.check_density_weights`.
             components: Logistics a feature; see :class:`hepgen.nn.mixture.LogisticMixture`.
             hidden: The widths of the networks.
             validation_fraction, batch_size, epochs, max_learning_rate, patience: See
@@ -92,9 +98,10 @@ class NLE:
             device: Where to train, see :func:`hepgen.nn.device.choose`.
 
         Raises:
-            DataError: Events that cannot be used.
+            DataError: Events that cannot be used, or negative weights that were not asked for.
             ParameterError: A θ outside its prior.
         """
+        check_density_weights(weight, negative_weights)
         space = FeatureSpace.from_sample(as_continuous(features), x)
         check_theta(theta, parameters, len(x))
         location, scale = theta.double().mean(0), theta.double().std(0)
@@ -102,7 +109,9 @@ class NLE:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             estimator = build_estimator(len(space), len(parameters.free), architecture)
-        rows = Table(space.forward(x).float(), ((theta.double() - location) / scale).float())
+        rows = standardised(
+            (x, space.forward), (theta, lambda one: (one.double() - location) / scale)
+        )
         with trained_on(estimator, choose(device)):
             curve = train(
                 estimator,

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, as_continuous
 from hepgen.inference.event_sets import event_weights
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -24,9 +24,6 @@ from torch.quasirandom import SobolEngine
 from hepgen.errors import DataError, ParameterError
 from hepgen.inference.likelihood import Likelihood
 from hepgen.parameters import Normal, ParameterSet
-
-_REACH = 4.0
-"""How many σ of a constraint the polynomial reaches."""
 
 LogRate = Callable[[Tensor], Tensor]
 """ln r of B kinds of events at K points, ``(K, D)`` to ``(K, B)``."""
@@ -93,7 +90,7 @@ class PolynomialLikelihood(Likelihood):
         events: Events | None = None,
         nodes: float = 3.0,
     ) -> None:
-        self.parameters, self.events, self.rate = parameters, events, rate
+        self.parameters, self.events, self.rate = _within_reach(parameters), events, rate
         self._centre, self._half = _ranges(parameters)
         self._parents, self._factors = _terms(len(parameters.free), degree)
         count = 1 + sum(len(p) for p in self._parents)
@@ -217,15 +214,21 @@ def _terms(dimensions: int, degree: int) -> tuple[list[Tensor], list[Tensor]]:
     return parents, factors
 
 
+def _within_reach(parameters: ParameterSet) -> ParameterSet:
+    """The same, valid where the polynomial is: a best fit may lie at such an end."""
+    ends = {p.name: p.prior.reach for p in parameters.free if p.prior is not None}
+    return ParameterSet(
+        [
+            replace(p, low=ends[p.name][0], high=ends[p.name][1]) if p.name in ends else p
+            for p in parameters
+        ]
+    )
+
+
 def _ranges(parameters: ParameterSet) -> tuple[Tensor, Tensor]:
     """The middle and half of the range of each free parameter, shapes ``(D,)``."""
     if not parameters.free:
         raise ParameterError("no free parameter; expected one at least")
-    ends = [
-        (p.mean - _REACH * p.std, p.mean + _REACH * p.std)
-        if isinstance(p, Normal)
-        else (p.low, p.high)
-        for p in parameters.priors
-    ]
+    ends = [prior.reach for prior in parameters.priors]
     low, high = torch.tensor(ends, dtype=torch.float64).unbind(-1)
     return 0.5 * (low + high), 0.5 * (high - low)

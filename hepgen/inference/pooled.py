@@ -73,7 +73,8 @@ class PooledPosterior(Posterior):
         likelihood: p(x | θ).
         power: β in [0, 1].
         walkers: Of the sampler.
-        thin: Sweeps between two draws of a walker.
+        thin: Sweeps for each parameter before a draw of a walker. A sweep moves a walker in one
+            direction: with 3 of them, in all, ten parameters of two draws had a correlation of 0.8.
         score: Where the power is from.
     """
 
@@ -84,7 +85,7 @@ class PooledPosterior(Posterior):
         *,
         power: float,
         walkers: int = 5000,
-        thin: int = 3,
+        thin: int = 2,
         score: PoolScore | None = None,
     ) -> None:
         if not 0 <= power <= 1:
@@ -190,7 +191,8 @@ class PooledPosterior(Posterior):
         walkers = anneal(pair.log_w, pair.log_q, start, generator, power=self.power).u
         draws = run_slices(
             density, Walkers.at(density, walkers),
-            draws=max(2, math.ceil(n / self.walkers)), thin=self.thin, generator=generator,
+            draws=max(2, math.ceil(n / self.walkers)), thin=self.thin * len(prior),
+            generator=generator,
         )  # fmt: skip
         # All walkers at each time in turn, so that the first n hold every walker alike.
         u = draws.transpose(0, 1).reshape(-1, len(prior))[:n]

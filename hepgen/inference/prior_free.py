@@ -6,6 +6,7 @@ The prior of a constrained nuisance parameter is its constraint, so that of
 
 the posterior wants L(θ; x, a)/∏ p(θ_j): with auxiliary measurements at their nominal values that is
 L without constraints, and with others, as in a pseudo-data set, what a_j says beyond the prior.
+Posteriors take a :class:`hepgen.inference.likelihood.Likelihood` this way by themselves.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
+from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.parameters import Normal, ParameterSet
 
@@ -37,7 +39,7 @@ class PriorFree:
     >>> nu = ParameterSet([Parameter("nu", 0.0, prior=Normal(0.0, 1.0))])
     >>> flat = ClosedForm(ParameterSet([]), ("x",), lambda x, _: 0 * x[..., 0])
     >>> model = EventLikelihood(nu, [Channel("all", (Sample("flat", flat),))])
-    >>> posterior = LikelihoodPosterior(PriorFree(model))
+    >>> posterior = LikelihoodPosterior(model)  # the same as of PriorFree(model)
     >>> draws = posterior.sample((4000,), torch.rand(10, 1), seed=1)
     >>> abs(draws.std().item() - 1) < 0.05  # the constraint, once
     True
@@ -65,3 +67,8 @@ class PriorFree:
             if isinstance(prior, Normal):
                 total = total - prior.log_prob(column)
         return torch.as_tensor(total)
+
+
+def prior_free(likelihood: SetLikelihood | Likelihood) -> SetLikelihood:
+    """What a posterior may multiply with its prior: one with constraints, as :class:`PriorFree`."""
+    return PriorFree(likelihood) if isinstance(likelihood, Likelihood) else likelihood

@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, as_continuous
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.inference.nle import check_columns, check_theta
 from hepgen.inference.training_options import TrainingOptions, seeded

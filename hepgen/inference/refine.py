@@ -19,7 +19,9 @@ from torch import Tensor
 from hepgen.errors import SamplingError
 from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.importance import WeightedDraws
+from hepgen.inference.likelihood import Likelihood
 from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.inference.prior_free import prior_free
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class RefinedPosterior(Posterior):
     Arguments:
         proposal: q, with a normalised ``log_prob``, such as a
             :class:`hepgen.inference.vector_npe.VectorNPE` or an NPE's posterior.
-        likelihood: p(x | θ), exact or learned.
+        likelihood: p(x | θ), exact or learned; without its constraints, as in
+            :class:`hepgen.inference.likelihood_posterior.LikelihoodPosterior`.
         proposals: Draws of q, for each draw that is asked for.
         least: The lowest efficiency that is accepted.
     """
@@ -77,13 +80,13 @@ class RefinedPosterior(Posterior):
     def __init__(
         self,
         proposal: Posterior,
-        likelihood: SetLikelihood,
+        likelihood: SetLikelihood | Likelihood,
         *,
         proposals: float = 4.0,
         least: float = 0.01,
     ) -> None:
         super().__init__(likelihood.parameters)
-        self.proposal, self.likelihood = proposal, likelihood
+        self.proposal, self.likelihood = proposal, prior_free(likelihood)
         self.proposals, self.least = proposals, least
 
     @torch.no_grad()

@@ -98,6 +98,8 @@ def fit_members(
                 density, lambda batch: loss(density, batch), rows,
                 weight_decay=candidate.weight_decay, seed=seed, untrained=True, **training,
             )  # fmt: skip
+        if curve.best_epoch == 0:  # before the first epoch: no training was better
+            density.become_linear()
         return density.eval(), curve
 
     first = [(candidate, *one(candidate, seed)) for candidate in candidates]

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, as_continuous
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.inference.nle import check_columns

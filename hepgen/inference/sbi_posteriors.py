@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, ParameterError, nearest
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.inference.unbounded import UnboundedPrior

@@ -24,11 +24,13 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, as_continuous
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.nle import NLE, build_estimator, check_theta
 from hepgen.inference.scores import check_scores, score_variance
 from hepgen.inference.training_options import TrainingOptions, fit_network, seeded
+from hepgen.nn.density_weights import check_density_weights
 from hepgen.nn.rows import Table
 from hepgen.parameters import ParameterSet
 
@@ -46,6 +48,7 @@ def fit_scandal(
     alpha: float = 1.0,
     components: int = 8,
     hidden: Sequence[int] = (64, 64, 64),
+    negative_weights: bool = False,
     **options: Unpack[TrainingOptions],
 ) -> NLE:
     """Learn p(x | θ) from events and their joint scores; it is stored as, and answers as, an NLE.
@@ -55,14 +58,16 @@ def fit_scandal(
         features: What the d columns of x are, with their bounds.
         parameters: What the D columns of θ are.
         alpha: α.
-        components, hidden: See :meth:`hepgen.inference.nle.NLE.fit`.
+        components, hidden, negative_weights: See :meth:`hepgen.inference.nle.NLE.fit`.
         options: Of the training.
 
     Raises:
-        DataError: Events or scores that cannot be used.
+        DataError: Events or scores that cannot be used, or negative weights that were not asked
+            for.
         ParameterError: A θ outside its prior.
     """
     own = events.own
+    check_density_weights(own.weight, negative_weights)
     check_theta(own.theta, parameters, len(own))
     check_scores(own.score, parameters)
     own = own.selected(own.efficiency())

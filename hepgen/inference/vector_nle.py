@@ -23,13 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.features import Feature, FeatureSpace, as_continuous
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, as_continuous
 from hepgen.inference.counts import counted, log_slope, stabilised, whole
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.inference.nle import check_columns, check_theta
 from hepgen.inference.region import Region
 from hepgen.inference.residual_ensemble import CANDIDATES, Candidate, Loss, fit_members, start
 from hepgen.inference.unbounded import UnboundedPrior
+from hepgen.nn.density_weights import check_density_weights
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
 from hepgen.nn.residual_mixture import ResidualMixture
 from hepgen.nn.rows import Table
@@ -83,6 +85,7 @@ class VectorNLE:
         features: Sequence[Feature],
         parameters: ParameterSet,
         weight: Tensor | None = None,
+        negative_weights: bool = False,
         region: Region | None = None,
         members: int = 3,
         candidates: Sequence[Candidate] = CANDIDATES,
@@ -102,7 +105,10 @@ class VectorNLE:
             theta: The parameters that made them, shape ``(N, D)``, from any distribution.
             features: What the d columns are, with their bounds.
             parameters: What the D columns of θ are.
-            weight: Signed weights, shape ``(N,)``.
+            weight: Of the vectors, shape ``(N,)``.
+            negative_weights: Take them though a density must be positive: the events are then worth
+                (Σw)²/Σw² of one weight, and the result may be far too small where they cancel; see
+                :func:`hepgen.nn.density_weights.check_density_weights`.
             region: Learn from the θ inside only; by default everywhere.
             members: Trainings that are averaged.
             candidates: Sizes of the networks, of which validation chooses one.
@@ -112,9 +118,11 @@ class VectorNLE:
             device: Where to train, see :func:`hepgen.nn.device.choose`.
 
         Raises:
-            DataError: Vectors that cannot be used, or too few inside the region.
+            DataError: Vectors that cannot be used, too few inside the region, or negative weights
+                that were not asked for.
             ParameterError: A θ outside its prior.
         """
+        check_density_weights(weight, negative_weights)
         check_theta(theta, parameters, len(x))
         region = region or Region.everywhere(len(parameters.free))
         x, theta, weight = _inside(x, theta, weight, region, UnboundedPrior(parameters))

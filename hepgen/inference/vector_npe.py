@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.inference.counts import counted, stabilised
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample

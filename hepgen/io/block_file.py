@@ -33,12 +33,17 @@ _WRONG = (OSError, SafetensorError, LookupError, ValueError, TypeError, Attribut
 
 @dataclass(frozen=True)
 class StoredBlock:
-    """The kept events of one block, what normalises them, and what else was noted."""
+    """The kept events of one block, what normalises them, and what else was noted.
+
+    Where it was read from a file, ``campaign`` is the digest of the identity that is in there;
+    empty for a file from before there were any.
+    """
 
     events: Events
     generated: int
     selected: int
     notes: Mapping[str, Any] = field(default_factory=dict)
+    campaign: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,9 @@ def decode(path: Path) -> StoredBlock:
         if wrong := ak.validity_error(columns):
             raise ValueError(wrong)
         return StoredBlock(
-            Events(columns), facts["generated"], facts["selected"], facts.get("notes", {})
-        )
+            Events(columns), facts["generated"], facts["selected"], facts.get("notes", {}),
+            _campaign(facts),
+        )  # fmt: skip
     except _WRONG as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
@@ -137,10 +143,9 @@ def facts_of(path: Path) -> BlockFacts:
     try:
         header, size = _header(path)
         facts = _facts(header)
-        known = facts.get("campaign")
         return BlockFacts(
             int(facts["generated"]), int(facts["selected"]), int(facts["length"]), size,
-            str(facts.get("checksum", "")), "" if known is None else identity_digest(known),
+            str(facts.get("checksum", "")), _campaign(facts),
         )  # fmt: skip
     except _WRONG as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
@@ -163,10 +168,13 @@ def _content(path: Path) -> bytes:
     """All of a file, whose checksum is right."""
     try:
         content = path.read_bytes()
-        known = _facts(content).get("checksum")
+        facts = _facts(content)
     except _WRONG as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    at = _checksum_place(content)
+    known, at = facts.get("checksum"), _checksum_place(content)
+    # Blocks from before there were checksums do not say of which campaign they are, either.
+    if known is None and "campaign" in facts:
+        raise _damaged(path, "it has no checksum: it was changed after it was written")
     if known is not None and (at is None or _checksum(content, at) != known):
         raise _damaged(path, "its checksum is another: it was changed after it was written")
     return content
@@ -194,6 +202,11 @@ def _facts(content: bytes) -> dict[str, Any]:
     if not 2 <= length <= min(len(content) - 8, _LONGEST_HEADER):
         raise ValueError("it is shorter than its header says")
     return dict(json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["block"]))
+
+
+def _campaign(facts: Mapping[str, Any]) -> str:
+    known = facts.get("campaign")
+    return "" if known is None else identity_digest(known)
 
 
 def _checksum_place(content: bytes | bytearray) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,42 +23,14 @@ from hepgen.io.block_file import (
     identity_text,
 )
 from hepgen.io.ledger import LEDGER
-from hepgen.io.manifest import MANIFEST, block_path, catalogue, note
+from hepgen.io.manifest import MANIFEST, block_path, catalogue, note, noted, numbers
+from hepgen.io.plan import PLAN, Plan, read_plan, write_plan
 
 IDENTITY = "campaign.json"
-PLAN = "plan.json"
+BEACON = ".beacon-"
+"""The name of a file begins with it by which workers elsewhere see that they share the disk."""
 SUFFIX = ".blocks"
 """The name of a folder of blocks ends with it, where a user gives one."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a folder is meant to hold in the end.
-
-    Arguments:
-        events: Of the campaign.
-        block_size: Events generated in a block; the last one generates what is left.
-        shards: In how many parts the blocks are dealt out in turn.
-        varies: Whether its parameter points differ.
-        cross_section_pb: σ at its point, where that is one and known before.
-        provenance: What made it, for the file that is made of the blocks.
-    """
-
-    events: int
-    block_size: int
-    shards: int = 1
-    varies: bool = False
-    cross_section_pb: float | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def blocks(self) -> int:
-        """The number of blocks."""
-        return -(-self.events // self.block_size)
-
-    def generated(self, block: int) -> int:
-        """How many events a block generates."""
-        return min(self.block_size, self.events - block * self.block_size)
 
 
 class BlockStore:
@@ -130,9 +101,12 @@ class BlockStore:
         """One block.
 
         Raises:
-            FileError: It is missing or damaged.
+            FileError: It is missing or damaged, or belongs to another campaign.
         """
-        return decode(block_path(self.folder, number))
+        block = decode(block_path(self.folder, number))
+        if block.campaign not in ("", self._digest):
+            raise FileError(self._foreign(number))
+        return block
 
     def catalogue(self) -> dict[int, BlockFacts]:
         """The facts of every block that is there, by number, in order.
@@ -142,7 +116,11 @@ class BlockStore:
         """
         known = catalogue(self.folder)
         for number, facts in known.items():
-            if facts.campaign not in ("", self._digest):
+            if facts.campaign in ("", self._digest):
+                continue
+            # The manifest may be that of a campaign from which this one has taken the folder over.
+            known[number] = facts_of(block_path(self.folder, number))
+            if known[number].campaign not in ("", self._digest):
                 raise FileError(self._foreign(number))
         return known
 
@@ -167,17 +145,29 @@ class BlockStore:
 
         Every block is read and compared with its checksum, and with that in the manifest.
         """
-        wrong = []
-        for path in sorted(self.folder.glob("block-*.safetensors")):
-            try:
-                check(path)
-                theirs = identity_of(path)
-            except FileError as error:
-                wrong.append(str(error))
-                continue
-            if theirs is not None and identity_digest(theirs) != self._digest:
-                wrong.append(self._foreign(int(path.stem.partition("-")[2])))
+        known = noted(self.folder)
+        wrong = [fault for n in numbers(self.folder) for fault in self._faults(n, known.get(n))]
+        try:
+            read_plan(self.folder, self._digest)
+        except FileError as error:
+            wrong.append(str(error))
         return wrong
+
+    def _faults(self, number: int, known: BlockFacts | None) -> Iterator[str]:
+        path = block_path(self.folder, number)
+        try:
+            check(path)
+            facts = facts_of(path)
+        except FileError as error:
+            yield str(error)
+            return
+        if facts.campaign not in ("", self._digest):
+            yield self._foreign(number)
+        elif known not in (None, facts):
+            yield (
+                f"{self.folder / MANIFEST} says of block {number} what is not in the block; remove "
+                "it: it is made again from the blocks"
+            )
 
     def read_all(self, numbers: Sequence[int]) -> Iterator[StoredBlock]:
         """The blocks in order, one at a time."""
@@ -186,24 +176,24 @@ class BlockStore:
 
     @property
     def plan(self) -> Plan | None:
-        """What it is meant to hold; None where nobody has said so."""
-        try:
-            return Plan(**parse_json((self.folder / PLAN).read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+        """What it is meant to hold; None where nobody has said so, or not in words that count."""
+        with contextlib.suppress(FileError):
+            return read_plan(self.folder, self._digest)
+        return None
 
     def intend(self, plan: Plan) -> None:
         """Note what it is meant to hold, unless that is less than before."""
         known = self.plan
         if known is None or (plan.events >= known.events and plan != known):
-            write_atomically(self.folder / PLAN, json.dumps(asdict(plan)).encode())
+            write_plan(self.folder, plan, self._digest)
 
     def remove(self) -> None:
         """Delete the blocks and, where nothing else is in it, the folder."""
         # Also what a process that was killed while it wrote has left.
-        for pattern in ("block-*.safetensors", ".block-*", f".{IDENTITY}.*", f".{PLAN}.*"):
+        left = (".block-*", f".{IDENTITY}.*", f".{PLAN}.*", f"{BEACON}*")
+        for pattern in ("block-*.safetensors", *left):
             for path in self.folder.glob(pattern):
-                path.unlink()
+                path.unlink(missing_ok=True)
         for name in (MANIFEST, LEDGER, PLAN, IDENTITY):
             (self.folder / name).unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
@@ -235,31 +225,50 @@ def put(folder: Path, identity: Mapping[str, Any], number: int, content: bytes) 
 def _claim(folder: Path, identity: Mapping[str, Any], take_over: bool = False) -> None:
     """Write down whose blocks these are; refuse a folder of another campaign's."""
     known = folder / IDENTITY
-    text = identity_text(identity).encode()
-    if known.exists() and (known.read_bytes() == text or _says(known, identity)):
+    if known.exists() and _says(known, identity):
         return
     if known.exists() and not take_over:
         raise FileError(
             f"{folder} holds blocks of another campaign ({_difference(known, identity)}); "
             "choose another output, or remove that folder to start again"
         )
-    write_atomically(known, text)
+    write_atomically(known, identity_text(identity).encode())
 
 
 def _says(known: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether a file says the same in other words."""
+    """Whether a file says the same, perhaps in other words.
+
+    Raises:
+        FileError: It is there, and cannot be read.
+    """
+    content, text = _bytes(known), identity_text(identity)
+    with contextlib.suppress(ValueError, TypeError):
+        return content == text.encode() or identity_text(parse_json(content)) == text
+    return False
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in a small file; nothing where there is none.
+
+    Raises:
+        FileError: It is there, and cannot be read.
+    """
     try:
-        return identity_text(parse_json(known.read_bytes())) == identity_text(identity)
-    except (OSError, ValueError, TypeError):
-        return False
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise FileError(
+            f"cannot read {path}: {error.strerror or error}; check its permissions"
+        ) from error
 
 
 def _identity(folder: Path) -> dict[str, Any]:
     """Of the campaign in a folder: as it was noted, or as the first readable block says."""
     if not folder.is_dir():
         raise FileError(f"no folder {folder}; expected one with the blocks of a campaign")
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return dict(parse_json((folder / IDENTITY).read_text("utf-8")))
+    with contextlib.suppress(ValueError):
+        return _table(_bytes(folder / IDENTITY))
     for path in sorted(folder.glob("block-*.safetensors")):
         with contextlib.suppress(FileError):
             known = identity_of(path)
@@ -272,11 +281,18 @@ def _identity(folder: Path) -> dict[str, Any]:
     )
 
 
+def _table(content: bytes) -> dict[str, Any]:
+    entries = parse_json(content)
+    if not isinstance(entries, dict):
+        raise ValueError("it is no table")
+    return entries
+
+
 def _difference(known: Path, identity: Mapping[str, Any]) -> str:
     """Which entries differ, in words."""
     try:
-        before = dict(parse_json(known.read_text()))
-    except (ValueError, TypeError):
+        before = _table(_bytes(known))
+    except ValueError:
         return f"{known} cannot be read"
     return _differing(before, identity)
 

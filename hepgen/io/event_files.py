@@ -22,6 +22,8 @@ from hepgen.errors import FileError, HepgenError, InputError, nearest
 #: An event with more particles is taken for a broken one.
 MOST_PARTICLES = 1_000_000
 QUARKS = range(1, 6)
+_MOST_LINE, _MOST_EVENT = 2**24, 2**27
+"""Bytes of a line, and of all lines of an event or before the first; more are not read."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,28 @@ class EventFile(ABC):
         with self.reading(0), path.open("rb") as file:
             self.digest = file_digest(file, "sha256").hexdigest()
         with self.reading(0), uncompressed(path) as file:
-            self._length = self.count(file)
+            self._length = self.count(self._lines(file))
         if self._length == 0:
             raise FileError(f"{path}: no events in it; expected {self.kind}")
 
     def count(self, file: Iterable[bytes]) -> int:
         """The number of events, from the lines alone."""
         return sum(line.lstrip().startswith(self.mark) for line in file)
+
+    def _lines(self, file: BufferedIOBase) -> Iterator[bytes]:
+        """The lines of a file, none of which fills the memory, nor do all of an event.
+
+        Raises:
+            ValueError: They would.
+        """
+        size = 0
+        while line := file.readline(_MOST_LINE + 1):
+            size = len(line) if line.lstrip().startswith(self.mark) else size + len(line)
+            if len(line) > _MOST_LINE:
+                raise ValueError(f"a line has more than {_MOST_LINE} bytes")
+            if size > _MOST_EVENT:
+                raise ValueError(f"more than {_MOST_EVENT} bytes without a new event")
+            yield line
 
     @abstractmethod
     def events(self) -> Iterator[Event]:

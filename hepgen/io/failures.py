@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hepgen.errors import FileError, HepgenError
+from hepgen.io import xrootd
 
 
 @contextlib.contextmanager
@@ -24,6 +25,8 @@ def reading(path: str, kind: str = "a ROOT file") -> Iterator[None]:
     except ImportError as error:
         raise FileError(f"{path}: reading it needs a package: {_brief(error)}") from error
     except Exception as error:
+        if said := xrootd.words(error):
+            raise FileError(f"{path}: {said}") from error
         raise FileError(
             f"{path}: cannot be read as {kind}; it may be truncated or of another kind "
             f"({type(error).__name__}: {_brief(error)})"

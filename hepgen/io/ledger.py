@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hepgen.errors import FileError
+from hepgen.files import append_line, parse_json
 
 LEDGER = "ledger.jsonl"
 
@@ -34,24 +34,22 @@ def enter(folder: Path, attempt: Attempt) -> None:
     Raises:
         FileError: It cannot be written.
     """
-    line = json.dumps(asdict(attempt)) + "\n"
     try:
-        with (folder / LEDGER).open("ab", buffering=0) as file:
-            file.write(line.encode())
-            os.fsync(file.fileno())
+        append_line(folder / LEDGER, json.dumps(asdict(attempt)), durable=True)
     except OSError as error:
         raise FileError(f"cannot write {folder / LEDGER}: {error.strerror or error}") from error
 
 
 def entries(folder: Path) -> Iterator[Attempt]:
-    """The lines of a ledger, in order; one that was cut short is left out."""
+    """The lines of a ledger, in order; one that was cut short or damaged is left out."""
     try:
         lines = (folder / LEDGER).read_bytes().splitlines()
     except OSError:
         return
     for line in lines:
         try:
-            entry = json.loads(line)
-            yield Attempt(int(entry["block"]), int(entry["attempt"]), str(entry["reason"]))
-        except (ValueError, TypeError, KeyError):
+            entry = parse_json(line)
+            attempt = Attempt(int(entry["block"]), int(entry["attempt"]), str(entry["reason"]))
+        except (ValueError, TypeError, LookupError, OverflowError):
             continue
+        yield attempt

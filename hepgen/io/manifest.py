@@ -9,6 +9,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+from hepgen.files import append_line, parse_json
 from hepgen.io.block_file import BlockFacts, facts_of
 
 MANIFEST = "manifest.jsonl"
@@ -31,23 +32,28 @@ def catalogue(folder: Path) -> dict[int, BlockFacts]:
         FileError: A block that the manifest does not know is damaged.
     """
     sizes = _sizes(folder)
-    known = {n: f for n, f in _lines(folder / MANIFEST).items() if sizes.get(n) == f.bytes}
+    known = _trusted(folder, sizes)
     for number in sizes.keys() - known.keys():
         known[number] = facts_of(block_path(folder, number))
         note(folder, number, known[number])
     return dict(sorted(known.items()))
 
 
+def noted(folder: Path) -> dict[int, BlockFacts]:
+    """What the manifest says of the blocks that are there, as :func:`catalogue` believes it."""
+    return _trusted(folder, _sizes(folder))
+
+
+def numbers(folder: Path) -> list[int]:
+    """The blocks that are there, in order."""
+    return sorted(_sizes(folder))
+
+
 def note(folder: Path, number: int, facts: BlockFacts) -> None:
     """Append the line of a block."""
-    line = json.dumps({"block": number, **asdict(facts)}) + "\n"
     # A cache: on a full disk or in a folder that may only be read, blocks are enough.
     with contextlib.suppress(OSError):
-        handle = os.open(folder / MANIFEST, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        append_line(folder / MANIFEST, json.dumps({"block": number, **asdict(facts)}))
 
 
 def _sizes(folder: Path) -> dict[int, int]:
@@ -55,6 +61,10 @@ def _sizes(folder: Path) -> dict[int, int]:
     with os.scandir(folder) as entries:
         named = ((_NAME.fullmatch(entry.name), entry) for entry in entries)
         return {int(name[1]): entry.stat().st_size for name, entry in named if name}
+
+
+def _trusted(folder: Path, sizes: dict[int, int]) -> dict[int, BlockFacts]:
+    return {n: f for n, f in _lines(folder / MANIFEST).items() if sizes.get(n) == f.bytes}
 
 
 def _lines(path: Path) -> dict[int, BlockFacts]:
@@ -65,8 +75,24 @@ def _lines(path: Path) -> dict[int, BlockFacts]:
         return {}
     known: dict[int, BlockFacts] = {}
     for line in lines:
-        with contextlib.suppress(ValueError, TypeError, AttributeError):
-            entry = json.loads(line)
-            number = int(entry.pop("block"))
-            known[number] = BlockFacts(**entry)
+        with contextlib.suppress(ValueError, TypeError, AttributeError, LookupError):
+            number, facts = _entry(line)
+            known[number] = facts
     return known
+
+
+def _entry(line: bytes) -> tuple[int, BlockFacts]:
+    """The block that a line is about, and what it says.
+
+    Raises:
+        ValueError: It is not what :func:`note` writes; TypeError and others likewise.
+    """
+    entry = parse_json(line)
+    number = entry.pop("block")
+    counts = (number, *(entry[name] for name in ("generated", "selected", "rows", "bytes")))
+    texts = (entry.get("checksum", ""), entry.get("campaign", ""))
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"counts {counts}; expected whole numbers")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"digests {texts}; expected text")
+    return number, BlockFacts(**entry)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from hepgen.errors import FileError
-from hepgen.files import open_part, publish_part, refuse_special
+from hepgen.files import discard_part, open_part, publish_part, refuse_special
 from hepgen.io.failures import writing
 
 
@@ -58,13 +58,12 @@ class NewFile:
         if self._part is None:
             return
         with writing(self.path):
-            os.fchmod(self._lock, 0o644)
             self._check()
             publish_part(self._lock, self._part, self.path)
 
     def discard(self) -> None:
         """Leave nothing behind, unless it was published."""
         if self._part is not None:
-            self._part.unlink(missing_ok=True)
+            discard_part(self._lock, self._part)
             self._part = None
             os.close(self._lock)

@@ -19,6 +19,7 @@ from hepgen.errors import FileError
 from hepgen.files import parse_json
 from hepgen.io.failures import reading
 from hepgen.io.layout import Layout
+from hepgen.io.packing import too_tight
 from hepgen.io.remote import opened
 from hepgen.io.sources import Source
 from hepgen.io.table import Table, column_name, empty_chunks
@@ -29,6 +30,9 @@ from hepgen.results import to_json
 TREE = "Events"
 PROVENANCE = b"hepgen_provenance"
 _KIND = "a Parquet file"
+_MOST_UNPACKED = 2**27
+"""Bytes of a column of a row group that may be packed as tightly as they like."""
+_WIDTHS = {"INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
 
 
 class ParquetWriter(EventWriter):
@@ -110,6 +114,7 @@ class Parquet(Table):
         if not keys:
             yield from empty_chunks(stop, step)
             return
+        self._check(set(keys), stop)
         left = stop
         for batch in self.tree.iter_batches(batch_size=step, columns=list(keys)):
             part = batch.slice(0, min(left, len(batch)))
@@ -119,6 +124,34 @@ class Parquet(Table):
                 yield len(part), {key: _array(part.column(key)) for key in keys}
             if not left:
                 return
+
+    def _check(self, keys: set[str], stop: int) -> None:
+        """Refuse what unpacks to far more than it is, before it is read.
+
+        A batch has so many rows, but one of them may be a list of any length.
+        """
+        facts, row = self.tree.metadata, 0
+        for number in range(facts.num_row_groups):
+            if row >= stop:
+                return
+            group = facts.row_group(number)
+            row += group.num_rows
+            for column in map(group.column, range(group.num_columns)):
+                name = column.path_in_schema.partition(".")[0]
+                size, stored = _unpacked(column, group.num_rows), column.total_compressed_size
+                if name in keys and too_tight(size, stored, _MOST_UNPACKED):
+                    raise FileError(
+                        f"{self.path}: the column {name!r} unpacks from {stored} to {size} bytes "
+                        f"in the row group {number}; at most {_MOST_UNPACKED} are read where they "
+                        "are packed so tightly: write it again with smaller row groups"
+                    )
+
+
+def _unpacked(column: Any, rows: int) -> int:
+    """The bytes that a column of a row group takes at once: its pages, or the lists of its rows."""
+    width = _WIDTHS.get(column.physical_type, 1)
+    lists = column.num_values * width if column.num_values > rows else 0
+    return max(int(column.total_uncompressed_size), lists)
 
 
 def tree_names(source: Source) -> list[str]:

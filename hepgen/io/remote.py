@@ -10,6 +10,7 @@ import fsspec
 
 from hepgen.io.failures import reading
 from hepgen.io.sources import Source
+from hepgen.io.xrootd import give_up_soon
 
 
 @contextlib.contextmanager
@@ -26,6 +27,7 @@ def opened(path: str, kind: str) -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         with reading(path, kind):
             if Source(path).remote:
+                give_up_soon(path)
                 handle = stack.enter_context(fsspec.open(path, "rb"))
             else:
                 handle = stack.enter_context(open(path, "rb"))  # noqa: PTH123 (any path)

@@ -15,6 +15,7 @@ from hepgen.errors import FileError
 from hepgen.nn.tensor_files import read_tensors, write_tensors
 
 Weights = dict[str, Tensor]
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def fingerprint(
@@ -67,18 +68,28 @@ def read_checkpoint(path: Path, fingerprint: str) -> tuple[Weights, dict[str, An
     tensors, metadata = read_tensors(path)
     if metadata.get("fingerprint") != fingerprint:
         raise FileError("it belongs to other data or settings")
-    return tensors, metadata["state"]
+    state = metadata.get("state")
+    if not isinstance(state, dict):
+        raise FileError("it does not say where the training stands")
+    return tensors, state
 
 
 def restore(tensors: Weights, module: nn.Module, best: Weights, optimizer: Optimizer) -> Weights:
-    """Put weights and moments back in place; the best weights, where those of ``best`` are."""
+    """Put weights and moments back in place; the best weights, where those of ``best`` are.
+
+    Raises:
+        FileError: They do not fit; nothing was put anywhere.
+    """
     kept = _part(tensors, "best/")
+    _check("module/", _part(tensors, "module/"), module.state_dict())
+    _check("best/", kept, best)
+    _check_moments(tensors, module)
     module.load_state_dict(_part(tensors, "module/"))
     kept = {name: tensor.to(best[name].device) for name, tensor in kept.items()}
     for name, parameter in module.named_parameters():
         moments = {
             key: tensors[f"optimizer/{key}/{name}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
+            for key in _MOMENTS
             if f"optimizer/{key}/{name}" in tensors
         }
         if moments:
@@ -87,6 +98,25 @@ def restore(tensors: Weights, module: nn.Module, best: Weights, optimizer: Optim
                 for key, value in moments.items()
             }
     return kept
+
+
+def _check(what: str, found: Weights, expected: Weights) -> None:
+    """Refuse weights of another architecture."""
+    shapes = [{n: (tuple(t.shape), t.dtype) for n, t in w.items()} for w in (found, expected)]
+    for name in sorted(shapes[0].keys() | shapes[1].keys()):
+        one, other = shapes[0].get(name, "missing"), shapes[1].get(name, "nothing")
+        if one != other:
+            raise FileError(f"{what}{name} is {one}; expected {other}")
+
+
+def _check_moments(tensors: Weights, module: nn.Module) -> None:
+    """Refuse moments that are not those of the parameters: all of each, or none."""
+    for name, parameter in module.named_parameters():
+        found = {key: tensors.get(f"optimizer/{key}/{name}") for key in _MOMENTS}
+        there = {key: moment for key, moment in found.items() if moment is not None}
+        shapes = {key: () if key == "step" else tuple(parameter.shape) for key in _MOMENTS}
+        if there and {key: tuple(t.shape) for key, t in there.items()} != shapes:
+            raise FileError(f"optimizer/…/{name} does not fit the parameter")
 
 
 def _tensors(

@@ -2,7 +2,8 @@
 
 A dual number x + Σₖ xₖ εₖ with εᵢεⱼ = 0 carries K derivatives through whatever is computed with
 it: f(x + ε v) = f(x) + ε (∂f/∂x) v. torch's own forward mode is faster to write, and no exporter
-takes it. A network may use the operations of the table below and no others.
+takes it. A network may use the operations of the table below and no others; in a loop of a graph
+it multiplies by 1/y, since torch's compiler takes a dual number over a tensor for the reverse.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ class Dual:
         args: Any = (),
         kwargs: Any = None,
     ) -> Any:
-        name = getattr(func, "__name__", str(func))
-        if name not in _RULES:
+        if func not in _RULES:
+            name = getattr(func, "__name__", str(func))
             raise SurrogateError(
-                f"no derivative of {name!r} that can be exported; known: {', '.join(_RULES)}"
+                f"no derivative of {name!r} that can be exported; known: {', '.join(_NAMED)}"
             )
-        return Dual(*_RULES[name](*args, **(kwargs or {})))
+        return Dual(*_RULES[func](*args, **(kwargs or {})))
 
     def __add__(self, other: Any) -> Dual:
         return Dual(*_add(self, other))
@@ -86,7 +87,7 @@ def divergence(f: Callable[[Any], Any], x: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[5.]])
     """
     d = x.shape[-1]
-    basis = torch.eye(d, dtype=x.dtype)[:, None].expand(d, x.shape[0], d)
+    basis = torch.eye(d, dtype=x.dtype, device=x.device)[:, None].repeat(1, x.shape[0], 1)
     found = f(Dual(x, basis))
     return found.value, found.tangent.diagonal(dim1=0, dim2=2).sum(-1, keepdim=True)
 
@@ -121,6 +122,10 @@ def _linear(x: Dual, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor
     return value, torch.nn.functional.linear(x.tangent, weight)
 
 
+def _addmm(shift: Tensor, x: Dual, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.addmm(shift, x.value, matrix), torch.matmul(x.tangent, matrix)
+
+
 def _cat(parts: Sequence[Any], dim: int = -1) -> tuple[Tensor, Tensor]:
     tangent = next(p.tangent for p in parts if isinstance(p, Dual))
     zeros = [
@@ -140,8 +145,9 @@ def _silu_slope(x: Tensor) -> Tensor:
     return s * (1 + x * (1 - s))
 
 
-_RULES: dict[str, Rule] = {
+_NAMED: dict[str, Rule] = {
     "linear": _linear,
+    "addmm": _addmm,
     "cat": _cat,
     "add": _add,
     "sub": _subtract,
@@ -153,4 +159,12 @@ _RULES: dict[str, Rule] = {
     "sin": _elementwise(torch.sin, torch.cos),
     "cos": _elementwise(torch.cos, lambda x: -torch.sin(x)),
     "exp": _elementwise(torch.exp, torch.exp),
+}
+
+# By what torch calls, which its compiler can look up: it knows no names.
+_RULES: dict[Any, Rule] = {
+    getattr(place, name): rule
+    for name, rule in _NAMED.items()
+    for place in (torch, torch.nn.functional, Tensor)
+    if hasattr(place, name)
 }

@@ -8,6 +8,7 @@ Perez et al., arXiv:1709.07871). The last layer starts at zero.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,11 @@ class ResidualBlock(nn.Module):
         self.into, self.out = nn.Linear(width, width), nn.Linear(width, width)
         self.condition = nn.Linear(width, 2 * width)
 
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, h: Any, condition: Tensor) -> Any:
         """Shapes ``(B, width)``."""
         scale, shift = self.condition(condition).chunk(2, -1)
         inner = (1 + scale) * self.into(silu(h)) + shift
-        result: Tensor = h + self.out(silu(inner))
-        return result
+        return h + self.out(silu(inner))
 
 
 class ResidualMLP(nn.Module):
@@ -68,15 +68,17 @@ class ResidualMLP(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, x: Tensor, gamma: Tensor, context: Tensor) -> Tensor:
-        """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``."""
+    def forward(self, x: Any, gamma: Tensor, context: Tensor) -> Any:
+        """Shapes ``(B, d)``, ``(B,)`` and ``(B, C)`` to ``(B, outputs)``.
+
+        x is a tensor, or a :class:`hepgen.nn.dual.Dual` that brings its derivatives along.
+        """
         condition = self.condition(gamma, context)
         h = self.event(self._waves(x))
         for block in self.blocks:
             h = block(h, condition)
-        y: Tensor = self.last(silu(h))
-        return y
+        return self.last(silu(h))
 
-    def _waves(self, x: Tensor) -> Tensor:
+    def _waves(self, x: Any) -> Any:
         phases = [2**k * math.pi / 4 * x for k in range(self.octaves)]
         return torch.cat([x, *(wave(p) for p in phases for wave in (torch.sin, torch.cos))], -1)

@@ -9,8 +9,8 @@ Three maps, each with little left to do for the next:
    before (RNADE, Uria et al., arXiv:1306.0186, with the masks of MADE, Germain et al.,
    arXiv:1502.03509). It starts very near a standard normal one.
 
-Untrained, it is the linear Gaussian model of the sample. Where x is a location c plus a noise that
-does not depend on c, whatever its shape, the last map need not look at c.
+Untrained, it is nearly the linear Gaussian model of the sample. Where x is a location c plus a
+noise that does not depend on c, whatever its shape, the last map need not look at c.
 """
 
 from __future__ import annotations
@@ -82,6 +82,18 @@ class ResidualMixture(nn.Module):
         self.slope.copy_(solution[:-1].T)
         self.intercept.copy_(solution[-1])
         self.whitening.copy_(torch.linalg.solve_triangular(factor, identity, upper=False))
+
+    @torch.no_grad()
+    def become_linear(self) -> None:
+        """The linear Gaussian model of the sample, exactly: the last two maps do nothing.
+
+        The last map starts from a mixture that is a standard normal density but for its fourth
+        moments and small weights, without which its components would never part. In ten variables
+        these are 0.003 nats of two components, where the regression of 10,000 rows is off by 0.008.
+        """
+        for last in (self.first[-1], self.second[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
         """log p(x | c), shape ``(*,)``, for shapes ``(*, d)`` and ``(*, C)``."""

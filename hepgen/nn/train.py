@@ -9,7 +9,8 @@ Everything random in a step derives from (seed, step), and a checkpoint holds th
 moments of the optimiser and the position in the epoch. On a CPU an interrupted training that
 resumes therefore ends with the same weights, bit for bit, as one that ran through. The number
 of threads is the caller's choice (``torch.set_num_threads``); one that differs between two
-runs may change the order of a sum, and so the last bit.
+runs may change the order of a sum, and so the last bit. So does the number of processes that train
+together (:mod:`hepgen.nn.together`), and what a loss draws then differs, too.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hepgen.errors import DataError, FileError, TrainingError
+from hepgen.errors import DataError, FileError, ProcessError, TrainingError
+from hepgen.nn import together
 from hepgen.nn.checkpoint import fingerprint, read_checkpoint, restore, write_checkpoint
-from hepgen.nn.rows import Rows
+from hepgen.nn.rows import Rows, Standardised, shuffled
+from hepgen.nn.training_state import TrainingSettings, TrainingState, state_from
 from hepgen.results import TrainingCurve
 
 Loss = Callable[[tuple[Tensor, ...]], Tensor]
@@ -61,51 +64,6 @@ class Progress:
     validation: float
     seconds_left: float
     part: str = ""
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What determines the course of a training; part of a checkpoint's fingerprint."""
-
-    validation_fraction: float
-    batch_size: int
-    epochs: int
-    max_learning_rate: float
-    weight_decay: float
-    clip: float
-    patience: int | None
-    seed: int
-    time_budget: float | None
-    untrained: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.validation_fraction < 1:
-            raise TrainingError(
-                f"validation_fraction = {self.validation_fraction:g}: expected one in (0, 1)"
-            )
-        for name in ("batch_size", "epochs", "max_learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise TrainingError(f"{name} = {getattr(self, name):g}: expected a positive number")
-
-
-@dataclass
-class _State:
-    """Where the loop is, apart from the weights and the optimiser."""
-
-    epoch: int = 0
-    step: int = 0
-    loss: float = 0.0
-    weight: float = 0.0
-    seconds: float = 0.0
-    best_epoch: int = -1
-    stopped: str = ""
-    train: list[float] = field(default_factory=list)
-    validation: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-
-    @property
-    def best(self) -> float:
-        return self.validation[self.best_epoch] if self.best_epoch >= 0 else math.inf
 
 
 def train(
@@ -170,7 +128,7 @@ def train(
     >>> round(line.weight.item(), 2)
     2.0
     """
-    settings = _Settings(
+    settings = TrainingSettings(
         validation_fraction, batch_size, epochs, max_learning_rate, weight_decay, clip, patience,
         seed, time_budget, untrained,
     )  # fmt: skip
@@ -201,13 +159,16 @@ class _Loop:
         loss: Loss,
         data: Rows,
         weight: Tensor | None,
-        settings: _Settings,
+        settings: TrainingSettings,
         checkpoint: Path | None,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.module, self.loss, self.data = module, loss, data
         self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
         self.training, self.validation = _split(len(data), settings)
+        self.window = data.window if isinstance(data, Standardised) else 0
+        if self.window:  # read in the order in which they lie on the disk
+            self.training, self.validation = self.training.msort(), self.validation.msort()
         self.weight = _normalised(weight, len(data), self.training)
         self.optimizer = torch.optim.AdamW(
             module.parameters(), lr=0.0, betas=_BETAS, weight_decay=settings.weight_decay,
@@ -215,7 +176,8 @@ class _Loop:
         )  # fmt: skip
         # Data stay where they are; a batch goes to the device of the network.
         self.device = next(module.parameters()).device
-        self.state = _State()
+        together.start_alike(module)
+        self.state = TrainingState()
         self.best = _copy(module)
         self.steps = math.ceil(len(self.training) / settings.batch_size)
         self.consistent = True
@@ -223,6 +185,7 @@ class _Loop:
 
     def run(self) -> TrainingCurve:
         self._resume()
+        self._refuse_another_start()
         # What a loss draws comes from the global generator, seeded for each step.
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             if self.settings.untrained and not self.state.validation:
@@ -236,7 +199,7 @@ class _Loop:
 
     def save(self) -> None:
         """Write the checkpoint, unless a step was interrupted half-way."""
-        if self.checkpoint is None or not self.consistent:
+        if self.checkpoint is None or not self.consistent or not together.leads():
             return
         self._tick()
         write_checkpoint(
@@ -260,18 +223,21 @@ class _Loop:
 
     def _step(self, index: Tensor) -> None:
         number = self.state.epoch * self.steps + self.state.step
+        fraction = self._fraction(self._seconds())
         for group in self.optimizer.param_groups:
-            group["lr"] = one_cycle(self._fraction(), self.settings.max_learning_rate)
-        total, weight = self._loss(index, _generator(self.settings.seed, _BATCH, number))
+            group["lr"] = one_cycle(fraction, self.settings.max_learning_rate)
+        loss, weight = self._loss(index, self._generator(_BATCH, number))
         self.optimizer.zero_grad(set_to_none=True)
         # Divided by the rows, not by their weights: negative ones may sum to nothing.
-        (total / len(index)).backward()  # type: ignore[no-untyped-call]
+        (loss / len(index)).backward()  # type: ignore[no-untyped-call]
+        together.sum_gradients(self.module)
+        total, weight = together.summed(loss.item(), weight)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip)
-        self._refuse_non_finite(total.item(), "training loss")
+        self._refuse_non_finite(total, "training loss")
         self._refuse_non_finite(norm.item(), "gradient")
         self.consistent = False
         self.optimizer.step()
-        self.state.loss += total.item()
+        self.state.loss += total
         self.state.weight += weight
         self.state.step += 1
         self.consistent = True
@@ -279,7 +245,19 @@ class _Loop:
     def _loss(
         self, index: Tensor, generator: torch.Generator, number: int = 0
     ) -> tuple[Tensor, float]:
-        """Σ wᵢ lᵢ and Σ wᵢ over the rows ``index``, the batch ``number`` of this generator."""
+        """Σ wᵢ lᵢ and Σ wᵢ over the rows of ``index`` that are for this process.
+
+        They are the batch ``number`` of this generator.
+        """
+        own = together.share(index)
+        if not len(own):  # fewer rows than processes
+            total, _ = self._loss_of(index[:1], generator, number)
+            return 0 * total, 0.0
+        return self._loss_of(own, generator, number)
+
+    def _loss_of(
+        self, index: Tensor, generator: torch.Generator, number: int
+    ) -> tuple[Tensor, float]:
         torch.manual_seed((generator.initial_seed() + number) % 2**63)
         batch = self.data.take(index, generator)
         losses = self.loss(tuple(tensor.to(self.device) for tensor in batch))
@@ -313,12 +291,15 @@ class _Loop:
     @torch.no_grad()
     def _validate(self) -> float:
         self.module.eval()
-        generator = _generator(self.settings.seed, _VALIDATION, 0)
+        generator = self._generator(_VALIDATION, 0)
         parts = [
             self._loss(part, generator, number)
             for number, part in enumerate(self._validation_batches())
         ]
-        loss = sum(total.item() for total, _ in parts) / sum(weight for _, weight in parts)
+        total, weight = together.summed(
+            sum(total.item() for total, _ in parts), sum(weight for _, weight in parts)
+        )
+        loss = total / weight
         self._refuse_non_finite(loss, "validation loss")
         return loss
 
@@ -335,25 +316,36 @@ class _Loop:
             return f"no better validation loss in {patience} epochs"
         return ""
 
-    def _fraction(self) -> float:
+    def _fraction(self, seconds: float) -> float:
         """The part of the training that is done, by steps or by time."""
         done = (self.state.epoch * self.steps + self.state.step) / (
             self.settings.epochs * self.steps
         )
         if self.settings.time_budget is None:
             return done
-        self._tick()
-        return max(done, self.state.seconds / self.settings.time_budget)
+        return max(done, seconds / self.settings.time_budget)
 
     def _out_of_time(self) -> bool:
         if self.settings.time_budget is None:
             return False
+        return self._seconds() >= self.settings.time_budget
+
+    def _seconds(self) -> float:
+        """Of the leader's clock where it decides anything: all have to decide alike."""
         self._tick()
-        return self.state.seconds >= self.settings.time_budget
+        if self.settings.time_budget is None:
+            return self.state.seconds
+        (seconds,) = together.as_the_leader(self.state.seconds)
+        return seconds
+
+    def _generator(self, kind: int, number: int) -> torch.Generator:
+        """Of what this process draws in a batch."""
+        own = () if together.leads() else (together.number(),)
+        return _generator(self.settings.seed, kind, number, *own)
 
     def _order(self) -> Tensor:
         generator = _generator(self.settings.seed, _ORDER, self.state.epoch)
-        return self.training[torch.randperm(len(self.training), generator=generator)]
+        return shuffled(self.training, generator, self.window)
 
     def _refuse_non_finite(self, value: float, what: str) -> None:
         if math.isfinite(value):
@@ -379,7 +371,8 @@ class _Loop:
             return
         self.reported = now
         self._tick()
-        state, fraction = self.state, self._fraction()
+        state = self.state
+        fraction = self._fraction(state.seconds)
         left = 0.0 if state.stopped else state.seconds * (1 / max(fraction, 1e-9) - 1)
         running = state.loss / state.weight if state.weight else math.nan
         self.progress(
@@ -407,13 +400,23 @@ class _Loop:
             return
         try:
             tensors, state = read_checkpoint(self.checkpoint, self._fingerprint())
-            restored = _State(**state)
+            restored = state_from(state)
             self.best = restore(tensors, self.module, self.best, self.optimizer)
-        except (FileError, KeyError, TypeError, RuntimeError) as error:
+        except (FileError, ValueError, TypeError) as error:
             _log.warning("checkpoint %s is not used: %s", self.checkpoint, error)
             return
         self.state = restored
         self.clock = time.monotonic()
+
+    def _refuse_another_start(self) -> None:
+        own = float(self.state.epoch * self.steps + self.state.step)
+        (leaders,) = together.as_the_leader(own)
+        if own != leaders:
+            raise ProcessError(
+                f"process {together.number()} starts at step {own:.0f}, and the first one at "
+                f"{leaders:.0f}: they do not see the same checkpoint {self.checkpoint}; put the "
+                "run folder on a disk that all nodes share"
+            )
 
     def _curve(self) -> TrainingCurve:
         self._tick()
@@ -424,7 +427,7 @@ class _Loop:
         )  # fmt: skip
 
 
-def _split(rows: int, settings: _Settings) -> tuple[Tensor, Tensor]:
+def _split(rows: int, settings: TrainingSettings) -> tuple[Tensor, Tensor]:
     held_out = max(1, round(rows * settings.validation_fraction))
     if rows < 2 or held_out >= rows:
         raise DataError(f"{rows} rows to train on; expected at least two")
@@ -449,8 +452,8 @@ def _normalised(weight: Tensor | None, rows: int, training: Tensor) -> Tensor | 
     return weight.double() / mean
 
 
-def _generator(seed: int, kind: int, number: int) -> torch.Generator:
-    entropy = np.random.SeedSequence([seed % 2**63, kind, number]).generate_state(1, np.uint64)
+def _generator(seed: int, kind: int, *numbers: int) -> torch.Generator:
+    entropy = np.random.SeedSequence([seed % 2**63, kind, *numbers]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(entropy[0]) % 2**63)
 
 

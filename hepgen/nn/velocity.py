@@ -48,7 +48,7 @@ class Velocity(nn.Module):
         x is a tensor, or a :class:`hepgen.nn.dual.Dual` that brings its derivatives along.
         """
         embedding = self.embedding(torch.cat([self._waves(t), context], dim=-1))
-        return self.shifted(x, [block.shift(embedding) for block in self._blocks])
+        return self.shifted(x, [block.told(embedding) for block in self._blocks])
 
     def shifts(self, times: Sequence[float], context: Tensor) -> list[tuple[Tensor, ...]]:
         """What :meth:`shifted` takes at each of some times, all from one product.
@@ -61,7 +61,8 @@ class Velocity(nn.Module):
         of_times = nn.functional.linear(waves, linear.weight[:, :number])
         embedding = nn.functional.silu(told[:, None] + of_times)
         weight = torch.cat([block.shift.weight for block in self._blocks])
-        rows = nn.functional.linear(embedding.flatten(0, 1), weight)
+        bias = torch.cat([block.first.bias for block in self._blocks])
+        rows = nn.functional.linear(embedding.flatten(0, 1), weight, bias)
         shifts = torch.split(rows.reshape(context.shape[0], -1), embedding.shape[-1], dim=-1)
         blocks = len(self._blocks)
         return [tuple(shifts[k * blocks : (k + 1) * blocks]) for k in range(len(times))]
@@ -88,6 +89,11 @@ class _Block(nn.Module):
         self.first, self.shift = nn.Linear(width, width), nn.Linear(width, width, bias=False)
         self.second = nn.Linear(width, width)
 
+    def told(self, embedding: Tensor) -> Tensor:
+        """The shift, and with it the bias of the first layer."""
+        return nn.functional.linear(embedding, self.shift.weight, self.first.bias)
+
     def forward(self, hidden: Any, shift: Tensor) -> Any:
-        inner = self.first(nn.functional.silu(hidden)) + shift
+        # One node of an exported graph, the shift in the place of the bias that it brings.
+        inner = torch.addmm(shift, nn.functional.silu(hidden), self.first.weight.T)
         return hidden + self.second(nn.functional.silu(inner))

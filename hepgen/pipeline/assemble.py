@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hepgen.errors import FileError
 from hepgen.io.block_file import StoredBlock
-from hepgen.io.blocks import Plan
+from hepgen.io.plan import Plan
 from hepgen.pipeline.monitor import Monitor
 
 IMAGE_SUFFIXES = (".hdf5", ".h5")
+_CONTENT, _EVENTS = "content", "events"
+_RUNS = ("genEventCount", "genEventSumw", "selectedEventCount", "efficiency", "crossSection_pb",
+         "seed", "failedEventCount", "outsideEventCount")  # fmt: skip
 
 
 def write_blocks(
@@ -24,6 +29,7 @@ def write_blocks(
     format: str | None = None,
     overwrite: bool = False,
     monitor: Monitor,
+    content: str = "",
 ) -> dict[str, Any]:
     """Write blocks into one file.
 
@@ -37,6 +43,7 @@ def write_blocks(
         format: Of :data:`hepgen.io.formats.FORMATS`; by default as the name ends.
         overwrite: Replace a file that is there.
         monitor: Shows progress.
+        content: What tells the file from others, see :func:`written`.
 
     Returns:
         What normalises the events: the row of the tree ``Runs``.
@@ -69,10 +76,34 @@ def write_blocks(
             "outsideEventCount": outside(note for _, note in notes),
         }
         names = {k: v for k, v in (notes[0][1] if notes else {}).items() if isinstance(v, list)}
+        if content:
+            writer.metadata({_CONTENT: content, _EVENTS: kept})
         writer.metadata(
             runs | {"provenance": plan.provenance, "failures": failures, "weightNames": names}
         )
     return runs | {"events": kept, "output": str(output)}
+
+
+def written(output: Path, content: str) -> dict[str, Any] | None:
+    """What :func:`write_blocks` returned for a file that is there; None where it is another."""
+    with contextlib.suppress(FileError):
+        known = _metadata(output)
+        if known.get(_CONTENT) == content:
+            # JSON has no NaN, which stands for a cross-section that is not known.
+            runs = {n: float("nan") if known.get(n) is None else known[n] for n in _RUNS}
+            return runs | {"events": known[_EVENTS], "output": str(output)}
+    return None
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        from hepgen.io.hdf5.images import ImageReader, holds_images
+
+        if holds_images(path):
+            return dict(ImageReader(path).metadata)
+    from hepgen.io.formats import read_metadata
+
+    return read_metadata(path)
 
 
 def wants_images(output: Path, image: tuple[int, ...] | None, format: str | None) -> bool:

@@ -20,7 +20,7 @@ SLURM = """\
 #SBATCH --mem=2G
 #SBATCH --time=08:00:00
 #SBATCH --requeue
-#SBATCH --signal=TERM@60
+#SBATCH --signal=B:TERM@60
 #SBATCH --output={logs}/%a.log
 export OMP_NUM_THREADS=1
 exec {command} --jobs "$SLURM_CPUS_PER_TASK" --shard "$SLURM_ARRAY_TASK_ID/{shards}"

@@ -7,6 +7,12 @@ from typing import Any
 
 from hepgen.io.blocks import BlockStore
 from hepgen.io.ledger import entries
+from hepgen.pipeline.missing import Missing
+
+MOST = 100
+"""Missing blocks, or shards of them, that are named to machines."""
+FEW = 8
+"""The same for people."""
 
 
 def summary(store: BlockStore) -> dict[str, Any]:
@@ -17,7 +23,7 @@ def summary(store: BlockStore) -> dict[str, Any]:
     """
     known, plan = store.catalogue(), store.plan
     expected = plan.blocks if plan is not None else max(known, default=-1) + 1
-    missing = [n for n in range(expected) if n not in known]
+    missing = Missing(known.keys(), expected, plan.shards if plan else 1)
     attempts = list(entries(store.folder))
     return {
         "path": str(store.folder),
@@ -26,8 +32,9 @@ def summary(store: BlockStore) -> dict[str, Any]:
         "hepgen": store.identity.get("hepgen"),
         "blocks": len(known),
         "expectedBlocks": expected,
-        "missingBlocks": missing,
-        "missingShards": shards_of(missing, plan.shards) if plan else [],
+        "missingBlockCount": missing.count,
+        "missingBlocks": missing.first(MOST),
+        "missingShards": missing.first_shards(MOST) if plan else [],
         "events": sum(facts.rows for facts in known.values()),
         "genEventCount": sum(facts.generated for facts in known.values()),
         "selectedEventCount": sum(facts.selected for facts in known.values()),
@@ -35,15 +42,6 @@ def summary(store: BlockStore) -> dict[str, Any]:
         "withoutChecksum": sum(not facts.checksum for facts in known.values()),
         "lostAttempts": [{"block": a.block, "reason": a.reason} for a in attempts],
     }
-
-
-def shards_of(blocks: list[int], shards: int) -> list[str]:
-    """The shards that some blocks are of, as ``i/n``.
-
-    >>> shards_of([1, 4, 7], 3)
-    ['2/3']
-    """
-    return [f"{i}/{shards}" for i in sorted({block % shards + 1 for block in blocks})]
 
 
 def words(facts: dict[str, Any]) -> str:
@@ -56,8 +54,9 @@ def words(facts: dict[str, Any]) -> str:
         f"{facts['events']} kept",
     ]
     if facts["missingBlocks"]:
-        which = ", ".join(facts["missingShards"]) or "some"
-        lines.append(f"  missing: {len(facts['missingBlocks'])} blocks, of shards {which}")
+        which = ", ".join(facts["missingShards"][:FEW]) or "some"
+        more = ", …" if len(facts["missingShards"]) > FEW else ""
+        lines.append(f"  missing: {facts['missingBlockCount']} blocks, of shards {which}{more}")
     if facts["lostAttempts"]:
         last = facts["lostAttempts"][-1]
         lines.append(
@@ -78,7 +77,7 @@ def verify(folder: Path) -> tuple[dict[str, Any], list[str]]:
     facts: dict[str, Any] = {"path": str(folder)} if wrong else summary(store)
     if facts.get("missingBlocks"):
         wrong.append(
-            f"{len(facts['missingBlocks'])} of {facts['expectedBlocks']} blocks are missing; "
+            f"{facts['missingBlockCount']} of {facts['expectedBlocks']} blocks are missing; "
             "simulate again what is missing, with the same command"
         )
     return facts | {"wrong": wrong}, wrong

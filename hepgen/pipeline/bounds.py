@@ -11,9 +11,8 @@ coverage there: by Neyman's construction, or a limit by CLs (Feldman and Cousins
 
 from __future__ import annotations
 
-import math
-
-from hepgen.inference.statistics.fit import Fit, box, curvature_error, index
+from hepgen.inference.statistics.fit import Fit, at_end, box, curvature_error, index
+from hepgen.pipeline.interest import interest
 from hepgen.pipeline.session import Session
 from hepgen.results import Check
 
@@ -34,11 +33,11 @@ def tolerated(session: Session, best: Fit) -> tuple[str, ...]:
 
 
 def _at_bound(session: Session, best: Fit, *, severe: bool) -> list[str]:
-    interest = session.parameters.interest
+    stated = interest(session)
     return [
         words
         for name, words in best.at_bounds(0).items()
-        if (name in interest and not _provided(session, name, best)) == severe
+        if (name in stated and not _provided(session, name, best)) == severe
     ]
 
 
@@ -46,7 +45,7 @@ def _reaching(session: Session, best: Fit) -> list[str]:
     """Of parameters of interest inside of their bounds, within one error of one."""
     low, high = box(best.parameters)
     found = []
-    for name in session.parameters.interest:
+    for name in interest(session):
         i = index(best.parameters, name)
         value, error = float(best.theta[0, i]), float(curvature_error(best, name)[0])
         near = [edge for edge in (float(low[i]), float(high[i])) if abs(value - edge) < error]
@@ -68,4 +67,4 @@ def _provided(session: Session, name: str, best: Fit) -> bool:
         (low, parameter.low) if value - low < high - value else (high, parameter.high)
     )
     method = "neyman" in entry.intervals or entry.limit is not None
-    return method and math.isclose(nearer, physical, rel_tol=1e-9, abs_tol=1e-12)
+    return method and at_end(nearer, physical)

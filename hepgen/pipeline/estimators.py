@@ -39,16 +39,17 @@ from hepgen.parameters import ParameterSet
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import BlockSource
 from hepgen.pipeline.training_data import (
+    density_source,
     pair_campaign,
     paired_events,
     reference_campaign,
     score_campaign,
     scored_events,
     set_campaign,
-    training_campaign,
     training_events,
     training_sets,
 )
+from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.pipeline.training_samples import (
     Scored,
     ScoredReference,
@@ -89,7 +90,7 @@ class Estimator:
         scores: Whether it learns from joint scores.
     """
 
-    campaigns: Callable[[Session], Sequence[BlockSource]]
+    campaigns: Callable[[Session], Sequence[BlockSource | TrainingFiles]]
     sample: Callable[[Session], Any]
     fit: Callable[[Any, Settings], Trained]
     load: Loader
@@ -235,7 +236,7 @@ def _pairs(method: EstimatorName, fit: Callable[..., Trained], load: Loader) -> 
 
 def _single(fit: Callable[..., Trained], load: Loader) -> Estimator:
     """NLE or NRE."""
-    return Estimator(lambda s: [training_campaign(s)], _events, _fit_events(fit), load)
+    return Estimator(lambda s: [density_source(s)], _events, _fit_events(fit), load)
 
 
 TABLE: dict[str, Estimator] = {
@@ -246,7 +247,7 @@ TABLE: dict[str, Estimator] = {
     ),
     "nre": _single(NRE.fit, NRE.load),
     "classifier": Estimator(
-        lambda s: [training_campaign(s), reference_campaign(s, reference_of(s, "classifier"))],
+        lambda s: [density_source(s), reference_campaign(s, reference_of(s, "classifier"))],
         _against_reference, _fit_classifier, ParametrisedClassifier.load,
     ),
     "sally": Estimator(

@@ -77,7 +77,7 @@ def image_task(session: Session) -> ImageTask:
     return ImageTask(
         task.campaign, task.x, (), (), tuple(task.inputs[i] for i in order),
         tuple(free[i] for i in order), {**task.manifest, "image": [layers, eta, phi]},
-        (layers, eta, phi), float(chain.options.get("adc_step", 0.0)),
+        task.files, (layers, eta, phi), float(chain.options.get("adc_step", 0.0)),
     )  # fmt: skip
 
 

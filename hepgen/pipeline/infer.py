@@ -26,6 +26,7 @@ from hepgen.pipeline import calibration_report
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.interest import interest, limited
 from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict
@@ -43,7 +44,7 @@ from hepgen.results import (
     TrainingCurve,
     to_json,
 )
-from hepgen.statements import ErrorBudget
+from hepgen.statements import ErrorBudget, Interval
 from hepgen.store import digest, versions
 
 Array = NDArray[np.float64]
@@ -62,6 +63,7 @@ class Inference:
     statements: Statements = Statements()  # noqa: RUF009 (frozen)
     tests: Tests = Tests()  # noqa: RUF009 (frozen)
     budget: Sequence[ErrorBudget] = ()
+    recalibrated: Sequence[Interval] = ()
 
 
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
@@ -129,6 +131,7 @@ def _inferred(
     session: Session, request: DataRequest, method: str | None, observed: Observed
 ) -> Inference:
     started = time.monotonic()
+    _ = interest(session), limited(session)  # before anything is trained
     headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = _tensors(session, observed.events)
     valid = data_checks(session, x, weight, together, headline)
@@ -157,19 +160,26 @@ def _inferred(
         seconds=round(time.monotonic() - started, 1),
         key=_key(session, request, method, observed),
     )
-    rate = event_rate(session)
+    rate, parameters = event_rate(session), estimates(session, samples[headline])
+    again = tuple(
+        interval
+        for one in calibrations
+        if one.method == headline
+        for interval in calibration_report.recalibrated(parameters, samples[headline], one, len(x))
+    )
     stated = {
         **made.to_dict(), **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
+        **({"recalibrated": list(again)} if again else {}),
     }  # fmt: skip
     result = InferenceResult(
-        headline, len(observed.events), estimates(session, samples[headline]), checks,
+        headline, len(observed.events), parameters, checks,
         provenance, observed.selection, json.loads(to_json(stated)),
     )  # fmt: skip
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget,
+        tests, budget, again,
     )  # fmt: skip
 
 
@@ -200,12 +210,21 @@ def write_results(session: Session, inference: Inference, output: Path | str) ->
     except OSError as error:
         raise FileError(f"cannot make the folder {output}: {error.strerror}") from error
     with session.monitor.task("write the report", 1) as update:
-        content = to_json(inference.result.to_dict()) + "\n"
-        write_atomically(output / "result.json", content.encode())
+        # It says that the others are there: gone before they are replaced, and written last.
+        _forget(output / "result.json")
         _write_posterior(inference, output / "posterior.root")
         report = _write_report(session, inference, output / "report.html")
+        content = to_json(inference.result.to_dict()) + "\n"
+        write_atomically(output / "result.json", content.encode())
         update(1)
     return report
+
+
+def _forget(result: Path) -> None:
+    try:
+        result.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot replace {result}: {error.strerror}") from error
 
 
 def _write_posterior(inference: Inference, path: Path) -> None:
@@ -229,9 +248,9 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
         labels={p.name: p.label or p.name for p in parameters},
         remarks=[
             *([f"{rate.words[0].upper()}{rate.words[1:]}."] if rate else []),
-            *calibration_report.recalibrated(
-                inference.result, inference.samples[inference.result.method],
-                inference.calibrations,
+            *calibration_report.in_words(
+                inference.recalibrated, inference.result.parameters,
+                sum(len(c) for c in inference.calibrations if c.method == inference.result.method),
             ),
         ],
     )  # fmt: skip

@@ -10,11 +10,13 @@ from typing import Any
 from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_special
 from hepgen.io.block_file import StoredBlock, identity_digest
-from hepgen.io.blocks import SUFFIX, BlockStore, Plan, other_campaign
+from hepgen.io.blocks import SUFFIX, BlockStore, other_campaign
 from hepgen.io.formats import format_of
 from hepgen.io.manifest import block_path
+from hepgen.io.plan import Plan
 from hepgen.pipeline.assemble import write_blocks
-from hepgen.pipeline.blocks import shards_of, summary
+from hepgen.pipeline.blocks import FEW, summary
+from hepgen.pipeline.missing import Missing
 from hepgen.pipeline.monitor import Monitor
 
 
@@ -143,16 +145,14 @@ def _plan(stores: Sequence[BlockStore], homes: dict[int, BlockStore]) -> Plan:
 def _complete(stores: Sequence[BlockStore], homes: dict[int, BlockStore], plan: Plan) -> None:
     """Refuse a gap, and a last block that an earlier, shorter campaign cut."""
     known = {n: facts for store in stores for n, facts in store.catalogue().items()}
-    short = [
-        n for n in range(plan.blocks) if n in known and known[n].generated != plan.generated(n)
-    ]
-    missing = sorted({n for n in range(plan.blocks) if n not in homes} | set(short))
-    if not missing:
+    sound = {n for n in homes if n < plan.blocks and known[n].generated == plan.generated(n)}
+    missing = Missing(sound, plan.blocks, plan.shards)
+    if not missing.count:
         return
-    shown = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
-    shards = ", ".join(shards_of(missing, plan.shards)[:8])
+    shown = ", ".join(map(str, missing.first(FEW))) + (", …" if missing.count > FEW else "")
+    shards = ", ".join(missing.first_shards(FEW))
     raise FileError(
-        f"{len(missing)} of {plan.blocks} blocks are missing: {shown}; "
+        f"{missing.count} of {plan.blocks} blocks are missing: {shown}; "
         + (f"they are of --shard {shards}: " if plan.shards > 1 else "")
         + "run the command that simulates them again, it makes only what is missing"
     )

@@ -11,7 +11,6 @@ from hepgen.errors import DataError
 from hepgen.inference.grid import compare_with_grid, grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import Posterior, PosteriorSample
-from hepgen.inference.prior_free import PriorFree
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validate import posterior_of
@@ -57,7 +56,7 @@ def data_posterior(session: Session, method: str, events: int) -> Posterior:
     if session.workflow.inference.luminosity is None:
         return posterior_of(session, method)
     chains = session.workflow.inference.chains
-    return LikelihoodPosterior(PriorFree(likelihood_of(session, events, method)), chains=chains)
+    return LikelihoodPosterior(likelihood_of(session, events, method), chains=chains)
 
 
 def _nuts_sample(

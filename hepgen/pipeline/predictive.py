@@ -15,7 +15,7 @@ from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.pipeline.data import Observed
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.training_data import simulated, training_campaign
+from hepgen.pipeline.training_data import density_source, simulated
 from hepgen.pipeline.validate import pseudo_data
 from hepgen.results import FeatureComparison
 from hepgen.simulators.campaign import POINT, Campaign
@@ -69,8 +69,8 @@ def compare(
 
 
 def _training_sample(session: Session) -> dict[str, Array]:
-    campaign = training_campaign(session)
-    first = next(simulated(session, campaign, "events", "simulate events for the density"))
+    source = density_source(session)
+    first = next(simulated(session, source, "events", "simulate events for the density"))
     return {name: first.flat([name])[:, 0] for name in session.feature_names}
 
 
@@ -84,7 +84,7 @@ def _comparison(
     squares, _ = np.histogram(values, edges, weights=weight**2)
     share, spread = _shares(simulated_values, predictive.points, edges)
     scale = float(weight.sum())
-    weighted = bool(np.any(weight != 1))
+    weighted = _weighted(data)
     reference = None
     if training is not None:
         reference = np.histogram(training, edges)[0] / len(training) * scale
@@ -92,7 +92,7 @@ def _comparison(
         name=feature.name, edges=edges, observed=counts.astype(np.float64),
         predicted=share * scale, uncertainty=spread * scale,
         in_likelihood=training is not None,
-        p_value=_p_value(values[:, None], simulated_values[:, None]),
+        p_value=math.nan if weighted else _p_value(values[:, None], simulated_values[:, None]),
         label=feature.label, unit=feature.unit, training=reference,
         observed_std=np.sqrt(squares) if weighted else None,
     )  # fmt: skip
@@ -134,8 +134,17 @@ def _p_value(observed: Array, simulated_values: Array, seed: int = 0) -> float:
     )
 
 
+def _weighted(events: Events) -> bool:
+    return bool(np.any(events.weight != 1))
+
+
 def support_p_values(session: Session, observed: Observed, predictive: Predictive) -> list[PValue]:
-    """Is the data like the training sample, and like what was inferred from it? Not corrected."""
+    """Is the data like the training sample, and like what was inferred from it? Not corrected.
+
+    None of weighted data: the tests are of events that count alike.
+    """
+    if _weighted(observed.events):
+        return []
     names = list(session.feature_names)
     data, simulation = observed.events.flat(names), predictive.events.flat(names)
     sets, _ = pseudo_data(session)

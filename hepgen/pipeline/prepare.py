@@ -9,6 +9,7 @@ from hepgen.pipeline.estimators import beside, estimator
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import BlockSource, plan_of, run_campaign, shard_range
 from hepgen.pipeline.training_data import kind_of, store_of
+from hepgen.pipeline.training_files import TrainingFiles
 
 
 def prepare(session: Session, shard: str | None = None) -> list[dict[str, Any]]:
@@ -41,6 +42,6 @@ def prepare(session: Session, shard: str | None = None) -> list[dict[str, Any]]:
 
 def _campaigns(session: Session) -> dict[str, tuple[str, BlockSource]]:
     """Those of all estimators, each once, by the folder of its blocks."""
-    campaigns = [c for name in beside(session) for c in estimator(name).campaigns(session)]
-    kinds = [(kind_of(campaign), campaign) for campaign in campaigns]
+    sources = [c for name in beside(session) for c in estimator(name).campaigns(session)]
+    kinds = [(kind_of(c), c) for c in sources if not isinstance(c, TrainingFiles)]
     return {str(store_of(session, c, kind).folder): (kind, c) for kind, c in kinds}

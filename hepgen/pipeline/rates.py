@@ -100,9 +100,10 @@ def learned_efficiency(session: Session) -> LearnedRate:
     if not session.folder.is_current(_STEP, key):
         blocks = simulated(session, campaign, "rate", "simulate events for the efficiency")
         points = selected_counts(Events.concatenate(list(blocks)), session.parameters)
-        LearnedRate.fit(points, session.parameters).save(path)
+        rate = LearnedRate.fit(points, session.parameters)
         files = [f"{_PLACE}/{name}" for name in ("model.json", "weights.safetensors")]
-        session.folder.record(_STEP, key, files, {})
+        with session.folder.renewed(_STEP, key, files, {}):
+            rate.save(path)
     return LearnedRate.load(path)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hepgen.compute import Workers
 from hepgen.config import parse
-from hepgen.errors import FileError, InputError
+from hepgen.errors import FileError
 from hepgen.files import parse_json
 from hepgen.pipeline.data import DataRequest
 from hepgen.pipeline.infer import infer
@@ -21,6 +21,23 @@ from hepgen.results import to_json
 
 TIMES = frozenset({"seconds", "key"})
 """Entries of a provenance that tell when, and where, and not what."""
+
+
+_TEXT = (str, type(None)), "text, or null"
+_REQUESTED: Mapping[str, tuple[Any, str]] = {
+    "files": ((list, tuple), "a list of names"),
+    "branches": ((list, tuple), "a list of names"),
+    "tree": _TEXT,
+    "layout": _TEXT,
+    "cut": _TEXT,
+    "weights": _TEXT,
+    "method": _TEXT,
+    "drop_invalid": (bool, "true or false"),
+    "entry_stop": ((int, type(None)), "a whole number, or null"),
+    "workflow": (str, "the name of a file"),
+}
+"""What a result says of the request that it answers: the types of :class:`DataRequest`."""
+_USUAL = {field.name: field.default for field in fields(DataRequest)}
 
 
 @dataclass(frozen=True)
@@ -69,11 +86,11 @@ def reproduce(
     before = _result(results)
     provenance = before["provenance"]
     request, method = _request(provenance, files), provenance["request"].get("method")
+    workflow = _workflow(results, provenance["workflow"])
     with tempfile.TemporaryDirectory(prefix="hepgen-") as folder:
-        content = tomllib.loads(provenance["workflow"]) | {"folder": folder}
         session = Session(
-            parse(content, str(results)), Path(provenance["request"]["workflow"]), workers, monitor,
-            device, allow_code,
+            parse(workflow | {"folder": folder}, str(results)),
+            Path(provenance["request"]["workflow"]), workers, monitor, device, allow_code,
         )  # fmt: skip
         now = parse_json(to_json(infer(session, request, method).result.to_dict()))
     return compared(before, now)
@@ -120,14 +137,32 @@ def _result(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def _workflow(results: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileError(
+            f"{results}: its provenance.workflow is no TOML ({error}); the result was edited, run "
+            "`hepgen infer` again"
+        ) from error
+
+
 def _request(provenance: Mapping[str, Any], files: Sequence[str]) -> DataRequest:
     entries = provenance["request"]
-    known = {field.name for field in fields(DataRequest)}
-    try:
-        request = DataRequest(**{k: v for k, v in entries.items() if k in known})
-    except TypeError as error:
-        raise InputError(f"provenance.request: {error}") from error
+    for name, (kind, words) in _REQUESTED.items():
+        value = entries.get(name, _USUAL.get(name))
+        if not isinstance(value, kind) or not _names(value):
+            raise FileError(
+                f"provenance.request.{name} = {value!r}; expected {words}: the result was edited, "
+                "run `hepgen infer` again"
+            )
+    request = DataRequest(**{k: v for k, v in entries.items() if k in _USUAL})
     return request if not files else DataRequest(**{**vars(request), "files": list(files)})
+
+
+def _names(value: Any) -> bool:
+    """Whether a list, if it is one, is of names."""
+    return not isinstance(value, (list, tuple)) or all(isinstance(one, str) for one in value)
 
 
 def _without_times(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ number of workers, and a longer sample begins with the events of a shorter one.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hepgen.compute import Workers, in_order, one_thread
+from hepgen.compute import Engine, Workers, in_order, one_thread
 from hepgen.errors import FileError, InputError, SimulationError
 from hepgen.events import EXTRAPOLATED, THETA, Events
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.formats import event_writer, format_of
 from hepgen.pipeline.assemble import wants_images
 from hepgen.pipeline.contexts import Contexts, FileContexts, as_matrix, point
-from hepgen.pipeline.load import finished, load_surrogate
+from hepgen.pipeline.load import finished
 from hepgen.pipeline.monitor import Monitor
 from hepgen.pipeline.requests import count
+from hepgen.pipeline.worker_model import WorkerModel
 from hepgen.simulators.chain import stream
 from hepgen.store import versions
 from hepgen.surrogates.images.surrogate import ImageSurrogate
@@ -62,31 +62,31 @@ class _SampledBlock:
     """The call that a worker makes; the model is read once in each.
 
     Arguments:
-        folder: Of the model.
+        model: The surrogate.
         columns: The columns that are the context.
         seed: Of the whole sample.
-        extrapolate: Whether contexts outside the range are let through.
-        model: The hash of the model's description, so that another one in the folder is read.
     """
 
-    folder: Path
+    model: WorkerModel
     columns: Sequence[str]
     seed: int
-    extrapolate: bool
-    model: str
 
-    def __call__(self, item: _Item) -> Events:
-        surrogate = _surrogate(self.folder, self.extrapolate, self.model)
+    def __call__(self, item: _Item) -> Events | None:
+        """The events; None on a worker that does not see the model, and has to be sent it."""
+        surrogate = self.model.load()
+        if surrogate is None:
+            return None
+        extrapolate = self.model.extrapolate
         context = torch.from_numpy(as_matrix(item.given, self.columns))
         # A block is sampled whole, since rounding depends on how many rows are multiplied.
-        if not self.extrapolate:
+        if not extrapolate:
             surrogate.domain.check(context)
         rows = context[torch.arange(block_size(surrogate)).clamp(max=len(context) - 1)]
         seed = stream(self.seed, "surrogate", item.number)
         with one_thread():
             columns = _columns(surrogate, rows, len(context), seed)
         given = {_free(name, columns): item.given[name] for name in item.given.fields}
-        outside = surrogate.domain.outside(context).numpy() if self.extrapolate else None
+        outside = surrogate.domain.outside(context).numpy() if extrapolate else None
         marked = {EXTRAPOLATED: outside} if outside is not None else {}
         if isinstance(surrogate, ImageSurrogate):
             # By these names the writers of images know them, whatever they are called in a file.
@@ -112,17 +112,6 @@ def _columns(
     columns = dict(zip(surrogate.features.names, x.T, strict=True))
     _refuse_non_finite(columns)
     return columns
-
-
-@cache
-def _surrogate(
-    folder: Path,
-    extrapolate: bool,
-    model: str,  # noqa: ARG001
-) -> Surrogate | ImageSurrogate:
-    surrogate = load_surrogate(folder)
-    surrogate.extrapolate = extrapolate
-    return surrogate
 
 
 def sample_to_file(
@@ -179,8 +168,7 @@ def sample_to_file(
     contexts = _contexts(surrogate, events, theta, theta_from)
     if isinstance(contexts, FileContexts):
         refuse_inputs(output, contexts.inputs)
-    model = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
-    call = _SampledBlock(folder.resolve(), contexts.columns(), seed, extrapolate, model)
+    call = _SampledBlock(WorkerModel.of(folder, extrapolate), contexts.columns(), seed)
     writer = _writer(surrogate, output, format, overwrite)
     return _write(call, contexts, surrogate, output, writer, workers, monitor)
 
@@ -215,7 +203,7 @@ def _write(
         writer as sink,
         monitor.task("sample", contexts.events, "events") as update,
     ):
-        for block in _blocks(call, contexts, workers, block_size(surrogate)):
+        for block in _blocks(call, contexts, surrogate, workers, monitor):
             sink.write(block)
             written += len(block)
             total += float(block.weight.sum())
@@ -247,19 +235,36 @@ def _writer(
 
 
 def _blocks(
-    call: _SampledBlock, contexts: Contexts, workers: Workers, size: int
+    call: _SampledBlock,
+    contexts: Contexts,
+    surrogate: Surrogate | ImageSurrogate,
+    workers: Workers,
+    monitor: Monitor,
 ) -> Iterator[Events]:
     """The sampled blocks in order; the first, made here, shows whether workers pay."""
+    size = block_size(surrogate)
     items = (_Item(number, given) for number, given in enumerate(contexts.blocks(size)))
     first = next(items, None)
     if first is None:
         return
     start = time.monotonic()
     block = call(first)
+    assert block is not None
     seconds = (time.monotonic() - start) * (math.ceil(contexts.events / size) - 1)
     yield block
     with workers.engine(None if seconds > _WORTH_WORKERS else 1) as engine:
-        yield from in_order(engine, call, items, engine.ahead, workers.attempts)
+        asked, given = tee(items)
+        made = in_order(engine, call, given, engine.ahead, workers.attempts, monitor.say)
+        for item, events in zip(asked, made, strict=True):
+            yield _with_model(call, item, engine, workers) if events is None else events
+
+
+def _with_model(call: _SampledBlock, item: _Item, engine: Engine, workers: Workers) -> Events:
+    """A block by a worker that is sent the model, which it keeps for the next."""
+    sent = replace(call, model=call.model.with_files())
+    (events,) = in_order(engine, sent, [item], ahead=1, attempts=workers.attempts)
+    assert events is not None
+    return events
 
 
 def _provenance(
@@ -268,12 +273,12 @@ def _provenance(
     return {
         "versions": versions(),
         "surrogate": {
-            "model": call.folder.name, "method": surrogate.method,
+            "model": call.model.folder.name, "method": surrogate.method,
             "density": str(surrogate.quality), "manifest": surrogate.manifest,
         },
         "contexts": contexts.identity(),
         "seeds": {"sample": call.seed, "block_size": block_size(surrogate)},
-        "extrapolate": call.extrapolate,
+        "extrapolate": call.model.extrapolate,
     }  # fmt: skip
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -22,12 +24,18 @@ from hepgen.pipeline.assemble import IMAGE_SUFFIXES
 from hepgen.pipeline.data import find
 from hepgen.pipeline.load import load_surrogate
 from hepgen.pipeline.session import Session
-from hepgen.results import Check, InferenceResult, ParameterEstimate, rounded
+from hepgen.results import SCHEMA, Check, InferenceResult, ParameterEstimate, rounded
+from hepgen.statements import significance
 from hepgen.surrogates.families import family
 from hepgen.surrogates.images.surrogate import KIND as IMAGES
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import KIND as SURROGATE
 from hepgen.surrogates.surrogate import UNFINISHED, Domain, Surrogate
+
+RESULT = "result.json"
+_SHOWN_IMPACTS = 3
+_FOR_PROGRAMS = ("content", "events")
+"""What a simulated file says of itself to the command that made it."""
 
 
 def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
@@ -45,12 +53,18 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
         return facts, to_toml(workflow).rstrip()
     if (path / "model.json").exists():
         return _model(path / "model.json")
+    if path.suffix == ".json" or (path / RESULT).exists():
+        result = read_result(path)
+        with _no_result(path):
+            return result.to_dict(), result_words(result, report_beside(path))
     if is_blocks(path):
         facts = blocks.summary(BlockStore.open(path))
         return facts, blocks.words(facts)
     if path.is_dir() and not list(path.glob("*.root")):
-        raise FileError(f"{target} is a folder without model.json or ROOT files; expected a "
-                        "workflow (.toml), a ROOT file or a model folder")  # fmt: skip
+        raise FileError(
+            f"{target} is a folder without model.json, result.json or ROOT files; expected a "
+            "workflow (.toml), a file of events, a model or a result"
+        )
     if path.suffix.lower() in IMAGE_SUFFIXES and holds_images(find(target)):
         return _images(ImageReader(find(target)))
     source = resolve([find(target)])[0]
@@ -60,6 +74,44 @@ def show(target: str, overrides: Sequence[str] = ()) -> tuple[Any, str]:
 def is_blocks(path: Path) -> bool:
     """Whether a folder holds blocks."""
     return path.is_dir() and ((path / IDENTITY).exists() or any(path.glob("block-*.safetensors")))
+
+
+def read_result(path: Path) -> InferenceResult:
+    """What ``hepgen infer`` has written into a folder, or into a file.
+
+    Raises:
+        FileError: There is none, or it is no result or of a newer version.
+    """
+    file = path / RESULT if path.is_dir() else path
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"no result {file}; expected the folder that `hepgen infer -o FOLDER` has written"
+        ) from error
+    with _no_result(file):
+        content = parse_json(text.decode())
+        if content["schema"] > SCHEMA:
+            raise FileError(
+                f"{file} has schema {content['schema']}; this version of hepgen reads up to "
+                f"{SCHEMA}: update hepgen"
+            )
+        return InferenceResult.from_dict(content)
+
+
+@contextmanager
+def _no_result(file: Path) -> Iterator[None]:
+    """What was edited, or is damaged, has entries missing or of other types."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise FileError(f"{file} is no result of `hepgen infer`: {error!r}") from error
+
+
+def report_beside(path: Path) -> Path | None:
+    """The report that was written with a result, if it is there."""
+    report = (path if path.is_dir() else path.parent) / "report.html"
+    return report if report.exists() else None
 
 
 def verified(target: str) -> tuple[Any, str]:
@@ -165,7 +217,7 @@ def _images(file: ImageReader) -> tuple[Any, str]:
 
 def _simple(metadata: Mapping[str, Any]) -> list[str]:
     simple = {k: v for k, v in metadata.items() if isinstance(v, (int, float, str))}
-    return [f"  {name} = {value}" for name, value in simple.items()]
+    return [f"  {name} = {value}" for name, value in simple.items() if name not in _FOR_PROGRAMS]
 
 
 def _root(file: FileDescription) -> tuple[Any, str]:
@@ -182,7 +234,7 @@ def _root(file: FileDescription) -> tuple[Any, str]:
     return facts, "\n".join(lines)
 
 
-def result_words(result: InferenceResult, report: Path) -> str:
+def result_words(result: InferenceResult, report: Path | None) -> str:
     """A result as a person reads it in a terminal of 80 columns."""
     lines = [f"{result.method.upper()} posterior from {result.events} events"]
     width = max(len(name) for name in result.parameters)
@@ -197,31 +249,31 @@ def result_words(result: InferenceResult, report: Path) -> str:
             lines += [*_wrapped(f"warning {check.name}:"), *_wrapped(check.meaning, "    ")]
     if failed:
         lines.append("Do not quote this result before you understand why.")
-    lines.append(f"report: {report}")
+    if report is not None:
+        lines.append(f"report: {report}")
     return "\n".join(lines)
 
 
 def _statements(made: Mapping[str, Any]) -> list[str]:
     """Intervals of several methods, and limits, each with its warnings."""
-    intervals, lines = made.get("intervals", ()), list[str]()
-    if "rate" in made:
-        lines += _wrapped(made["rate"])
-    if len({one["method"] for one in intervals}) > 1:
-        lines.append("Intervals")
+    lines = _wrapped(made["rate"]) if "rate" in made else []
+    intervals = [*made.get("intervals", ()), *made.get("recalibrated", ())]
+    if any(one["method"] != "posterior" for one in intervals):
+        name = made.get("likelihood")
+        lines.append(f"Intervals (likelihood: {name.upper()})" if name else "Intervals")
         width = max(len(f"{one['parameter']} {one['method']}") for one in intervals)
-        for one in intervals:
-            # One standard deviation, whatever the level, so that all have the same digits.
-            reach = abs(one["pieces"][-1][1] - one["pieces"][0][0]) / 2 if one["pieces"] else 0.0
-            scale = reach / NormalDist().inv_cdf(0.5 + one["level"] / 2)
-            pieces = " and ".join(
-                f"[{rounded(low, scale)}, {rounded(high, scale)}]" for low, high in one["pieces"]
-            )
-            name = f"{one['parameter']} {one['method']}"
-            unit = f" {one['unit']}" if one["unit"] else ""
-            lines.append(
-                f"  {name:<{width}}  {100 * one['level']:.0f} %: {pieces or 'empty'}{unit}"
-            )
-            lines += _warned(one["warnings"])
+        lines += [line for one in intervals for line in _interval(one, width)]
+    for scan in made.get("expected", ()):
+        value, error = rounded(scan["best"], scan["error"]), rounded(scan["error"], scan["error"])
+        lines.append(f"  {scan['parameter']} expected at the best fit: {value} ± {error}")
+    for one in made.get("impacts", ()):
+        lines += _impacts(one)
+    unknown = [b["parameter"] for b in made.get("budget", ()) if b["simulation"] is None]
+    if unknown:
+        lines += _wrapped(
+            f"What the finite simulation adds to the error of {', '.join(unknown)} is unknown: one "
+            "training cannot say (members of the estimator)"
+        )
     for scan in made.get("limits", ()):
         one = scan["limit"]
         median = one["expected"][len(one["expected"]) // 2]
@@ -231,7 +283,50 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
             f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
         )
         lines += _warned((*one["warnings"], *scan["warnings"]))
+    for test in made.get("tests", ()):
+        lines += _test(test)
     return lines
+
+
+def _test(test: Mapping[str, Any]) -> list[str]:
+    """The significance of a signal, observed and expected."""
+    p = test["p_value"]
+    words = f"{test['parameter']} = 0: p = {p:.3g}, {significance(p):.2f} σ ({test['method']})"
+    if test["expected"] is not None:
+        sigmas = math.sqrt(max(test["expected"], 0.0))
+        words += f"; expected at {test['alternative']:.4g}: {sigmas:.2f} σ"
+    return [*_wrapped(words), *_warned(test["warnings"])]
+
+
+def _interval(one: Mapping[str, Any], width: int) -> list[str]:
+    # One standard deviation, whatever the level, so that all have the same digits.
+    reach = abs(one["pieces"][-1][1] - one["pieces"][0][0]) / 2 if one["pieces"] else 0.0
+    scale = reach / NormalDist().inv_cdf(0.5 + one["level"] / 2)
+    pieces = " and ".join(
+        f"[{rounded(low, scale)}, {rounded(high, scale)}]" for low, high in one["pieces"]
+    )
+    name = f"{one['parameter']} {one['method']}"
+    unit = f" {one['unit']}" if one["unit"] else ""
+    line = f"  {name:<{width}}  {100 * one['level']:.0f} %: {pieces or 'empty'}{unit}"
+    return [line, *_warned(one["warnings"])]
+
+
+def _impacts(one: Mapping[str, Any]) -> list[str]:
+    """The parts of an error, and the nuisance parameters that move the parameter most."""
+    parts = one["breakdown"]
+    total, statistical, systematic = (
+        rounded(parts[name], parts["total"]) for name in ("total", "statistical", "systematic")
+    )
+    unit = f" {one['unit']}" if one["unit"] else ""
+    moved = [
+        (row["parameter"], max(row["post"], key=abs)) for row in one["ranking"][:_SHOWN_IMPACTS]
+    ]
+    most = ", ".join(f"{name} {rounded(by, abs(by) / 10)}" for name, by in moved if by)
+    words = (
+        f"{one['parameter']}: error {total}{unit}, statistical {statistical}, of constrained "
+        f"nuisance parameters {systematic}" + (f"; impacts: {most}" if most else "")
+    )
+    return _wrapped(words)
 
 
 def _estimate(estimate: ParameterEstimate) -> str:

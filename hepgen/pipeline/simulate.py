@@ -12,11 +12,12 @@ from typing import Any, Protocol, runtime_checkable
 from hepgen.compute import Workers, completed
 from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_inputs, refuse_special
-from hepgen.io.block_file import StoredBlock, encode
-from hepgen.io.blocks import SUFFIX, BlockStore, Plan, other_campaign, put
+from hepgen.io.block_file import StoredBlock, encode, identity_digest
+from hepgen.io.blocks import BEACON, SUFFIX, BlockStore, other_campaign, put
 from hepgen.io.formats import format_of
 from hepgen.io.ledger import Attempt, enter
-from hepgen.pipeline.assemble import wants_images, write_blocks
+from hepgen.io.plan import Plan
+from hepgen.pipeline.assemble import wants_images, write_blocks, written
 from hepgen.pipeline.blocks import summary
 from hepgen.pipeline.monitor import Monitor
 from hepgen.simulators.campaign import Block, Campaign
@@ -127,7 +128,9 @@ def run_campaign(
     ):
         update(done)
         call = _NumberedBlock(campaign, store.folder.resolve(), beacon)
-        for number, content in completed(engine, call, missing, workers.attempts, lost):
+        for number, content in completed(
+            engine, call, missing, workers.attempts, lost, monitor.say
+        ):
             if content is not None:
                 store.put(number, content)
             done += campaign.block_size
@@ -148,7 +151,7 @@ def _beacon(folder: Path, sure: bool) -> Iterator[str | None]:
     if sure:
         yield None
         return
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".beacon-") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=BEACON) as file:
         yield Path(file.name).name
 
 
@@ -228,12 +231,15 @@ def simulate_to_file(
         _check_images(campaign, output)
     else:
         format_of(output, format)
+    content, folder = _content(campaign, shard), output.with_name(output.name + SUFFIX)
     if output.exists() and not overwrite:
+        if (known := _left(campaign, folder, output, content)) is not None:
+            return known
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     refuse_special(output)
     refuse_inputs(output, inputs)
     blocks = shard_blocks(campaign, shard)
-    store = BlockStore(output.with_name(output.name + SUFFIX), campaign.identity())
+    store = BlockStore(folder, campaign.identity())
     try:
         run_campaign(campaign, store, workers=workers, monitor=monitor, blocks=blocks)
     finally:
@@ -244,9 +250,30 @@ def simulate_to_file(
         ((number, store.read(number)) for number in blocks), len(blocks),
         output, plan_of(campaign, shard, provenance), seed=campaign.seed,
         image=campaign.chain.image, format=format, overwrite=overwrite, monitor=monitor,
+        content=content,
     )  # fmt: skip
     store.remove()
     return runs
+
+
+def _content(campaign: Campaign, shard: str | None) -> str:
+    """What tells a file of this campaign from one of another, or of another part of it."""
+    return identity_digest(
+        {"campaign": campaign.identity(), "events": campaign.events, "shard": shard}
+    )
+
+
+def _left(campaign: Campaign, folder: Path, output: Path, content: str) -> dict[str, Any] | None:
+    """Facts of the file, where a process was killed between it and the removal of its blocks.
+
+    The removal is finished. None where the file is of something else, or nothing is left.
+    """
+    if not folder.is_dir() or (known := written(output, content)) is None:
+        return None
+    if any(folder.iterdir()) and other_campaign(folder, campaign.identity()):
+        return None
+    BlockStore(folder, campaign.identity()).remove()
+    return known
 
 
 def simulate_to_blocks(

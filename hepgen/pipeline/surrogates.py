@@ -20,8 +20,12 @@ from hepgen.errors import WorkflowError, nearest
 from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.judgement import SurrogateJudgement
+from hepgen.nn import together
 from hepgen.parameters import Parameter
+from hepgen.pipeline.gather import gather
 from hepgen.pipeline.load import finished, load_surrogate
+from hepgen.pipeline.seeds import training_seed
+from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.results import Check
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
@@ -76,17 +80,20 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate 
         settings |= image_settings(session, task, method)
     columns = [repr(feature) for feature in (*task.features, *task.inputs)]
     key = digest(
-        method, task.campaign.identity(), task.campaign.events, settings, task.manifest, columns
+        method, task.source.identity(), task.source.events, settings, task.manifest, columns
     )
     step, folder = f"train {method}", session.folder / f"models/{method}"
     parts = ("", "energies/", "cells/") if isinstance(task, ImageTask) else ("",)
     names = [part + name for part in parts for name in ("model.json", "weights.safetensors")]
     files = [f"models/{method}/{name}" for name in names]
-    if not session.folder.is_current(step, key):
+    if not together.agreed(session.folder.is_current(step, key)):
         checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
         surrogate = _fit(session, task, method, checkpoint)
-        surrogate.save(folder)
-        session.folder.record(step, key, files, {"seconds": surrogate.curve.seconds})
+        facts = {"seconds": surrogate.curve.seconds}
+        with together.by_the_leader() as leads:
+            if leads:
+                with session.folder.renewed(step, key, files, facts):
+                    surrogate.save(folder)
     return load_surrogate(folder)
 
 
@@ -100,6 +107,7 @@ class SurrogateTask:
         features, inputs: What they are; the parameters come last in ``inputs``.
         parameters: The names of those that vary.
         manifest: What the surrogate stands for.
+        files: Of events to train on, instead of the campaign's.
     """
 
     campaign: Campaign
@@ -109,6 +117,12 @@ class SurrogateTask:
     inputs: tuple[Feature, ...]
     parameters: tuple[str, ...]
     manifest: Mapping[str, Any]
+    files: TrainingFiles | None = None
+
+    @property
+    def source(self) -> Campaign | TrainingFiles:
+        """Where the events of the training come from."""
+        return self.files or self.campaign
 
     def rows(self, events: Events) -> NDArray[np.float64]:
         """x of a block of events, shape ``(B, d)``."""
@@ -140,11 +154,14 @@ def surrogate_events(session: Session, task: SurrogateTask) -> tuple[Tensor, Ten
     """x, shape ``(N, d)``, and the context, shape ``(N, C)``, simulated where they are missing."""
     from hepgen.pipeline.training_data import simulated
 
-    x, c = [], []
-    for events in simulated(session, task.campaign, "surrogate", "simulate events to train on"):
-        x.append(task.rows(events))
-        c.append(np.concatenate([events.flat(task.c), events.theta(task.parameters)], -1))
-    return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(c))
+    title = "simulate events to train on"
+    blocks = (
+        (task.rows(e), np.concatenate([e.flat(task.c), e.theta(task.parameters)], -1))
+        for e in simulated(session, task.source, "surrogate", title)
+    )
+    with together.after_the_leader():
+        x, context = gather(blocks, task.source.events, session.folder.path)
+    return x, context
 
 
 def whole_chain(session: Session, names: Sequence[str]) -> SurrogateTask:
@@ -159,14 +176,14 @@ def whole_chain(session: Session, names: Sequence[str]) -> SurrogateTask:
             )
     free = session.parameters.free
     campaign = Campaign(
-        session.chain, session.parameters, entry.events, entry.seed,
+        session.chain, session.parameters, entry.events, training_seed(entry.seed),
         points=entry.events_per_point, block_size=session.workflow.simulation.block_size,
         columns=names,
     )  # fmt: skip
     manifest = _manifest(session, session.chain) | {"selected": True}
     return SurrogateTask(
         campaign, tuple(names), (), session.features, tuple(map(_parameter, free)),
-        session.parameters.free_names, manifest,
+        session.parameters.free_names, manifest, TrainingFiles.of(session, names),
     )  # fmt: skip
 
 
@@ -180,8 +197,9 @@ def _stages(session: Session, names: Sequence[str]) -> SurrogateTask:
         chain.options | {"target": target.to_dict()}, import_path=chain.import_path,
     )  # fmt: skip
     campaign = Campaign(
-        front, session.parameters, entry.events, entry.seed, points=entry.events_per_point,
-        block_size=session.workflow.simulation.block_size, columns=stage.provides, keep_all=True,
+        front, session.parameters, entry.events, training_seed(entry.seed),
+        points=entry.events_per_point, block_size=session.workflow.simulation.block_size,
+        columns=stage.provides, keep_all=True,
     )  # fmt: skip
     features = [
         column.feature(name, *chain.observables.get(column.name, ("", "")))
@@ -375,7 +393,7 @@ def validate_surrogate(
     method = method or entry.method
     surrogate, task = trained_surrogate(session, method), surrogate_task(session)
     other = dataclasses.replace(task.campaign, events=entry.test_events, seed=entry.seed + 1)
-    x, context = surrogate_events(session, dataclasses.replace(task, campaign=other))
+    x, context = surrogate_events(session, dataclasses.replace(task, campaign=other, files=None))
     # An input beyond the largest of the training sample is nobody's fault, and refused.
     inside = ~surrogate.domain.outside(context)
     folder = Path(str(session.folder / f"validation/{method}"))

@@ -11,12 +11,16 @@ from typing import Any
 from hepgen.compute import one_thread
 from hepgen.inference.ensemble import shares
 from hepgen.inference.ensemble_files import TrainedEnsemble
+from hepgen.nn import together
 from hepgen.nn.train import Progress
-from hepgen.pipeline.estimators import Trained, estimator, require_scores
+from hepgen.pipeline.estimators import Estimator, Trained, estimator, require_scores
 from hepgen.pipeline.monitor import Update
 from hepgen.pipeline.session import Session
+from hepgen.pipeline.surrogates import surrogate_task
+from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.pipeline.training_samples import TrainingSample
 from hepgen.store import digest
+from hepgen.surrogates.families import FAMILIES
 
 _NOT_FOR_TRAINING = {"members", "scheme", "reference"}
 """Entries of an estimator that are not arguments of its training."""
@@ -29,6 +33,13 @@ def training_key(session: Session, method: str) -> str:
     features = [repr(feature) for feature in session.features]
     simulations = [(campaign.identity(), campaign.events) for campaign in campaigns]
     return digest(method, simulations, entry.model_dump(), features)
+
+
+def learns_from_files(session: Session, method: str) -> bool:
+    """Whether a training of this method, an estimator or a family, takes ``simulation.files``."""
+    if method in FAMILIES:
+        return surrogate_task(session).files is not None
+    return any(isinstance(c, TrainingFiles) for c in estimator(method).campaigns(session))
 
 
 @one_thread()
@@ -46,7 +57,7 @@ def trained(session: Session, method: str) -> Trained:
         return _ensemble(session, method, members)
     task = _Task(session, method)
     if not task.current:
-        task.fit(line.sample(session))
+        task.fit(_read(session, line))
     return line.load(task.path)
 
 
@@ -56,7 +67,7 @@ def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
     if whole.current:
         return TrainedEnsemble.load(whole.path, line.load)
     entry, found = getattr(session.workflow, method), list[Trained]()
-    sample: TrainingSample = line.sample(session)
+    sample: TrainingSample = _read(session, line)
     parts = shares(len(sample), members, entry.scheme, entry.seed)
     for number, (index, factor) in enumerate(parts, start=1):
         task = _Task(session, method, number)
@@ -64,9 +75,14 @@ def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
             task.fit(sample.share(index, factor))
         found.append(line.load(task.path))
     ensemble = TrainedEnsemble(found, scheme=entry.scheme)
-    ensemble.save(whole.path)
-    whole.record(ensemble)
+    whole.keep(ensemble, members)
     return ensemble
+
+
+def _read(session: Session, line: Estimator) -> Any:
+    """What it learns from: simulated by the leader of those that train, read by the others."""
+    with together.after_the_leader():
+        return line.sample(session)
 
 
 @dataclass(frozen=True)
@@ -96,10 +112,10 @@ class _Task:
     @property
     def current(self) -> bool:
         """Whether it is there and up to date."""
-        return self.session.folder.is_current(self._step, self._key)
+        return together.agreed(self.session.folder.is_current(self._step, self._key))
 
     def fit(self, sample: Any) -> None:
-        """Train it, save it and note that."""
+        """Train it and keep it."""
         entry = getattr(self.session.workflow, self.method)
         options = entry.model_dump(exclude_none=True, exclude=_NOT_FOR_TRAINING)
         # Members differ in their start, too.
@@ -114,14 +130,18 @@ class _Task:
                 "device": self.session.device, **options,
             }  # fmt: skip
             model = estimator(self.method).fit(sample, settings)
-        model.save(self.path)
-        self.record(model)
+        self.keep(model)
 
-    def record(self, model: Trained) -> None:
-        """Note that it is done."""
-        files = [f"{self.place}/{name}" for name in ("model.json", "weights.safetensors")]
+    def keep(self, model: Trained, members: int = 0) -> None:
+        """Save it, with that number of members, and note that it is done."""
+        places = [self.place, *(f"{self.place}/member-{m}" for m in range(1, members + 1))]
+        names = ("model.json", "weights.safetensors")
+        files = [f"{place}/{name}" for place in places for name in names]
         facts = {"seconds": model.curve.seconds}
-        self.session.folder.record(self._step, self._key, files, facts)
+        with together.by_the_leader() as leads:
+            if leads:
+                with self.session.folder.renewed(self._step, self._key, files, facts):
+                    model.save(self.path)
 
     @property
     def _name(self) -> str:

@@ -17,20 +17,28 @@ from hepgen.events import WEIGHT, Events
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.pair_campaign import PairCampaign
 from hepgen.io.blocks import BlockStore
+from hepgen.pipeline.gather import gather
+from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import BlockSource, run_campaign
+from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.simulators.campaign import Campaign
 from hepgen.store import digest
 
 
+def density_source(session: Session) -> Campaign | TrainingFiles:
+    """What a density p(x | θ) learns from: files that the workflow names, or a campaign."""
+    return TrainingFiles.of(session, session.feature_names) or training_campaign(session)
+
+
 def training_campaign(session: Session) -> Campaign:
-    """Single events at many parameter points: what a density p(x | θ) learns from."""
+    """Single events at many parameter points."""
     entry = session.workflow.simulation
     return Campaign(
         session.chain,
         session.parameters,
         entry.events,
-        entry.seed,
+        training_seed(entry.seed),
         points=entry.events_per_point,
         block_size=entry.block_size,
         columns=session.feature_names,
@@ -44,7 +52,7 @@ def set_campaign(session: Session) -> Campaign:
         session.chain,
         session.parameters,
         entry.set_events,
-        entry.seed + 1,
+        training_seed(entry.seed + 1),
         points=entry.set_sizes,
         block_size=entry.block_size,
         columns=session.feature_names,
@@ -67,7 +75,8 @@ def score_campaign(session: Session, reference: Mapping[str, float] | None = Non
 def reference_campaign(session: Session, reference: Mapping[str, float]) -> Campaign:
     """Single events at one parameter point, without scores."""
     campaign = score_campaign(session, reference)
-    return dataclasses.replace(campaign, seed=campaign.seed + 2, scores=())
+    seed = training_seed(session.workflow.simulation.seed + 2)
+    return dataclasses.replace(campaign, seed=seed, scores=())
 
 
 def rate_campaign(session: Session) -> Campaign:
@@ -78,7 +87,7 @@ def rate_campaign(session: Session) -> Campaign:
         events=entry.rate_events,
         # Enough at each point for its count to be Gaussian, where a percent is selected.
         points=max(64, min(1024, entry.rate_events // 256)),
-        seed=entry.seed + 10,
+        seed=training_seed(entry.seed + 10),
         keep_all=True,
     )
 
@@ -88,7 +97,7 @@ def pair_campaign(session: Session, reference: Mapping[str, float]) -> PairCampa
     entry = session.workflow.simulation
     return PairCampaign(
         session.chain, session.parameters, session.features, tuple(reference.values()),
-        entry.augmented_events, entry.seed, entry.block_size,
+        entry.augmented_events, training_seed(entry.seed), entry.block_size,
     )  # fmt: skip
 
 
@@ -107,8 +116,15 @@ def store_of(session: Session, campaign: BlockSource, name: str) -> BlockStore:
     return BlockStore(session.folder / f"{name}-{key[:8]}", campaign.identity())
 
 
-def simulated(session: Session, campaign: BlockSource, name: str, title: str) -> Iterator[Events]:
+def simulated(
+    session: Session, campaign: BlockSource | TrainingFiles, name: str, title: str
+) -> Iterator[Events]:
     """The blocks of a campaign in the run folder, simulated first where they are missing."""
+    if isinstance(campaign, TrainingFiles):
+        for events in campaign.read():
+            _refuse_weights(events)
+            yield events
+        return
     store = store_of(session, campaign, name)
     run_campaign(campaign, store, workers=session.workers, monitor=session.monitor, title=title)
     for block in store.read_all(range(campaign.blocks)):
@@ -139,13 +155,15 @@ def training_events(
     campaign: Campaign | None = None,
     title: str = "simulate events for the density",
 ) -> tuple[Tensor, Tensor]:
-    """x of shape ``(N, d)`` and θ of shape ``(N, D)``; by default of :func:`training_campaign`."""
-    campaign = campaign or training_campaign(session)
-    x, theta = [], []
-    for events in simulated(session, campaign, "events", title):
-        x.append(_inside(session, events.flat(session.feature_names)))
-        theta.append(events.theta(session.parameters.free_names))
-    return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(theta))
+    """x of shape ``(N, d)`` and θ of shape ``(N, D)``; by default of :func:`density_source`."""
+    source = campaign or density_source(session)
+    names = session.parameters.free_names
+    blocks = (
+        (_inside(session, events.flat(session.feature_names)), events.theta(names))
+        for events in simulated(session, source, "events", title)
+    )
+    x, theta = gather(blocks, source.events, session.folder.path)
+    return x, theta
 
 
 def scored_events(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -12,7 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.compute import one_thread
-from hepgen.diagnostics.calibration import calibration, calibration_checks, uniformity_p_values
+from hepgen.diagnostics.calibration import (
+    calibration,
+    calibration_checks,
+    resolved,
+    uniformity_p_values,
+)
 from hepgen.diagnostics.expected_coverage import hpd_levels
 from hepgen.diagnostics.multiple_testing import PValue, corrected
 from hepgen.errors import SimulationError
@@ -25,6 +32,7 @@ from hepgen.inference.posterior import Posterior
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.ratios import ratio_p_values, ratio_tests
 from hepgen.pipeline.session import Session
+from hepgen.pipeline.spread import spread
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.training_data import simulated
 from hepgen.results import Calibration, Check, to_json
@@ -35,7 +43,7 @@ DRAWS = 1000
 """Posterior draws for each pseudo-data set."""
 MOST_SETS = 1000
 """Pseudo-data sets that a small threshold on p-values may ask for."""
-RECORDED = ("rank", "hpd", "tarp", "drawn")
+RECORDED = ("rank", "hpd", "tarp", "drawn", "effective draws")
 """What a calibration keeps of each data set: a file that has less is made again."""
 GROUP = 20
 """Data sets drawn at once: progress is shown in between."""
@@ -118,14 +126,37 @@ def calibrated(session: Session, method: str) -> Calibration:
         sets, truth = pseudo_data(session)
         sets, truth = sets[: entry.sets], truth[: entry.sets]
         title = f"calibrate {method.upper()} on {len(sets)} pseudo-data sets"
-        draws, hpd = draw_all(session, posterior, sets, truth, title)
+        drawn = draw_all(session, posterior, sets, truth, title)
+        kept = np.flatnonzero(resolved(drawn.effective))
+        if len(kept) < len(sets):
+            session.monitor.say(
+                f"{len(sets) - len(kept)} of {len(sets)} data sets are left out of the calibration "
+                f"of {method.upper()}: their posterior draws are worth {drawn.effective.min():.0f} "
+                "independent ones at least, too few for a rank"
+            )
         result = calibration(
-            draws, truth, parameters=session.parameters.free_names, method=method,
-            source="pseudo-data", events=[len(x) for x in sets], hpd=hpd, seed=entry.seed,
+            [drawn.draws[k] for k in kept], truth[kept], parameters=session.parameters.free_names,
+            method=method, source="pseudo-data", events=[len(sets[k]) for k in kept],
+            hpd=drawn.hpd[kept], seed=entry.seed,
         )  # fmt: skip
-        write_atomically(session.folder / name, to_json(result, indent=None).encode())
-        session.folder.record(step, key, [name], {})
+        with session.folder.renewed(step, key, [name], {}):
+            write_atomically(session.folder / name, to_json(result, indent=None).encode())
     return Calibration.from_dict(parse_json((session.folder / name).read_text()))
+
+
+class Drawn(NamedTuple):
+    """Posterior draws for each of M data sets.
+
+    Arguments:
+        draws: Shape ``(S, D)`` each.
+        hpd: The share of them with a higher density than the truth, shape ``(M,)``.
+        effective: How many independent ones they are worth, shape ``(M,)``, of the parameter with
+            the fewest.
+    """
+
+    draws: list[NDArray[np.float64]]
+    hpd: NDArray[np.float64]
+    effective: NDArray[np.float64]
 
 
 def draw_all(
@@ -134,21 +165,40 @@ def draw_all(
     sets: Sequence[Tensor],
     truth: NDArray[np.float64],
     title: str,
-) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Posterior draws for each data set, shape ``(S, D)`` each, and the share of them with a
-    higher density than the truth, ``(M,)``."""
-    seed, draws, levels = session.workflow.calibration.seed, [], []
-    with session.monitor.task(title, len(sets), "sets") as update:
-        for start in range(0, len(sets), GROUP):
-            group = sets[start : start + GROUP]
-            samples = posterior.draw_batched(DRAWS, group, seed=seed + start)
-            theta = torch.stack([sample.theta for sample in samples])
-            true = torch.from_numpy(truth[start : start + GROUP])[:, None]
-            height = log_densities(posterior, group, torch.cat([true, theta], dim=1)).numpy()
-            draws += list(theta.numpy())
-            levels.append(hpd_levels(height[:, 0], height[:, 1:]))
-            update(start + len(group))
-    return draws, np.concatenate(levels)
+) -> Drawn:
+    """Posterior draws for each data set, and what of the truth among them a calibration needs."""
+    groups = [
+        (start, sets[start : start + GROUP], truth[start : start + GROUP])
+        for start in range(0, len(sets), GROUP)
+    ]
+    parts: list[Drawn] = []
+    call = _DrawGroup(posterior, session.workflow.calibration.seed)
+    with session.monitor.task(title, len(sets), "sets") as update, spread(session) as over:
+        for part in over(call, groups):
+            parts.append(part)
+            update(sum(len(one.draws) for one in parts))
+    return Drawn(
+        [draws for part in parts for draws in part.draws],
+        np.concatenate([part.hpd for part in parts]),
+        np.concatenate([part.effective for part in parts]),
+    )
+
+
+@dataclass(frozen=True)
+class _DrawGroup:
+    """The call for the data sets from a number on, and their truth."""
+
+    posterior: Posterior
+    seed: int
+
+    def __call__(self, group: tuple[int, Sequence[Tensor], NDArray[np.float64]]) -> Drawn:
+        start, sets, truth = group
+        samples = self.posterior.draw_batched(DRAWS, sets, seed=self.seed + start)
+        theta = torch.stack([sample.theta for sample in samples])
+        both = torch.cat([torch.from_numpy(truth)[:, None], theta], dim=1)
+        height = log_densities(self.posterior, sets, both).numpy()
+        effective = np.array([min(sample.effective_samples) for sample in samples])
+        return Drawn(list(theta.numpy()), hpd_levels(height[:, 0], height[:, 1:]), effective)
 
 
 @torch.no_grad()

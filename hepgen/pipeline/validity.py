@@ -16,6 +16,7 @@ from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import Fit, fit
 from hepgen.inference.validity import check_positive, check_support, effective_events
 from hepgen.pipeline.bounds import bound_check
+from hepgen.pipeline.interest import interest
 from hepgen.pipeline.likelihoods import first_likelihood, likelihood_of
 from hepgen.pipeline.rates import event_rate, rate_checks
 from hepgen.pipeline.session import Session
@@ -93,7 +94,7 @@ def fit_checks(
         one
         for one in found
         if one.simulated is None
-        or any(abs(one.components[name]) > 0.1 for name in session.parameters.interest)
+        or any(abs(one.components[name]) > 0.1 for name in interest(session))
     ]
     if severe and profiles(session):
         raise ParameterError("; ".join(map(str, severe)))

@@ -33,7 +33,8 @@ def plot_impacts(impacts: Impacts, *, top: int = 20, data: str = "") -> StyledFi
     Left, the pull (ν̂ − a)/σ with its post-fit error in units of σ, within a band of ± 1; a
     nuisance parameter without a constraint has its value as a number there. Right, the shift of
     the parameter of interest when it is moved by ± its error: filled after the fit, an outline
-    with the error before it. The largest are on top.
+    with the error before it. The largest are on top. A star marks those with a warning, such as a
+    bound or a fit that did not converge; the description of the figure has its words.
 
     Arguments:
         impacts: Ranked.
@@ -52,7 +53,7 @@ def plot_impacts(impacts: Impacts, *, top: int = 20, data: str = "") -> StyledFi
             engine.set(wspace=0.03, w_pad=0.03)  # type: ignore[call-arg]
         _pulls(left, ranking)
         _bars(right, impacts, ranking)
-        left.set_yticks(range(rows), [text(one.label or one.parameter) for one in ranking])
+        left.set_yticks(range(rows), [_name(one) for one in ranking])
         left.set_ylim(rows - 0.4, -0.6)
         for axes in (left, right):
             axes.tick_params(axis="y", which="both", left=False, right=False)
@@ -62,6 +63,10 @@ def plot_impacts(impacts: Impacts, *, top: int = 20, data: str = "") -> StyledFi
         right.set_title(text(data), loc="right")
         finish(figure, _words(impacts, ranking))
     return figure
+
+
+def _name(one: Impact) -> str:
+    return text(one.label or one.parameter) + (" *" if one.warnings else "")
 
 
 def _pulls(axes: Axes, ranking: Sequence[Impact]) -> None:
@@ -112,6 +117,8 @@ def _legend(figure: StyledFigure, ranking: Sequence[Impact]) -> None:
     ]
     if any(math.isfinite(v) for one in ranking for v in one.pre):
         handles.append(Patch(facecolor="none", edgecolor="0.3", label="±1σ, before it"))
+    if any(one.warnings for one in ranking):
+        handles.append(Line2D([], [], linestyle="none", label="* with a warning"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), fontsize=SMALL - 1,
         columnspacing=1.1, handlelength=1.4, handletextpad=0.5,
@@ -135,7 +142,9 @@ def _words(impacts: Impacts, ranking: Sequence[Impact]) -> str:
     ]
     left = len(impacts.ranking) - len(ranking)
     more = f" {left} smaller ones are not shown." if left else ""
-    return f"Pulls, and impacts on {impacts.parameter}: " + "; ".join(parts) + "." + more
+    warned = [word for one in ranking for word in one.warnings]
+    notes = f" Warnings: {'; '.join(warned)}." if warned else ""
+    return f"Pulls, and impacts on {impacts.parameter}: " + "; ".join(parts) + "." + more + notes
 
 
 def _pull(one: Impact) -> str:

@@ -31,6 +31,8 @@ NAMES = {
     "minos": "Minos",
     "neyman": "Neyman",
 }
+CENTRES = {"posterior": "mean"}
+"""What the best value of a method is; of all others, the best fit."""
 
 
 def plot_intervals(
@@ -139,9 +141,15 @@ def _handles(rows: dict[str, list[Interval]]) -> list[Artist]:
     ]
     handles.append(
         Line2D([], [], marker="o", color="white", markeredgecolor="black", linestyle="none",
-               markersize=6, label="Best fit or median")
+               markersize=6, label=_centre(rows))
     )  # fmt: skip
     return handles
+
+
+def _centre(rows: dict[str, list[Interval]]) -> str:
+    """What the marker is, of all methods that are drawn."""
+    kinds = sorted({CENTRES.get(method, "best fit") for method in rows})
+    return " or ".join(kinds).capitalize()
 
 
 def _words(rows: dict[str, list[Interval]], parameter: Parameter) -> str:
@@ -153,5 +161,6 @@ def _words(rows: dict[str, list[Interval]], parameter: Parameter) -> str:
             + " and ".join(f"[{low:.6g}, {high:.6g}]" for low, high in one.pieces)
             for one in sets
         )
-        parts.append(f"{NAMES.get(method, method)} {sets[0].best:.6g}: {found}")
+        centre = CENTRES.get(method, "best fit")
+        parts.append(f"{NAMES.get(method, method)}, {centre} {sets[0].best:.6g}: {found}")
     return f"Intervals of {parameter.name}{unit}. " + "; ".join(parts) + "."

@@ -92,7 +92,7 @@ def export(
         surrogate: What to export.
         folder: Where to; made if need be.
         density: Also the density, where the family has one that draws no random numbers; the
-            manifest says why there is none, or why an estimate of one is no graph.
+            manifest says why there is none, or why an estimate of one is no graph, or differs.
         context: Held-out contexts to check on, shape ``(N, C)``; by default even in the range.
         tolerance: The largest deviation of onnxruntime from torch: of x in units of its absolute
             value or its interquartile range, of log p in units of its absolute value or one nat,
@@ -119,7 +119,7 @@ def export(
         if not why:
             try:
                 graphs[DENSITY] = _density(surrogate, twin, points, tolerance)
-            except NotAGraphError as error:
+            except (NotAGraphError, _NotReproducedError) as error:
                 if surrogate.quality.kind == "exact":
                     raise
                 why = str(error)
@@ -148,6 +148,10 @@ class _Exported:
 
     proto: Any
     deviation: float
+
+
+class _NotReproducedError(SurrogateError):
+    """onnxruntime gives something else than torch."""
 
 
 def _sampler(
@@ -266,9 +270,9 @@ def _checked(
         raise SurrogateError(f"onnxruntime cannot run the {what}: {error}") from error
     deviation = _deviation(found, expected, scale)
     if not deviation <= tolerance:  # also where it is not a number
-        raise SurrogateError(
+        raise _NotReproducedError(
             f"onnxruntime does not reproduce the {what}: the largest deviation is "
-            f"{deviation:.3g}, expected at most {tolerance:g}; nothing was written"
+            f"{deviation:.3g}, expected at most {tolerance:g}; it was not written"
         )
     return _Exported(proto, deviation)
 

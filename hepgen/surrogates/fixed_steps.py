@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hepgen.nn.dual import divergence
+from hepgen.nn.rk4 import rk4
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.marginals import Marginals
 
@@ -78,25 +79,17 @@ class FixedSteps(ConditionalDensity):
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
         """log p(u | c), shape ``(B,)``."""
-        h, total = 1 / self.steps, torch.zeros_like(u[:, :1])
         log_slope = torch.zeros_like(u[:, 0])
         if self.marginals is not None:
             u, log_slope = self.marginals.with_log_slope(u)
-        for step in range(self.steps):
-            u, change = self._step(1 - step * h, -h, u, context)
-            total = total + change
+
+        def slope(x: Tensor, node: Tensor) -> tuple[Tensor, Tensor]:
+            time = node.to(x).expand(x.shape[0], 1)
+            v, trace = divergence(lambda y: self.velocity(time, y, context), x)
+            return v, trace.mT
+
+        nodes = torch.linspace(1, 0, 2 * self.steps + 1, dtype=torch.float64)[:, None]
+        u, integral = rk4(slope, u, 1, nodes, -1 / self.steps)
         log_normal = -0.5 * (u.square().sum(-1) + self.features * math.log(2 * math.pi))
-        value = (log_normal + log_slope).double() + total[:, 0].double()
+        value = (log_normal + log_slope).double() + integral[0]
         return LogDensity(value, torch.zeros_like(value), self.quality)
-
-    def _step(self, t: float, h: float, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """u(t + h), and ∫ tr dt over the step."""
-        v1, d1 = self._slope(t, u, context)
-        v2, d2 = self._slope(t + h / 2, u + h / 2 * v1, context)
-        v3, d3 = self._slope(t + h / 2, u + h / 2 * v2, context)
-        v4, d4 = self._slope(t + h, u + h * v3, context)
-        return u + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4), h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
-
-    def _slope(self, t: float, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        time = torch.full_like(u[:, :1], t)
-        return divergence(lambda x: self.velocity(time, x, context), u)

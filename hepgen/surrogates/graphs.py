@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hepgen.features import FeatureSpace
+from hepgen.feature_space import FeatureSpace
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.surrogate import Domain, Surrogate
 
@@ -23,7 +23,7 @@ _FAR = 1e300
 
 
 class Bijection(nn.Module):
-    """u = (b(x) − mean)/std of :class:`~hepgen.features.FeatureSpace`, for all columns at once.
+    """u = (b(x) − mean)/std of a :class:`~hepgen.feature_space.FeatureSpace`, of all columns.
 
     >>> from hepgen.features import Feature
     >>> space = FeatureSpace((Feature("m", low=60.0, high=120.0), Feature("y")), (0, 1), (0.5, 2))

@@ -71,6 +71,7 @@ def to_onnx(
             f"constant ({', '.join(fixed) or 'an input is not used'}); its code must take it from "
             "tensor.shape[0], never from len(tensor)"
         )
+    _forget_sources(proto.graph)
     return proto
 
 
@@ -133,6 +134,18 @@ def refuse_existing(folder: Path, files: Sequence[str], overwrite: bool) -> None
             f"{folder} has {there[0]} already; choose another folder, or give --force to replace "
             "the export"
         )
+
+
+def _forget_sources(graph: Any) -> None:
+    """Take out what torch notes of each node: most of a file, and the paths of this machine."""
+    for node in graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_sources(attribute.g)
+    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        value.ClearField("metadata_props")
 
 
 def _reason(error: BaseException) -> str:

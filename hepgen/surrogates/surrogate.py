@@ -18,10 +18,13 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, FileError, SurrogateError, TrainingError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
+from hepgen.nn import together
+from hepgen.nn.density_weights import check_density_weights
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
-from hepgen.nn.rows import Table
+from hepgen.nn.rows import standardised
 from hepgen.nn.train import Progress, train
 from hepgen.results import TrainingCurve
 from hepgen.simulators.chain import stream
@@ -147,6 +150,7 @@ class Surrogate:
         options: Mapping[str, Any] | None = None,
         domain: Domain | None = None,
         weight: Tensor | None = None,
+        negative_weights: bool = False,
         seed: int = 0,
         checkpoint: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
@@ -165,7 +169,10 @@ class Surrogate:
             method: The family.
             options: Of the family.
             domain: Where it may be used; by default the range of ``context``.
-            weight: Signed event weights, shape ``(N,)``.
+            weight: Event weights, shape ``(N,)``.
+            negative_weights: Take them though a density must be positive: the events are then worth
+                (Σw)²/Σw² of one weight, and the result may be far too small where they cancel; see
+                :func:`hepgen.nn.density_weights.check_density_weights`.
             seed, checkpoint, progress: See :func:`hepgen.nn.train.train`.
             device: Where to train.
             manifest: What it stands for, kept with it.
@@ -173,8 +180,8 @@ class Surrogate:
             training: Settings of the training, see there too; by default the family's.
 
         Raises:
-            DataError: Events that cannot be used, or a column that is called continuous and has
-                one value in more than 2 % of the events.
+            DataError: Events that cannot be used, negative weights that were not asked for, or a
+                column that is called continuous and has one value in more than 2 % of the events.
             SurrogateError: A family or an option that does not exist, too few events for it, or
                 a family that learns from another surrogate.
             TrainingError: The loss became NaN or infinite; see ``rescue``.
@@ -185,14 +192,16 @@ class Surrogate:
                 f"method {family(method).teacher!r} and distil it "
                 "(hepgen.surrogates.diffusion.distillation.distil)"
             )
+        check_density_weights(weight, negative_weights)
         space = FeatureSpace.from_sample(features, x)
         conditions = FeatureSpace.from_sample(inputs, context) if inputs else None
         domain = domain or Domain.from_sample([f.name for f in inputs], context)
         model = _model(method, space, len(inputs), options or {}, seed)
-        u = space.forward(x).float()
-        c = conditions.forward(context).float() if conditions else context.new_zeros(len(x), 0)
+        to_network = conditions.forward if conditions else _nothing
+        rows = standardised((x, space.forward), (context, to_network))
+        u, c = rows.sample
         _check_enough(method, model, u)
-        model.prepare(u, c.float())
+        model.prepare(u, c)
         _check_atoms(space, u, model.counted(u))
 
         def made(curve: TrainingCurve) -> Surrogate:
@@ -201,13 +210,13 @@ class Surrogate:
         try:
             with trained_on(model, choose(device)):
                 curve = train(
-                    model, lambda batch: model.loss(*batch), Table(u, c.float()), weight=weight,
+                    model, lambda batch: model.loss(*batch), rows, weight=weight,
                     seed=seed, checkpoint=checkpoint, progress=progress,
                     **{**family(method).training, **training},
                 )  # fmt: skip
         except TrainingError as error:
             words = f"{error}; {_most_extreme((space, u), (conditions, c))}"
-            if rescue is not None:
+            if rescue is not None and together.leads():
                 last = made(replace(error.curve, stopped="failed"))
                 last.manifest[UNFINISHED] = str(error)
                 last.save(rescue)
@@ -347,6 +356,11 @@ class Surrogate:
             x = self.features.inverse(u)
             value = found.value + self.features.log_jacobian(x, self.model.counted(u))
             yield x, LogDensity(value, found.error, found.quality)
+
+
+def _nothing(context: Tensor) -> Tensor:
+    """What a model without inputs is told."""
+    return context[:, :0]
 
 
 def _check_enough(method: str, model: ConditionalDensity, u: Tensor) -> None:

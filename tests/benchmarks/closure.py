@@ -34,6 +34,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hepgen.errors import SurrogateError
 from hepgen.features import Feature
 from hepgen.inference.closure import closure
 from hepgen.inference.event_sets import SetLikelihood
@@ -128,8 +129,8 @@ class Average(ConditionalDensity):
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         return -self.log_prob(u, context).value
 
-    def generate(self, noise: Tensor, context: Tensor) -> Tensor:
-        raise NotImplementedError
+    def generate(self, noise: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002
+        raise SurrogateError("an average of densities is evaluated, and not sampled")
 
     def log_prob(self, u: Tensor, context: Tensor) -> LogDensity:
         each = [one.log_prob(u, context).value for one in self.members]  # type: ignore[operator]

@@ -51,7 +51,7 @@ SHORT = {"batch_size": 100, "weight_decay": 1e-2, "patience": None}
 TABLE = (
     Entry(
         "autoregressive", {"layers": 4, "hidden": [256]},
-        {**SHORT, "epochs": 10, "max_learning_rate": 2e-3, "weight_decay": 1.0},
+        {**SHORT, "epochs": 8, "max_learning_rate": 2e-3, "weight_decay": 1.0},
         "at least 86 nats in 20 CPU s", copies=10,
     ),
     Entry(

@@ -19,7 +19,8 @@ import numpy as np
 import onnxruntime
 import torch
 
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.results import TrainingCurve
 from hepgen.surrogates.export import export
 from hepgen.surrogates.families import build

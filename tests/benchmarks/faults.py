@@ -156,7 +156,9 @@ def same(one: Path, other: Path) -> bool:
 def timeless(content: Any) -> Any:
     """Without what tells how long something took, and digests of that."""
     if isinstance(content, dict):
-        return {k: timeless(v) for k, v in content.items() if k not in (*TIMES, "sha256")}
+        return {
+            k: timeless(v) for k, v in content.items() if k not in (*TIMES, "sha256", "digests")
+        }
     return [timeless(v) for v in content] if isinstance(content, list) else content
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.results import TrainingCurve
 from hepgen.simulators.parton import DrellYan
 from hepgen.simulators.processes.registry import process

@@ -24,12 +24,14 @@ from hepgen.diagnostics.calibration import (
     LEVEL,
     calibration,
     calibration_checks,
+    resolved,
     uniformity_p_values,
     uniformity_tests,
 )
 from hepgen.diagnostics.multiple_testing import corrected
 from hepgen.diagnostics.sbc import sbc
-from hepgen.errors import DataError
+from hepgen.diagnostics.uniformity import LEVELS, uniformity
+from hepgen.errors import DataError, SamplingError
 from hepgen.results import Calibration, Check
 
 Array = NDArray[np.float64]
@@ -205,3 +207,25 @@ def test_there_is_one_truth_for_each_posterior(posteriors: int, truths: int) -> 
             [np.zeros((5, 1))] * posteriors, np.zeros((truths, 1)),
             parameters=["a"], method="nle", source="chain", events=[1] * truths,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(("independent", "uniform"), [(1000, True), (20, False)])
+def test_draws_that_repeat_have_ranks_that_are_not_uniform(independent: int, uniform: bool) -> None:
+    """1000 draws of the posterior itself, of which 20 differ: their ranks are multiples of 1/20."""
+    rng = np.random.default_rng(3)
+    u = rng.uniform(size=400)
+    draws = np.repeat(rng.uniform(size=(400, independent)), 1000 // independent, axis=1)
+    test = uniformity((draws < u[:, None]).mean(1), 1000)
+    assert (test.p_value > FALSE_ALARM) == uniform
+    effective = np.full(400, float(independent))
+    if uniform:
+        assert resolved(effective).all()
+    else:
+        with pytest.raises(SamplingError, match="of 400 of 400 data sets are worth fewer than 100"):
+            resolved(effective)
+
+
+def test_a_few_sets_with_too_few_draws_are_left_out() -> None:
+    effective = np.full(50, 900.0)
+    effective[[3, 40]] = 5.0, LEVELS - 1
+    assert np.flatnonzero(~resolved(effective)).tolist() == [3, 40]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.inference.counts import counted, log_slope, stabilised, whole
 
 COUNTS = torch.tensor([True, False])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
-from hepgen.inference.polynomial_likelihood import PolynomialLikelihood
+from hepgen.inference.polynomial_likelihood import PolynomialLikelihood, PolynomialSets
 from hepgen.inference.statistics.fit import fit
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 
@@ -65,6 +65,16 @@ def test_toys_scatter_as_the_curvature_says(model: PolynomialLikelihood) -> None
     # Four standard errors of 400 toys, and the skewness of a Poisson mean.
     assert abs(pulls.mean().item()) < 0.25
     assert pulls.std().item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_best_fit_beyond_the_polynomial_is_at_its_end(model: PolynomialLikelihood) -> None:
+    """An auxiliary measurement six σ off, and a parameter of interest that goes along."""
+    sets = model.generate(torch.tensor([[40.0, 0.0]], dtype=torch.float64), 3)
+    far = PolynomialSets(sets.sums, torch.tensor([[0.0, -8.0]], dtype=torch.float64))
+    found = fit(model, far)
+    assert found.status == ("converged",)
+    assert found.column("shift").item() == pytest.approx(-1.0, abs=1e-12)
+    assert bool(found.at_bound[0, 1])
 
 
 def test_refusals() -> None:

@@ -17,6 +17,7 @@ from hepgen.inference.grid import grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior, Method
 from hepgen.inference.prior_free import PriorFree
 from hepgen.inference.rate import Product
+from hepgen.inference.refine import RefinedPosterior
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
 from hepgen.simulators.processes.registry import process
@@ -105,3 +106,30 @@ def test_several_channels_have_data_sets_of_their_own() -> None:
     # The shared shift cancels: var = 1/25 + 1/25.
     assert difference.mean().item() == pytest.approx(1.0, abs=4 * 0.283 / 2000**0.5)
     assert difference.std().item() == pytest.approx(0.08**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["importance", "nuts", "slice"])
+def test_a_likelihood_with_constraints_counts_them_once_by_itself(method: Method) -> None:
+    """ν ~ N(0, 1) of which the data say nothing: its posterior is N(0, 1), and not N(0, 1/2)."""
+    posterior = LikelihoodPosterior(unknown(), method=method, walkers=500)
+    draws = posterior.draw(2000, torch.rand(10, 1), seed=1).column("nu")
+
+    assert draws.std().item() == pytest.approx(1.0, abs=5 / 2000**0.5)
+    assert draws.mean().item() == pytest.approx(0.0, abs=5 / 1000**0.5)
+
+
+def test_a_refined_posterior_counts_constraints_once() -> None:
+    posterior = RefinedPosterior(LikelihoodPosterior(unknown()), unknown())
+    refined = posterior.refine(2000, torch.rand(10, 1), seed=1)
+    width = refined.resample(2000, torch.Generator().manual_seed(1)).std().item()
+
+    assert refined.efficiency > 0.9  # the proposal is the posterior
+    assert width == pytest.approx(1.0, abs=5 / 2000**0.5)
+    assert refined.log_evidence == pytest.approx(0.0, abs=0.1)  # ∫ p(ν) dν, p(x | ν) = 1
+
+
+def unknown() -> EventLikelihood:
+    """Events that are uniform whatever ν ~ N(0, 1) is."""
+    flat = ClosedForm(ParameterSet([]), ("x",), lambda x, _: 0 * x[..., 0])
+    nu = ParameterSet([Parameter("nu", 0.0, prior=Normal(0.0, 1.0))])
+    return EventLikelihood(nu, [Channel("all", (Sample("flat", flat),))])

@@ -73,7 +73,7 @@ ESTIMATORS: dict[str, tuple[Callable[[AugmentedEvents], Any], float]] = {
     "alice": (alice, 0.4),
     "rascal": (lambda events: RASCAL.fit(events, **SETTINGS), 0.4),
     "alices": (lambda events: ALICES.fit(events, **SETTINGS), 0.25),
-    "scandal": (lambda events: fit_scandal(events, **SETTINGS), 0.25),
+    "scandal": (lambda events: fit_scandal(events, negative_weights=True, **SETTINGS), 0.25),
 }
 
 

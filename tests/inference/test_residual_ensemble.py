@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -51,6 +53,26 @@ def test_the_best_alone_is_the_same_as_among_others() -> None:
         assert all(
             torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()
         )
+
+
+def test_where_no_training_is_better_it_is_least_squares_exactly() -> None:
+    generator = torch.Generator().manual_seed(2)
+    context = torch.randn(1000, 3, generator=generator)
+    x = context @ torch.tensor([[1.0, 0.5], [0, 2], [1, 1]]) + torch.randn(
+        1000, 2, generator=generator
+    )
+    trained = fit_members(
+        Table(x, context), loss, (x, context), candidates=[TWO], members=1, seed=0, device="cpu",
+        epochs=2, batch_size=10, max_learning_rate=1.0,
+    )  # fmt: skip
+    assert trained.curves[0].best_epoch == 0
+    columns = torch.cat([context, torch.ones(1000, 1)], -1).double()
+    fitted = columns @ torch.linalg.lstsq(columns, x.double()).solution
+    covariance = (x - fitted).T @ (x - fitted) / 1000
+    gaussian: Any = torch.distributions.MultivariateNormal(fitted, covariance)
+    expected = gaussian.log_prob(x.double())
+    found = trained.members[0].log_prob(x, context)
+    torch.testing.assert_close(found.double(), expected, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("candidates", "members"), [([], 1), ([ONE], 0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
 import json
 import random
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hepgen.config import parse
 from hepgen.events import Events
 from hepgen.inference.nle import NLE
 from hepgen.io import block_file
@@ -24,16 +26,21 @@ from hepgen.io.block_file import StoredBlock, encode
 from hepgen.io.blocks import BlockStore
 from hepgen.io.event_files import open_events
 from hepgen.io.hdf5 import ImageReader, ImageWriter
+from hepgen.io.ledger import Attempt, enter
 from hepgen.io.manifest import block_path
+from hepgen.io.plan import Plan
 from hepgen.io.tables import describe, event_writer, read
 from hepgen.nn import model_files
 from hepgen.nn.tensor_files import read_tensors, write_tensors
+from hepgen.pipeline import reproduce
 from hepgen.pipeline.load import load
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show, verified
+from hepgen.store import RunFolder
 from tests.io.event_text import hepmc_event, lhe
 
 REPOSITORY = Path(__file__).parents[2]
+RESULT = REPOSITORY / "tests" / "golden" / "0.1.0" / "result.json"
 WORKFLOW = REPOSITORY / "tests" / "pipeline" / "tiny.toml"
 NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 
@@ -172,6 +179,10 @@ def _hepmc() -> bytes:
         return path.read_bytes()
 
 
+def _packed(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
 def _read_generated(kind: str) -> Callable[[Path, bytes], None]:
     def read_it(folder: Path, content: bytes) -> None:
         path = folder / "a"
@@ -282,6 +293,55 @@ def _read_folder(folder: Path, content: bytes) -> None:
     show(str(folder))
 
 
+def _read_beside(name: str) -> Callable[[Path, bytes], None]:
+    """A folder of blocks in which one of the small files is broken."""
+
+    def read_it(folder: Path, content: bytes) -> None:
+        BlockStore(folder, IDENTITY).put(0, _block())
+        (folder / name).write_bytes(content)
+        show(str(folder))
+        verified(str(folder))
+
+    return read_it
+
+
+@functools.cache
+def _beside(name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        store = BlockStore(Path(folder), IDENTITY)
+        store.put(0, _block())
+        store.intend(Plan(120, 60, provenance={"seed": 7}))
+        for attempt in (1, 2):
+            enter(store.folder, Attempt(1, attempt, "it died"))
+        return (store.folder / name).read_bytes()
+
+
+@functools.cache
+def _run() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.json").write_text("x")
+        RunFolder(Path(folder)).record("train nle", "k", ["model.json"], {"seconds": 2.5})
+        return (Path(folder) / "manifest.json").read_bytes()
+
+
+def _read_run(folder: Path, content: bytes) -> None:
+    (folder / "model.json").write_text("x")
+    (folder / "manifest.json").write_bytes(content)
+    RunFolder(folder).is_current("train nle", "k")
+    RunFolder(folder).facts("train nle")
+
+
+def _read_result(folder: Path, content: bytes) -> None:
+    """A result that is shown, and taken apart to be made again."""
+    (folder / "result.json").write_bytes(content)
+    show(str(folder))
+    before = reproduce._result(folder)
+    provenance = before["provenance"]
+    reproduce._request(provenance, ())
+    parse(reproduce._workflow(folder, provenance["workflow"]), str(folder))
+    reproduce.compared(before, json.loads(RESULT.read_bytes()))
+
+
 def _tensors() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a"
@@ -302,6 +362,8 @@ READERS: dict[str, Reader] = {
     "HDF5 events": Reader(lambda: _table("hdf5", "a.h5"), _read_table("a.h5")),
     "LHE": Reader(_lhe, _read_generated("lhe"), text=True),
     "HepMC": Reader(_hepmc, _read_generated("hepmc"), text=True),
+    "LHE, gzip": Reader(lambda: _packed(_lhe()), _read_generated("lhe")),
+    "HepMC, gzip": Reader(lambda: _packed(_hepmc()), _read_generated("hepmc")),
     "HDF5 images": Reader(_hdf5, _read_hdf5),
     "TOML": Reader(WORKFLOW.read_bytes, _read_workflow, text=True),
     "model.json": Reader(
@@ -310,5 +372,11 @@ READERS: dict[str, Reader] = {
     "weights": Reader(lambda: _model()["weights.safetensors"], _read_weights),
     "block": Reader(_block, _read_block, sign=_sign_block),
     "campaign.json": Reader(lambda: json.dumps(IDENTITY).encode(), _read_folder, text=True),
+    **{
+        name: Reader(functools.partial(_beside, name), _read_beside(name), text=True)
+        for name in ("plan.json", "manifest.jsonl", "ledger.jsonl")
+    },
+    "manifest.json": Reader(_run, _read_run, text=True),
+    "result.json": Reader(RESULT.read_bytes, _read_result, text=True),
     "checkpoint": Reader(_tensors, _read_tensors),
 }

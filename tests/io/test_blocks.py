@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,9 +22,11 @@ from safetensors.numpy import save
 from hepgen.errors import FileError
 from hepgen.events import Events
 from hepgen.io import manifest
-from hepgen.io.blocks import IDENTITY, BlockStore, Plan
+from hepgen.io.block_file import StoredBlock, encode
+from hepgen.io.blocks import BEACON, IDENTITY, BlockStore
 from hepgen.io.ledger import LEDGER, Attempt, enter, entries
 from hepgen.io.manifest import MANIFEST
+from hepgen.io.plan import PLAN, Plan
 
 IDENTITIES: dict[str, Any] = {"process": "zmumu", "seed": 7, "prior": True, "points": (64, 128)}
 DTYPES = ("bool", "int8", "int32", "int64", "uint8", "uint64", "float32", "float64")
@@ -206,6 +210,15 @@ def test_what_is_sound_is_verified(store: BlockStore) -> None:
     assert store.verify() == []
 
 
+@pytest.mark.parametrize("key", [b"checksum", b"campaign"])
+def test_a_flipped_bit_in_the_name_of_the_checksum_is_found(store: BlockStore, key: bytes) -> None:
+    content = bytearray(encode(StoredBlock(events(), 10, 10), IDENTITIES))
+    content[content.index(key)] ^= 1
+    (store.folder / "block-0000000.safetensors").write_bytes(content)
+    with pytest.raises(FileError, match="changed after it was written"):
+        store.read(0)
+
+
 def test_a_block_from_before_there_were_checksums_is_read(store: BlockStore) -> None:
     form, length, buffers = ak.to_buffers(events(4).columns)
     facts = {"form": form.to_json(), "length": length, "generated": 9, "selected": 4, "notes": {}}
@@ -285,6 +298,86 @@ def test_a_block_of_another_campaign_is_named(store: BlockStore, tmp_path: Path)
     assert "two campaigns in one folder" in wrong
 
 
+def test_a_block_of_another_campaign_and_the_same_size_is_not_read(
+    store: BlockStore, tmp_path: Path
+) -> None:
+    other = BlockStore(tmp_path / "other", IDENTITIES | {"seed": 8})
+    name = "block-0000000.safetensors"
+    for one in (store, other):
+        one.write(0, events(), 10, 10)
+    (store.folder / name).write_bytes((other.folder / name).read_bytes())
+    assert 0 in store.catalogue()
+    with pytest.raises(FileError, match=r"block-0000000.*another campaign \(seed: 8 there, 7 here"):
+        list(store.read_all([0]))
+
+
+@pytest.mark.parametrize("entry", ["selected", "rows", "generated"])
+def test_a_manifest_that_says_other_things_than_a_block_is_found(
+    store: BlockStore, entry: str
+) -> None:
+    store.write(0, events(), 10, 10)
+    path = store.folder / MANIFEST
+    path.write_text(path.read_text().replace(f'"{entry}": 10', f'"{entry}": 9'))
+    (wrong,) = store.verify()
+    assert "says of block 0 what is not in the block" in wrong
+    path.unlink()
+    assert store.verify() == []
+
+
+BAD_LINES = [
+    '{"block": 0, "generated": "a", "selected": 1, "rows": 1, "bytes": SIZE}',
+    '{"block": 0, "generated": null, "selected": 1, "rows": 1, "bytes": SIZE, "checksum": 3}',
+    '{"block": 0, "generated": 1, "selected": 1, "rows": 1, "bytes": SIZE, "checksum": 3}',
+    '{"block": "0", "generated": 1, "selected": 1, "rows": 1, "bytes": SIZE}',
+    '{"block": 0, "generated": -1, "selected": 1, "rows": 1, "bytes": SIZE}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_line_of_the_manifest_that_says_nothing_does_not_count(
+    store: BlockStore, line: str
+) -> None:
+    store.write(0, events(), 10, 10)
+    known = store.catalogue()
+    line = line.replace("SIZE", str(known[0].bytes))
+    (store.folder / MANIFEST).write_text(f"{line}\n")
+    assert store.catalogue() == known
+
+
+def test_a_manifest_of_the_campaign_before_does_not_count(store: BlockStore) -> None:
+    store.write(0, events(), 10, 10)
+    lines = (store.folder / MANIFEST).read_bytes()
+    (store.folder / "block-0000000.safetensors").unlink()
+    after = BlockStore(store.folder, IDENTITIES | {"seed": 8})
+    after.write(0, events(), 10, 10)
+    (store.folder / MANIFEST).write_bytes(lines)  # killed before its own line was written
+    assert after.read(0).selected == 10
+    assert list(after.catalogue()) == [0]
+
+
+def test_a_campaign_that_cannot_be_read_now_is_kept(
+    store: BlockStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(0, events(), 10, 10)
+
+    def refused(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        with pytest.raises(FileError, match=r"cannot read .*campaign\.json: Permission denied"):
+            BlockStore.open(store.folder)
+    assert (store.folder / IDENTITY).exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '[["seed", 8]]', "[" * 100_000])
+def test_a_campaign_that_is_damaged_is_that_of_the_blocks(store: BlockStore, content: str) -> None:
+    store.write(0, events(), 10, 10)
+    (store.folder / IDENTITY).write_text(content)
+    assert BlockStore.open(store.folder).identity["seed"] == 7
+
+
 def test_a_folder_that_says_nothing_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no folder"):
         BlockStore.open(tmp_path / "nothing")
@@ -303,6 +396,39 @@ def test_a_plan_grows_and_never_shrinks(store: BlockStore) -> None:
     assert found == [None, Plan(100, 32, 2), Plan(100, 32, 2), Plan(200, 32)]
 
 
+def test_the_plan_of_a_campaign_that_was_there_before_does_not_count(store: BlockStore) -> None:
+    store.intend(Plan(10**6, 50))
+    after, found = BlockStore(store.folder, IDENTITIES | {"seed": 8}), []
+    found.append(after.plan)
+    after.intend(Plan(100, 50))
+    found.append(after.plan)
+    assert found == [None, Plan(100, 50)]
+
+
+def test_a_plan_that_does_not_say_whose_it_is_counts(store: BlockStore) -> None:
+    (store.folder / PLAN).write_text('{"events": 10, "block_size": 5}')
+    assert store.plan == Plan(10, 5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"events": "x", "block_size": 5}', '{"events": 10, "block_size": 0}', "[]", "[" * 100_000,
+     '{"events": 1e3, "block_size": 50}', '{"events": 10, "block_size": 5, "shards": 0}',
+     '{"events": 10, "block_size": 5, "varies": 1}', '{"events": true, "block_size": 5}',
+     '{"events": 10, "block_size": 5, "cross_section_pb": "1"}', '{"events": 10}', "\x00",
+     '{"events": 10, "block_size": 5, "provenance": 1}', '{"events": 10, "more": 1}'],
+)  # fmt: skip
+def test_a_damaged_plan_is_said_so_and_replaced(store: BlockStore, content: str) -> None:
+    (store.folder / PLAN).write_text(content)
+    found = [store.plan]
+    (wrong,) = store.verify()
+    assert "plan.json is damaged" in wrong
+    store.intend(Plan(10, 5))
+    found.append(store.plan)
+    assert found == [None, Plan(10, 5)]
+    assert store.verify() == []
+
+
 @settings(deadline=None, derandomize=True)
 @given(st.integers(1, 2_000), st.integers(1, 500))
 def test_the_blocks_of_a_plan_generate_its_events(events: int, block_size: int) -> None:
@@ -318,6 +444,15 @@ def test_the_ledger_keeps_every_attempt_and_outlives_a_line_cut_short(store: Blo
     with (store.folder / LEDGER).open("ab") as file:
         file.write(b'{"block": 4, "att')
     assert list(entries(store.folder)) == attempts
+
+
+@pytest.mark.parametrize("torn", [b'{"block": 4, "att', b"[" * 100_000, b'{"block": 1e999}', b"[]"])
+def test_what_follows_a_line_cut_short_is_kept(store: BlockStore, torn: bytes) -> None:
+    for attempt in (1, 2):
+        with (store.folder / LEDGER).open("ab") as file:
+            file.write(torn)
+        enter(store.folder, Attempt(3, attempt, "it died"))
+    assert list(entries(store.folder)) == [Attempt(3, n, "it died") for n in (1, 2)]
 
 
 # --- nothing half-written -------------------------------------------------------------
@@ -339,6 +474,7 @@ def test_a_block_that_does_not_fit_leaves_nothing_behind(store: BlockStore) -> N
 def test_removing_takes_the_blocks_and_what_a_killed_process_left(store: BlockStore) -> None:
     store.write(0, events(), 10, 10)
     (store.folder / ".block-0000001.safetensors.part").write_bytes(b"half")
+    (store.folder / f"{BEACON}x7").touch()
     store.remove()
     assert not store.folder.exists()
 

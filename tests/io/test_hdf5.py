@@ -62,6 +62,7 @@ def test_the_layout_is_that_of_the_challenge(tmp_path: Path) -> None:
             assert file[name].dtype == np.float32
             assert file[name].shape == expected.shape
             np.testing.assert_allclose(file[name][:], 1000 * expected, rtol=1e-6)
+        assert file["hepgen_provenance"].dtype.kind == "S"  # text of any length is on a heap
     assert names(tmp_path) == ["a.hdf5"]
 
 

@@ -22,8 +22,9 @@ NEEDS = {"LHE": "pylhe", "HepMC": "pyhepmc"}
 
 
 def reader(name: str) -> Reader:
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
+    kind = name.partition(",")[0]
+    if kind in NEEDS:
+        pytest.importorskip(NEEDS[kind])
     return READERS[name]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from hepgen.errors import FileError
@@ -105,6 +106,24 @@ def test_tensor_file_round_trip(tmp_path: Path) -> None:
     found, metadata = read_tensors(tmp_path / "t")
     assert metadata == {"x": [1, None]}
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("place", [-1, -9, 0.5])
+def test_a_tensor_file_that_was_changed_is_refused(tmp_path: Path, place: float) -> None:
+    tensors = {"a": torch.ones(4).to(torch.bfloat16), "b": torch.tensor(1.5), "c": torch.ones(0)}
+    write_tensors(tmp_path / "t", tensors, {"x": [1, None, 2.5]})
+    content = bytearray((tmp_path / "t").read_bytes())
+    at = content.index(b"2.5") if place == 0.5 else int(place)
+    content[at] ^= 1
+    (tmp_path / "t").write_bytes(content)
+    with pytest.raises(FileError, match="was changed after it was written"):
+        read_tensors(tmp_path / "t")
+
+
+def test_a_tensor_file_without_a_checksum_is_read(tmp_path: Path) -> None:
+    (tmp_path / "t").write_bytes(save({"a": torch.ones(2)}, {"hepgen": '{"x": 1}'}))
+    found, metadata = read_tensors(tmp_path / "t")
+    assert (found["a"].tolist(), metadata) == ([1, 1], {"x": 1})
 
 
 def test_missing_tensor_file(tmp_path: Path) -> None:

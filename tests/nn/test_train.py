@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from hepgen.errors import DataError, TrainingError
 from hepgen.nn.mlp import mlp
 from hepgen.nn.rows import Table
+from hepgen.nn.tensor_files import read_tensors, write_tensors
 from hepgen.nn.train import Progress, one_cycle, train
 from hepgen.results import TrainingCurve
 
@@ -151,6 +154,55 @@ def test_truncated_checkpoint_is_ignored(tmp_path: Path, caplog: pytest.LogCaptu
     fit(module, checkpoint=tmp_path / "c")
     assert same(through, module)
     assert "is not used" in caplog.text
+
+
+def test_checkpoint_with_a_flipped_bit_is_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(network(), checkpoint=tmp_path / "c")
+    content = bytearray((tmp_path / "c").read_bytes())
+    content[-1] ^= 0x40
+    (tmp_path / "c").write_bytes(content)
+    through, module = network(), network()
+    fit(through)
+    fit(module, checkpoint=tmp_path / "c")
+    assert same(through, module)
+    assert "was changed after it was written" in caplog.text
+
+
+Change = Callable[[dict[str, Tensor], dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors, _: tensors.popitem(), "does not fit|missing"),
+        (lambda tensors, _: tensors.update({"best/0.weight": torch.ones(1)}), "best/0.weight"),
+        (lambda tensors, _: tensors.update({"module/0.bias": torch.ones(1)}), "module/0.bias"),
+        (
+            lambda tensors, _: tensors.update({"optimizer/exp_avg/0.bias": torch.ones(1)}),
+            "does not fit the parameter",
+        ),
+        (lambda _, data: data["state"].update(epoch="x"), "epoch = 'x'"),
+        (lambda _, data: data["state"].update(train=[1.0, "x"]), "train = "),
+        (lambda _, data: data["state"].update(best_epoch=99), "one entry for each epoch"),
+        (lambda _, data: data["state"].update(step=-1), "negative"),
+        (lambda _, data: data["state"].update(more=1), "more"),
+        (lambda _, data: data.update(state=5), "where the training stands"),
+    ],
+)
+def test_checkpoint_that_does_not_fit_leaves_the_module_as_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Change, words: str
+) -> None:
+    fit(network(), checkpoint=tmp_path / "c")
+    tensors, metadata = read_tensors(tmp_path / "c")
+    change(tensors, metadata)
+    write_tensors(tmp_path / "c", tensors, metadata)
+    through, module = network(), network()
+    fit(through)
+    fit(module, checkpoint=tmp_path / "c")
+    assert same(through, module)
+    assert re.search(words, caplog.text)
 
 
 def test_checkpoint_is_no_pickle_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

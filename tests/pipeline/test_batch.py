@@ -75,6 +75,14 @@ def test_scripts_name_the_number_of_jobs_and_the_command(tmp_path: Path) -> None
         assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
 
 
+def test_slurm_signals_the_script_which_hepgen_replaces(tmp_path: Path) -> None:
+    """Without ``B:`` only steps that srun starts are signalled, and there are none."""
+    (script,) = batch("slurm", 2, tmp_path, SIMULATION)
+    lines = script.read_text().splitlines()
+    assert "#SBATCH --signal=B:TERM@60" in lines
+    assert lines[-1].startswith("exec hepgen simulate")
+
+
 @pytest.mark.parametrize(
     ("system", "shards", "words", "what"),
     [("slrm", 2, SIMULATION, "did you mean 'slurm'"), ("slurm", 0, SIMULATION, "--shards 0"),

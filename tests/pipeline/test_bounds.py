@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.fit import Fit, fit
 from hepgen.pipeline.bounds import bound_check, tolerated
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.statements import _scan_check
+from hepgen.pipeline.statements import Statements, statement_checks
 from hepgen.statements import ProfileScan
+from tests.inference.given_data import GivenData
 
 SMALL = Path(__file__).parent / "small.toml"
 #: A fraction of the interest, whose range ends at zero by its nature; m_z is then a nuisance.
@@ -27,7 +28,7 @@ FRACTION = (
 )
 
 
-class Gaussian(Likelihood):
+class Gaussian(GivenData):
     """log L = −½ Σ ((θ − centre)/width)²."""
 
     def __init__(self, session: Session, **centre: tuple[float, float]) -> None:
@@ -37,12 +38,6 @@ class Gaussian(Likelihood):
 
     def log_likelihoods(self, sets: DataSets, theta: Tensor) -> Tensor:  # noqa: ARG002
         return -0.5 * ((theta.double() - self.centre) / self.width).square().sum(-1)
-
-    def generate(self, theta: Tensor, seed: int) -> DataSets:
-        raise NotImplementedError
-
-    def asimov(self, theta: Tensor) -> DataSets:
-        raise NotImplementedError
 
 
 def best(session: Session, **centre: tuple[float, float]) -> Fit:
@@ -64,11 +59,13 @@ def test_a_nuisance_parameter_at_its_bound_is_a_warning() -> None:
     assert check.warning
     assert "muon_resolution is at its bound, 2.7" in check.meaning
     scan = ProfileScan("m_z", np.zeros(2), np.zeros(2), 91.0, 0.2, warnings=found.warnings(0))
-    profile = _scan_check(scan, tolerated(session, found))
+    found_scan = Statements(scans=(scan,))
+    (profile,) = statement_checks((), found_scan, (), (), tolerated(session, found))
     assert profile.passed
     assert profile.warning
     assert "muon_resolution is at its bound" in profile.meaning
-    assert not _scan_check(scan, ()).passed
+    (severe,) = statement_checks((), found_scan, (), (), ())
+    assert not severe.passed
 
 
 def test_a_parameter_of_interest_at_its_bound_is_a_failure() -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.pipeline.closure import bins, closures, pseudo_data, references
 from hepgen.pipeline.session import Session
 from hepgen.results import TrainingCurve

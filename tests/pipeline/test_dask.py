@@ -36,11 +36,24 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+@contextmanager
+def two_workers() -> Iterator[Any]:
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with two_workers() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def doomed() -> Iterator[Any]:
+    """A cluster for one test: Dask never restarts a worker that dies while it is starting."""
+    with two_workers() as cluster:
         yield cluster
 
 
@@ -83,6 +96,7 @@ def dies_once(place: tuple[str, int]) -> int:
     mark = Path(folder) / str(item)
     if item == 2 and not mark.exists():
         mark.touch()
+        time.sleep(0.5)  # until the scheduler knows what this worker did before
         os._exit(9)
     return item
 
@@ -98,11 +112,88 @@ def hangs_once(place: tuple[str, int]) -> int:
 
 @pytest.mark.parametrize("fn", [dies_once, hangs_once])
 def test_what_a_dead_or_hanging_worker_had_is_done_by_another(
-    cluster: Any, tmp_path: Path, fn: Any
+    doomed: Any, tmp_path: Path, fn: Any
 ) -> None:
-    items = [(str(tmp_path), n) for n in range(6)]
-    with Workers(dask=cluster.scheduler_address, timeout=3.0).engine() as engine:
-        assert sorted(result for _, result in completed(engine, fn, items)) == list(range(6))
+    items, lost = [(str(tmp_path), n) for n in range(6)], list[tuple[int, int, str]]()
+    with Workers(dask=doomed.scheduler_address, timeout=3.0).engine() as engine:
+        done = completed(
+            engine, fn, items, lost=lambda item, attempt, why: lost.append((item[1], attempt, why))
+        )
+        assert sorted(result for _, result in done) == list(range(6))
+    ((item, attempt, why),) = lost
+    assert (item, attempt) == (2, 1)
+    assert why.startswith("its worker tcp://")
+
+
+def always_dies_at_0(item: int) -> int:
+    if item == 0:
+        time.sleep(0.5)  # until its nanny knows that it has started: it would not restart it
+        os._exit(9)
+    return item
+
+
+def test_what_kills_every_worker_is_given_up_with_each_attempt_noted(doomed: Any) -> None:
+    lost: list[tuple[int, int, str]] = []
+    with Workers(dask=doomed.scheduler_address).engine() as engine:
+        done = completed(engine, always_dies_at_0, range(3), lost=lambda *what: lost.append(what))
+        with pytest.raises(SimulationError, match="1 blocks were lost 4 times each: 0 "):
+            list(done)
+    # As often as the scheduler gives a call to another worker before it is given up.
+    assert [(item, attempt) for item, attempt, _ in lost if item == 0] == [
+        (0, attempt) for attempt in range(1, 5)
+    ]
+
+
+def test_a_worker_of_several_threads_makes_the_same_blocks(
+    whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0", silence_logs=50
+    ) as one:
+        workers = Workers(dask=one.scheduler_address, timeout=60.0)
+        assert blocks_in(run(tmp_path, workers)) == whole
+        with workers.engine() as engine:
+            assert engine.slots == 1
+
+
+def sleeps(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_error_is_not_held_up_by_a_worker_that_hangs(doomed: Any, own: bool) -> None:
+    address = "local" if own else doomed.scheduler_address
+    seen: list[float] = []
+
+    def interrupted() -> None:
+        with Workers(2, dask=address).engine() as engine:
+            assert next(completed(engine, sleeps, [60, 0, 0]))[1] == 0
+            seen.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - seen[0] < 20
+
+
+def test_workers_that_have_all_gone_are_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hepgen.compute.calls._WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(dask_engine, "_ASK_SECONDS", 0.1)
+    monkeypatch.setattr(dask_engine, "_ALONE_SECONDS", 0.5)
+    told: list[str] = []
+    words = r"had no workers for 0\.5 s; what is finished is kept"
+    one = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
+    with one, Workers(dask=one.scheduler_address).engine() as engine:
+        done = completed(engine, sleeps, [0.0, 60.0], say=told.append)
+        next(done)
+        one.scale(0)
+        with pytest.raises(SimulationError, match=words):
+            list(done)
+    assert len(told) == 1
+    assert "has no workers; waiting for some, up to 0.5 s" in told[0]
 
 
 def test_workers_with_other_versions_are_refused(cluster: Any) -> None:

@@ -108,7 +108,7 @@ def test_pairs_in_blocks_are_the_pairs_of_one_call() -> None:
     reference = torch.tensor([0.25], dtype=torch.float64)
     whole = AugmentedEvents.pairs(
         session.chain, session.parameters, session.features, reference, 2048,
-        seed=session.workflow.simulation.seed, block_size=1024,
+        seed=campaign.seed, block_size=1024,
     )  # fmt: skip
     for name in ("x", "theta", "score", "log_ratio", "at_theta", "reference"):
         assert torch.equal(getattr(made, name), getattr(whole, name)), name

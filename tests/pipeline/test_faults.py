@@ -6,6 +6,7 @@ The long form is ``python tests/benchmarks/faults.py``.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,45 @@ def test_sigterm_leaves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == words
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     assert read_tensors(checkpoint)[1]["state"]["step"] == 5
+
+
+HANGS = """
+import time
+from hepgen.cli import main
+from hepgen.pipeline import simulate
+simulate.WORTH_A_WORKER = 1
+simulate._worth = lambda campaign, blocks: blocks
+def hangs(campaign, number):
+    print("hangs", flush=True)
+    time.sleep(600)
+simulate.Campaign.simulate = hangs
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signal_", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
+)
+def test_workers_that_hang_do_not_hold_up_the_end(
+    tmp_path: Path, signal_: signal.Signals, code: int
+) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text(HANGS)
+    command = [sys.executable, str(script), "simulate", str(TINY), "-n", "2000", "--jobs", "2"]
+    command += ["--set", "simulation.block_size=512", "--quiet", "-o", "out.blocks"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Whoever runs the tests in the background has taught them to ignore Ctrl-C.
+        env=ENVIRONMENT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hangs\n"
+        process.send_signal(signal_)
+        _, words = process.communicate(timeout=20)
+    assert process.returncode == code, words
+    assert "what is finished is kept" in words.splitlines()[-1]
 
 
 @pytest.fixture

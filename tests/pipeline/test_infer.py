@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import uproot
 
-from hepgen.pipeline.data import DataRequest
+from hepgen.events import Events
+from hepgen.pipeline import infer as inference_module
+from hepgen.pipeline.data import DataRequest, Observed
 from hepgen.pipeline.infer import Inference, infer, infer_into, write_results
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
+from hepgen.results import InferenceResult
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,29 @@ def test_results_on_disk(session: Session, inference: Inference, tmp_path: Path)
     assert 'src="http' not in page
     assert 'href="http' not in page
     assert not [p for p in (tmp_path / "results").iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("stopped", ["posterior.root", "report.html"])
+def test_a_result_is_there_only_with_the_files_beside_it(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str
+) -> None:
+    def write(name: str) -> Callable[..., None]:
+        def file(*_: object) -> None:
+            if name == stopped:
+                raise KeyboardInterrupt
+            (tmp_path / name).write_text("new")
+
+        return file
+
+    monkeypatch.setattr(inference_module, "_write_posterior", write("posterior.root"))
+    monkeypatch.setattr(inference_module, "_write_report", write("report.html"))
+    for name in ("result.json", "posterior.root", "report.html"):
+        (tmp_path / name).write_text("old")
+    result = InferenceResult("nle", 1, {}, (), {"key": "new"})
+    observed = Observed(Events.from_columns({"x": [1.0]}), {})
+    with pytest.raises(KeyboardInterrupt):
+        write_results(session, Inference(result, {}, (), (), {}, observed), tmp_path)
+    assert not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.usefixtures("inference")

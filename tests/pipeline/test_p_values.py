@@ -152,7 +152,8 @@ def test_a_posterior_that_is_off_at_the_data_fails_the_local_test(
     # Every draw three widths too high: so is what is drawn at the data.
     moved = dataclasses.replace(calibration, drawn=calibration.drawn + 3 * calibration.std)
     (wrong,) = local_p_values(local_tests(session, [moved], x, None))
-    assert wrong.value == wrong.smallest == 1 / 1000
+    assert wrong.smallest == 1 / 1000
+    assert wrong.value <= 0.01
 
 
 @pytest.mark.usefixtures("inference")

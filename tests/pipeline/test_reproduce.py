@@ -99,3 +99,30 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: str | None, words
         (tmp_path / "result.json").write_text(content)
     with pytest.raises(FileError, match=words):
         reproduce(tmp_path, monitor=Silent())
+
+
+GOOD = {"workflow": "a.toml", "files": ["a.root"]}
+
+
+@pytest.mark.parametrize(
+    ("workflow", "request_", "words"),
+    [
+        ("= 5", GOOD, "provenance.workflow is no TOML"),
+        ("a = " + "[" * 10**5, GOOD, "provenance.workflow is no TOML"),
+        ("", {}, r"provenance.request.workflow = None; expected the name of a file"),
+        ("", GOOD | {"workflow": 5}, r"provenance.request.workflow = 5"),
+        ("", GOOD | {"files": 5}, r"provenance.request.files = 5; expected a list of names"),
+        ("", GOOD | {"files": [5]}, r"provenance.request.files = \[5\]"),
+        ("", GOOD | {"branches": 5}, r"provenance.request.branches = 5"),
+        ("", GOOD | {"cut": 5}, r"provenance.request.cut = 5; expected text"),
+        ("", GOOD | {"method": 5}, r"provenance.request.method = 5"),
+        ("", GOOD | {"entry_stop": "x"}, r"provenance.request.entry_stop = 'x'"),
+    ],
+)
+def test_a_provenance_that_was_edited_is_refused(
+    tmp_path: Path, workflow: str, request_: dict[str, Any], words: str
+) -> None:
+    noted = {"workflow": workflow, "request": request_}
+    (tmp_path / "result.json").write_text(json.dumps(result(provenance=noted)))
+    with pytest.raises(FileError, match=words):
+        reproduce(tmp_path, monitor=Silent())

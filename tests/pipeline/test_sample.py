@@ -7,6 +7,8 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,14 @@ import pytest
 import torch
 
 import hepgen
-from hepgen.compute import Workers
+from hepgen.compute import InProcess, Workers
 from hepgen.errors import FileError, HepgenError, InputError, SimulationError, SurrogateError
 from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.io.tables import RootWriter, read, read_metadata
 from hepgen.nn.model_files import write_model
 from hepgen.pipeline import sample as module
+from hepgen.pipeline import worker_model
 from hepgen.pipeline.load import load
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.sample import BLOCK, EXTRAPOLATED, sample_to_file
@@ -62,6 +65,42 @@ def columns(path: Path) -> dict[str, Any]:
 def same(a: Path, b: Path) -> bool:
     x, y = columns(a), columns(b)
     return x.keys() == y.keys() and all(np.array_equal(x[name], y[name]) for name in x)
+
+
+class Elsewhere(InProcess):
+    """Workers on machines that do not see the disk of this one."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        model = replace(fn.model, folder=Path("/elsewhere/flow"))
+        return super().submit(replace(fn, model=model), *args, **kwargs)
+
+
+def test_workers_that_do_not_see_the_model_are_sent_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Path] = []
+    whole = worker_model.WorkerModel.with_files
+    sample(model, tmp_path / "here.root", events=str(3 * BLOCK + 10))
+    monkeypatch.setattr(Workers, "_engine", lambda *_: Elsewhere())
+
+    def with_files(one: worker_model.WorkerModel) -> worker_model.WorkerModel:
+        sent.append(one.folder)
+        return whole(one)
+
+    monkeypatch.setattr(worker_model.WorkerModel, "with_files", with_files)
+    sample(model, tmp_path / "there.root", events=str(3 * BLOCK + 10))
+    assert same(tmp_path / "here.root", tmp_path / "there.root")
+    assert sent == [model.resolve()]  # once: the worker keeps it
+
+
+def test_a_model_that_was_replaced_is_not_sent(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "flow")
+    named = worker_model.WorkerModel.of(tmp_path / "flow", extrapolate=False)
+    with (tmp_path / "flow" / "model.json").open("a") as file:
+        file.write(" ")
+    assert named.load() is None
+    with pytest.raises(FileError, match="replaced while it was sampled"):
+        named.with_files()
 
 
 def test_the_file_has_events_theta_and_where_they_come_from(model: Path, tmp_path: Path) -> None:

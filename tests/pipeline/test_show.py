@@ -112,3 +112,15 @@ def test_a_result_is_said_in_words_of_eighty_columns() -> None:
     assert "1 of 2 checks passed" in words
     assert "FAILED support: mass: 0.00123, threshold 0.01" in words
     assert "Do not quote this result" in words
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no result"), ("{", "is no result"), ("[]", "is no result"),
+     ('{"schema": 99}', "schema 99"), ('{"schema": 1, "method": "nle"}', "is no result")],
+)  # fmt: skip
+def test_what_is_no_result_is_refused(tmp_path: Path, content: str | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "result.json").write_text(content)
+    with pytest.raises(FileError, match=words):
+        show(str(tmp_path / "result.json"))

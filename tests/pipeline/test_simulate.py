@@ -438,6 +438,38 @@ def test_a_file_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert same(read(tmp_path / "out.root").read(), read(tmp_path / "whole.root").read())
 
 
+@pytest.mark.parametrize("left", ["all", "some", "nothing"])
+def test_a_file_that_was_finished_before_its_blocks_were_removed_is_a_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    def killed(store: BlockStore) -> None:
+        if left == "nothing":
+            remove(store)
+            store.folder.mkdir()
+        if left == "some":
+            next(store.folder.glob("block-*")).unlink()
+        raise KeyboardInterrupt
+
+    output, remove = tmp_path / "out.root", BlockStore.remove
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockStore, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            to_root(output)
+    before = output.read_bytes()
+    with pytest.raises(FileError, match="exists"):
+        to_root(output, replace(CAMPAIGN, seed=8))
+    with pytest.raises(FileError, match="exists"):
+        to_root(output, shard="1/2")
+    made = _count_calls(monkeypatch)
+    facts = to_root(output)
+    assert (made, [path.name for path in tmp_path.iterdir()]) == ([], ["out.root"])
+    assert output.read_bytes() == before
+    again = to_root(tmp_path / "again.root")
+    assert str(facts | {"output": ""}) == str(again | {"output": ""})
+    with pytest.raises(FileError, match="exists"):
+        to_root(output)
+
+
 def test_a_run_that_failed_at_once_does_not_stand_in_the_way_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

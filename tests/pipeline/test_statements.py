@@ -12,9 +12,9 @@ from hepgen.errors import WorkflowError
 from hepgen.inference.sampler import FromChain
 from hepgen.pipeline.data import DataRequest
 from hepgen.pipeline.infer import Inference, infer, statement_figures, write_results
+from hepgen.pipeline.interest import interest
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import result_words
-from hepgen.pipeline.statements import interest
 from hepgen.simulators.processes.registry import process
 
 SMALL = Path(__file__).parent / "small.toml"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hepgen.errors import FileError, SurrogateError, WorkflowError
+from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.surrogates import (
     surrogate_events,
@@ -147,7 +148,7 @@ def test_it_is_judged_on_events_that_it_was_not_trained_on(tmp_path: Path) -> No
     assert "No closure: it was not asked for" in page.read_text()
     assert {check.name.split(":")[0] for check in checks} == {"surrogate flow"}
     trained_on = surrogate_task(session).campaign.identity()["seed"]
-    assert trained_on == session.workflow.surrogate.seed
+    assert trained_on == training_seed(session.workflow.surrogate.seed)
 
 
 def test_other_features_are_another_surrogate(tmp_path: Path) -> None:

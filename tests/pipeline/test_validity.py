@@ -105,11 +105,12 @@ def test_the_number_of_events_counts(
     assert done.exit_code in (0, 3), done.output
     result = json.loads(done.stdout)
     found = result["parameters"]["pair_efficiency"]
-    # ε = N/(𝓛σ), to 1/√N; the prior cuts the posterior off above.
-    assert abs(found["mean"] - TRUTH) < 0.5 * TRUTH / math.sqrt(EVENTS)
+    # ε = N/(𝓛σ), to 1/√N; the prior cuts the posterior off above, and the learned shape says a
+    # little of its own.
+    assert abs(found["mean"] - TRUTH) < 0.75 * TRUTH / math.sqrt(EVENTS)
     assert found["std"] == pytest.approx(TRUTH / math.sqrt(EVENTS), rel=0.3)
     (profiled,) = [i for i in result["statements"]["scans"] if i["parameter"] == "pair_efficiency"]
-    assert profiled["best"] == pytest.approx(TRUTH, abs=0.02)
+    assert profiled["best"] == pytest.approx(TRUTH, abs=0.5 * TRUTH / math.sqrt(EVENTS))
     assert not {"fit: directions", "fit: bounds", "fit: convergence"} & set(failed(done))
     words = {"closed": "in closed form", "learned": "χ²/ndf"}[rate]
     assert words in result["statements"]["rate"]

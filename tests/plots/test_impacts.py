@@ -56,6 +56,18 @@ def test_shifts_to_one_side_stand_one_above_the_other() -> None:
     assert len({bar.get_y() for bar in bars[:2]}) == 2
 
 
+def test_one_with_a_warning_has_a_star_and_its_words() -> None:
+    one = records.impacts()
+    plain = plot_impacts(one)
+    assert not any("*" in t.get_text() for t in plain.legends[0].get_texts())
+    at_bound = replace(one.ranking[1], warnings=("nu_1 is at its bound, 0",))
+    figure = plot_impacts(replace(one, ranking=(one.ranking[0], at_bound, one.ranking[2])))
+    labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert [label.endswith(" *") for label in labels] == [False, True, False]
+    assert "* with a warning" in [t.get_text() for t in figure.legends[0].get_texts()]
+    assert "Warnings: nu_1 is at its bound, 0." in str(figure.get_label())
+
+
 def test_nothing_to_rank_is_refused() -> None:
     with pytest.raises(DataError, match="no nuisance parameters"):
         plot_impacts(replace(records.impacts(), ranking=()))

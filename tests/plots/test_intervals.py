@@ -30,6 +30,24 @@ def test_each_method_has_a_row_with_its_numbers(parameters: list[Parameter]) -> 
     assert high > 91.42
 
 
+@pytest.mark.parametrize(
+    ("methods", "label"),
+    [
+        (("posterior",), "Mean"),
+        (("profile", "neyman"), "Best fit"),
+        (("posterior", "profile"), "Best fit or mean"),
+    ],
+)
+def test_the_marker_is_what_the_methods_have(
+    methods: tuple[str, ...], label: str, parameters: list[Parameter]
+) -> None:
+    chosen = [one for one in _intervals() if one.method in methods]
+    figure = plot_intervals(chosen, parameters[0])
+    assert label in [t.get_text() for t in figure.legends[0].get_texts()]
+    assert ("Posterior, mean 91:" in str(figure.get_label())) == ("posterior" in methods)
+    assert ("best fit 91:" in str(figure.get_label())) == (methods != ("posterior",))
+
+
 def test_a_set_of_pieces_and_an_open_end_are_drawn_as_such(parameters: list[Parameter]) -> None:
     odd = replace(_intervals()[0], pieces=((90.5, 90.6), (90.7, 91.4)), open_high=True)
     figure = plot_intervals([odd], parameters[0])

@@ -12,7 +12,8 @@ import torch
 
 from hepgen.errors import DataError, HepgenError, SurrogateError
 from hepgen.events import Events
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.results import TrainingCurve
 from hepgen.surrogates.arrays import EventSurrogate, matrix, records
 from hepgen.surrogates.surrogate import Domain, Surrogate

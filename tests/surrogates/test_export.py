@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from hepgen.errors import FileError, SurrogateError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.surrogates import export as module
 from hepgen.surrogates import onnx_graph
 from hepgen.surrogates.conditional import ConditionalDensity
@@ -209,6 +210,14 @@ def test_a_graph_carries_the_manifest(exported: tuple[Surrogate, Path, dict[str,
     onnx.checker.check_model(proto)
 
 
+def test_a_graph_tells_nothing_of_the_machine_that_made_it(
+    exported: tuple[Surrogate, Path, dict[str, Any]],
+) -> None:
+    _, folder, _ = exported
+    for name in ("sampler.onnx", "density.onnx"):
+        assert str(Path(module.__file__).parent).encode() not in (folder / name).read_bytes()
+
+
 def test_a_graph_answers_nan_outside_the_range_and_no_density_outside_the_bounds(
     exported: tuple[Surrogate, Path, dict[str, Any]],
 ) -> None:
@@ -315,6 +324,20 @@ def test_an_export_that_differs_fails_with_the_number(
     with pytest.raises(SurrogateError, match=r"sampler: the largest deviation is 0\.0\d+, expec"):
         export(toys.toy(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_estimate_that_differs_stays_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding may grow along an ODE; a density that is exact has to be reproduced."""
+    own = module._log_prob
+    monkeypatch.setattr(module, "_log_prob", lambda *arguments: own(*arguments) + 1.0)
+    why = export(toys.toy(kind="estimate"), tmp_path / "a")["density"]["why_not"]
+    assert "does not reproduce the density: the largest deviation is" in why
+    assert not (tmp_path / "a" / "density.onnx").exists()
+    with pytest.raises(SurrogateError, match="does not reproduce the density"):
+        export(toys.toy(), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_the_sampler_alone_at_held_out_contexts(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from hepgen.features import Feature
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.export import export
 from hepgen.surrogates.families import FAMILIES, Family
 from hepgen.surrogates.fixed_steps import FixedSteps
+from hepgen.surrogates.surrogate import Surrogate
 from tests.surrogates.toys import TITLE, Gaussian, toy
 
 RATE = 0.7
@@ -48,15 +52,53 @@ def test_the_density_is_that_of_the_gaussian(steps: int, error: float) -> None:
     assert found.quality.kind == "estimate"
 
 
-def test_it_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+METHODS: dict[str, dict[str, Any]] = {
+    "cnf": {"width": 8, "blocks": 1},
+    "flow-matching": {"width": 8, "blocks": 1},
+    "diffusion": {"hidden": 8, "blocks": 1, "likelihood_steps": 12, "steps": 4},
+}
+
+
+def exported(method: str, folder: Path) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    c = 1 + torch.rand(600, 1, generator=generator, dtype=torch.float64)
+    x = c + torch.randn(600, 2, generator=generator, dtype=torch.float64)
+    features, inputs = [Feature("x"), Feature("y")], [Feature("shift")]
+    surrogate = Surrogate.fit(
+        x, c, features=features, inputs=inputs, method=method, options=METHODS[method],
+        epochs=1, batch_size=100, device="cpu",
+    )  # fmt: skip
+    return export(surrogate, folder)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_densities_along_an_ode_are_exported(method: str, tmp_path: Path) -> None:
+    """With one step in the graph, whatever their number."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    monkeypatch.setitem(FAMILIES, "linear", Family(Linear, TITLE))
-    surrogate = toy(kind="estimate")
-    surrogate.model, surrogate.method = Linear(1, 1, kind="estimate"), "linear"
-    manifest = export(surrogate, tmp_path)
+    # In a process of its own: torch cannot look through the checks of types that tests add.
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        manifest = alone.submit(exported, method, tmp_path).result()
+    assert not manifest["density"]["why_not"]
+    assert manifest["density"]["quality"] == "estimate"
+    assert manifest["density"]["check"]["largest_deviation"] < 1e-4
+    assert (tmp_path / "density.onnx").stat().st_size < 200_000
+
+
+def test_the_manifest_says_how_far_fixed_steps_are_from_the_family(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        manifest = alone.submit(exported_linear, tmp_path).result()
     assert "2 steps of rk4 with the exact trace, not estimate" in manifest["fixed_steps"]["words"]
     assert manifest["density"]["words"] == "ODE by 2 steps of rk4, exact trace"
     assert manifest["density"]["check"]["largest_deviation"] < 1e-5
     apart = manifest["fixed_steps"]["apart"]["x_in_interquartile_ranges"]
     assert apart["largest"] == 0
+
+
+def exported_linear(folder: Path) -> dict[str, Any]:
+    FAMILIES["linear"] = Family(Linear, TITLE)
+    surrogate = toy(kind="estimate")
+    surrogate.model, surrogate.method = Linear(1, 1, kind="estimate"), "linear"
+    return export(surrogate, folder)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, FileError, SurrogateError, TrainingError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.pipeline.load import load
 from hepgen.pipeline.show import show
 from hepgen.results import TrainingCurve
@@ -131,7 +132,7 @@ class Drawing(ConditionalDensity):
         self.scale = torch.nn.Parameter(torch.ones(1))
 
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
-        raise NotImplementedError
+        return -self.log_prob(u, context).value
 
     def generate(self, noise: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002
         return noise * self.scale

@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 
 from hepgen.errors import DataError
-from hepgen.features import Feature, FeatureSpace, as_continuous, feature_from_dict
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature, as_continuous, feature_from_dict
 from hepgen.surrogates.surrogate import Surrogate
 from hepgen.surrogates.variables import CategoricalHead, Mixed
 from hepgen.surrogates.variables.circular import lifted, lowered, other, weight

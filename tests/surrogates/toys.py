@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import SurrogateError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.results import TrainingCurve
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.families import Family

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +16,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from hepgen.errors import DataError
-from hepgen.inference.statistics.neyman import Generate, Neyman, columns, statistics_of_toys
+from hepgen.inference.statistics.neyman import (
+    Generate,
+    Measured,
+    Neyman,
+    Statistic,
+    columns,
+    statistics_of_toys,
+)
+from hepgen.inference.statistics.toys import Map, left_out
 from hepgen.statements import CoverageMap
 
 ONE_SIGMA = 0.6827
@@ -29,6 +38,7 @@ def coverage_maps(
     toys: int = 1000,
     levels: Sequence[float] = (0.6827, 0.9545),
     seed: int = 1,
+    over: Map = map,
 ) -> tuple[CoverageMap, ...]:
     """The coverage at each of P points, by so many toys, one map a level.
 
@@ -39,21 +49,42 @@ def coverage_maps(
         toys: Data sets a point.
         levels: Of the sets.
         seed: The result is a function of it.
+        over: Makes the calls, one for each point.
+
+    Raises:
+        DataError: More than a tenth of the toys have a fit that did not converge; fewer are left
+            out, with a warning.
     """
     held = {level: [] for level in levels}  # type: dict[float, list[float]]
-    for number, point in enumerate(theta.double()):
-        sets = generate(point.expand(toys, -1), seed * 1_000_003 + number)
-        own = columns(neyman.statistic.parameters, neyman.statistic.interest, point)
-        found = neyman.statistic(sets, own.expand(toys, 1, -1))
+    failed = 0
+    call = _ToysAtPoint(neyman.statistic, generate, toys, seed)
+    for found in over(call, list(enumerate(theta.double()))):
+        lost = int((~found.known).sum())
+        left_out(lost, toys)  # of this point alone
+        failed += lost
         for level in levels:
             inside = found.statistic <= neyman.critical(found.conditions, level)
-            held[level].append(inside.double().mean().item())
-    return tuple(
-        from_fractions(
-            neyman.statistic.parameters.free_names, theta, level, held[level], toys, "neyman"
-        )
-        for level in levels
-    )
+            held[level].append(inside[found.known].double().mean().item())
+    words = left_out(failed, toys * len(theta))
+    names = neyman.statistic.parameters.free_names
+    maps = [from_fractions(names, theta, at, held[at], toys, "neyman") for at in levels]
+    return tuple(replace(one, warnings=words) for one in maps)
+
+
+@dataclass(frozen=True)
+class _ToysAtPoint:
+    """The call for the toys of a point: its number and θ to the statistic at the truth."""
+
+    statistic: Statistic
+    generate: Generate
+    toys: int
+    seed: int
+
+    def __call__(self, point: tuple[int, Tensor]) -> Measured:
+        number, theta = point
+        sets = self.generate(theta.expand(self.toys, -1), self.seed * 1_000_003 + number)
+        own = columns(self.statistic.parameters, self.statistic.interest, theta)
+        return self.statistic(sets, own.expand(self.toys, 1, -1))
 
 
 def from_fractions(
@@ -93,7 +124,8 @@ def learned_coverage(
         degree: Of the polynomial in all parameters together.
         seed: The result is a function of it; another than the construction's.
     """
-    values = statistics_of_toys(neyman.statistic, generate, theta, seed=seed)
+    values, known, words = statistics_of_toys(neyman.statistic, generate, theta, seed=seed)
+    values, theta = values[known], theta[known]
     names = neyman.statistic.conditions
     parameters = neyman.statistic.parameters
     critical = neyman.critical(columns(parameters, names, theta), level)
@@ -107,7 +139,7 @@ def learned_coverage(
     )  # fmt: skip
     return CoverageMap(
         parameters.free_names, at.double().numpy(), level, chosen.numpy(), error.numpy(),
-        len(theta), "neyman, learned",
+        len(theta), "neyman, learned", warnings=words,
     )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ LEVELS = (
     0.72, 0.76, 0.8, 0.84, 0.87, 0.9, 0.925, 0.95, 0.9545, 0.965, 0.975, 0.985, 0.99, 0.995,
 )  # fmt: skip
 _FEWEST = 500
+_GAIN = 1.0
+"""Standard errors by which networks must be better than the quantiles of all toys together."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class CriticalValues:
     r"""The distribution of a statistic at each θ, by its quantiles.
 
     The quantiles are those of all toys together, Q(τ), moved by a network of θ that keeps them in
-    order: where the statistic has the same distribution everywhere, there is nothing to learn. θ
+    order; where networks do no better on toys that they have not seen, as they stand: a statistic
+    with the same distribution everywhere has the precision of all toys at each θ. θ
     enters by hat functions over its range, which are narrow at the ends, where a boundary makes
     the quantiles fall fast. A statistic that is never negative is learned as its square root,
     which is nearer to Gaussian.
@@ -94,12 +97,19 @@ class CriticalValues:
         root = bool(statistic.min() >= 0)
         height = (statistic.sqrt() if root else statistic).double()
         grid = torch.tensor(sorted(levels), dtype=torch.float64)
-        networks = tuple(
-            _train(_Quantiles(theta.double(), height, grid, hats, hidden, number), theta.double(),
-                   height, grid, epochs, number)
-            for number in range(seed * members, (seed + 1) * members)
-        )  # fmt: skip
-        return cls(grid, networks, root)
+        numbers = range(seed * members, (seed + 1) * members)
+
+        def start(number: int) -> _Quantiles:
+            return _Quantiles(theta.double(), height, grid, hats, hidden, number)
+
+        trained = [
+            _train(start(number), theta.double(), height, grid, epochs, number)
+            for number in numbers
+        ]
+        gains = np.array([gain for _, gain in trained])
+        if gains.mean() < _GAIN * gains.std() / math.sqrt(members):
+            return cls(grid, (start(numbers[0]).eval().requires_grad_(False),), root)
+        return cls(grid, tuple(network for network, _ in trained), root)
 
     def __call__(self, theta: Tensor, level: float) -> Tensor:
         """The critical value at each θ, ``(*, D)`` to ``(*,)``: P(t ≤ c | θ) = ``level``."""
@@ -125,16 +135,20 @@ class CriticalValues:
 
 def _train(
     network: _Quantiles, theta: Tensor, height: Tensor, levels: Tensor, epochs: int, seed: int
-) -> _Quantiles:
+) -> tuple[_Quantiles, float]:
+    """The trained network, and how much better it is than its start on toys it has not seen."""
+
     def pinball(batch: tuple[Tensor, ...]) -> Tensor:
         above = (batch[1][:, None] - network(batch[0])) / network.scale
         return torch.maximum(levels * above, (levels - 1) * above).mean(-1)
 
-    train(
+    curve = train(
         network, pinball, Table(theta, height), epochs=epochs, seed=seed, patience=None,
-        batch_size=max(128, min(1024, len(theta) // 30)), max_learning_rate=1e-2,
+        batch_size=max(128, min(1024, len(theta) // 30)), max_learning_rate=1e-2, untrained=True,
+        validation_fraction=0.2,
     )  # fmt: skip
-    return network.eval().requires_grad_(False)
+    # Of the last epoch, not of the best, which is chosen on these toys.
+    return network.eval().requires_grad_(False), curve.validation[0] - curve.validation[-1]
 
 
 class _Quantiles(nn.Module):

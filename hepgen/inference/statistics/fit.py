@@ -10,6 +10,7 @@ is valid.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,7 +25,13 @@ from hepgen.inference.statistics.newton import STEPS, Box, Maximum, maximise, ne
 from hepgen.parameters import Normal, ParameterSet
 
 _FLAT = 30.0
-"""An error of so many prior widths says that nothing fixes the parameter."""
+"""An error of so many prior widths says that nothing fixes the direction."""
+
+_PRIOR_VARIANCE = 4 / 3
+"""Of a uniform prior, in units of :func:`prior_scale`: what a direction that nothing fixes has."""
+
+_UNKNOWN_SHARE = 0.1
+"""More of its variance than this from such directions, and a parameter has no finite error."""
 
 Bounds = Mapping[str, tuple[float, float]]
 
@@ -289,6 +296,15 @@ def joined(first: Fit, second: Fit) -> Fit:
     return replace(first, **chosen)
 
 
+def at_end(value: float, end: float) -> bool:
+    """Whether a value is an end of its range, but for rounding.
+
+    >>> at_end(0.1 + 0.2, 0.3), at_end(0.0, -math.inf)
+    (True, False)
+    """
+    return math.isclose(value, end, rel_tol=1e-9, abs_tol=1e-12)
+
+
 def box(parameters: ParameterSet, bounds: Bounds = {}) -> tuple[Tensor, Tensor]:  # noqa: B006
     """Where the free parameters may be: the lower and the upper bounds, shapes ``(D,)``."""
     for name in bounds:
@@ -365,15 +381,22 @@ def _to_fit(parameters: ParameterSet, found: Maximum, limits: Box, start: Tensor
 
 
 def _covariance(found: Maximum, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of −H over what is free, and which parameters have no finite error."""
+    """The inverse of −H over what is free, and which parameters have no finite error.
+
+    In prior widths −H = Σ_k λ_k v_k v_kᵀ. The variance of parameter i is Σ_k v_ki²/λ_k over the
+    directions that something fixes. The others may run over the whole prior, with a variance that
+    is no less than v_ki² times that of the prior: where that is not negligible beside the first,
+    the parameter is flat, however small a part it has in the direction. Both depend on no unit.
+    """
     fixed = ~found.free
     curvature = reduced(-found.hessian * scale[:, None] * scale, fixed)
     values, vectors = torch.linalg.eigh(curvature)
     weak = values < _FLAT**-2
     inverse = torch.where(weak, 0.0, 1 / values.masked_fill(weak, 1.0))
     covariance = (vectors * inverse[..., None, :]) @ vectors.mT
-    part = (vectors.square() * weak[..., None, :]).amax(-1)
-    flat = (part > 0.05) & ~fixed
+    kept = covariance.diagonal(dim1=-2, dim2=-1)
+    dropped = _PRIOR_VARIANCE * (vectors.square() * weak[..., None, :]).sum(-1)
+    flat = (dropped > _UNKNOWN_SHARE * kept) & ~fixed
     unbounded = torch.diag_embed(torch.where(flat, torch.inf, 0.0))
     covariance = covariance.masked_fill(fixed[..., :, None] | fixed[..., None, :], 0.0)
     return covariance * scale[:, None] * scale + unbounded, flat

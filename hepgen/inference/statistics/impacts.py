@@ -3,7 +3,8 @@ r"""Pulls of nuisance parameters, their impacts on parameters of interest, and t
 .. math:: \mathrm{pull}_j = \frac{\hat\nu_j - a_j}{\sigma_j}, \qquad
           \mathrm{impact}_j^\pm = \hat{\hat\mu}(\nu_j = \hat\nu_j \pm \Delta_j) - \hat\mu
 
-with all other parameters refitted.
+with all other parameters refitted. One at its bound has the error it would have without the bound;
+it moves to one side only, and its row says so.
 """
 
 from __future__ import annotations
@@ -91,13 +92,15 @@ def impacts(
     known = constraints(likelihood, data)
     sigma = [known.get(name, _UNKNOWN)[1] for name in nuisances]
     columns = [index(likelihood.parameters, name) for name in nuisances]
-    post = _refitted(likelihood, data, best, columns, best.errors[0, columns])
+    errors = {name: _error(best, name) for name in nuisances}
+    change = torch.tensor([errors[name] for name in nuisances], dtype=torch.float64)
+    post = _refitted(likelihood, data, best, columns, change)
     pre = _refitted(likelihood, data, best, columns, torch.tensor(sigma, dtype=torch.float64))
     return tuple(
         Impacts(
             parameter=name,
             best=best.column(name)[0].item(),
-            ranking=_ranking(likelihood.parameters, best, known, nuisances, name, post, pre),
+            ranking=_ranking(likelihood.parameters, best, known, errors, name, post, pre),
             breakdown=breakdown(best, name, known, groups=groups),
             unit=likelihood.parameters[name].unit,
             label=likelihood.parameters[name].label,
@@ -155,19 +158,23 @@ def _ranking(
     parameters: ParameterSet,
     best: Fit,
     known: Mapping[str, tuple[float, float]],
-    nuisances: Sequence[str],
+    errors: Mapping[str, float],
     interest: str,
     post: Fit,
     pre: Fit,
 ) -> tuple[Impact, ...]:
-    rows = []
-    for j, name in enumerate(nuisances):
+    rows, bounds = [], best.at_bounds(0)
+    for j, (name, error) in enumerate(errors.items()):
         centre, sigma = known.get(name, _UNKNOWN)
-        error = best.error(name)[0].item()
         tried = {"post": post} if math.isfinite(error) else {}
         tried |= {"pre": pre} if name in known else {}
         moves = {key: _moves(moved, best, interest, j) for key, moved in tried.items()}
         words = [word for moved in tried.values() for word in _failures(moved, j)]
+        if name in bounds:
+            words.append(
+                f"{name} is at its bound, {best.column(name)[0].item():.6g}: its error is that of "
+                "the curvature, as if it had none, and its impact beyond it is 0"
+            )
         if not math.isfinite(error):
             words.append(f"nothing fixes {name}, so it has no impact to speak of")
         rows.append(
@@ -178,6 +185,12 @@ def _ranking(
             )
         )  # fmt: skip
     return tuple(sorted(rows, key=lambda row: math.inf if math.isnan(row.size) else -row.size))
+
+
+def _error(best: Fit, name: str) -> float:
+    """The post-fit error; at a bound, which hides it, the one without the bound."""
+    at_bound = bool(best.at_bound[0, index(best.parameters, name)])
+    return (curvature_error(best, name) if at_bound else best.error(name))[0].item()
 
 
 def _moves(moved: Fit, best: Fit, interest: str, j: int) -> tuple[float, float]:

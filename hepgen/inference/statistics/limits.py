@@ -25,7 +25,13 @@ from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.asymptotics import cls, expected_cls, expected_root
 from hepgen.inference.statistics.fit import Fit, box, fit, index
 from hepgen.inference.statistics.test_statistics import asimov_data, conditional_point, evaluate
-from hepgen.inference.statistics.toys import Progress, fraction_above, toy_statistics
+from hepgen.inference.statistics.toys import (
+    Map,
+    Progress,
+    count_above,
+    fraction_above,
+    toy_statistics,
+)
 from hepgen.statements import SIGMAS, Limit, LimitScan
 
 Array = NDArray[np.float64]
@@ -48,6 +54,7 @@ def upper_limit(
     seed: int = 0,
     at: float = math.nan,
     progress: Progress | None = None,
+    over: Map = map,
 ) -> LimitScan:
     """The CLs upper limit of one data set, with the expected one and its bands.
 
@@ -64,6 +71,7 @@ def upper_limit(
         seed: Of the toys.
         at: What it is a limit for, e.g. the mass of a resonance.
         progress: Called after each block of toys of each value.
+        over: Makes the calls, one for each block of toys.
 
     >>> from hepgen.inference.binned import uncorrelated_background
     >>> model = uncorrelated_background([12, 11], [50, 52], [3, 7])
@@ -75,7 +83,7 @@ def upper_limit(
     limit = _asymptotic_limit(curves, level, at)
     grid = _values(values, limit, curves.high, points)
     if method == "toys":
-        return _toy_scan(curves, limit, grid, toys, seed, progress)
+        return _toy_scan(curves, limit, grid, toys, seed, progress, over)
     observed, asimov = curves.both(grid)
     return LimitScan(
         limit, grid, cls(observed, asimov), expected_cls(asimov), warnings=curves.warnings
@@ -216,7 +224,13 @@ def _values(
 
 
 def _toy_scan(
-    curves: _Curves, asymptotic: Limit, grid: Array, toys: int, seed: int, progress: Progress | None
+    curves: _Curves,
+    asymptotic: Limit,
+    grid: Array,
+    toys: int,
+    seed: int,
+    progress: Progress | None,
+    over: Map,
 ) -> LimitScan:
     """CLs at each value by toys; the toys without a signal serve all values."""
     likelihood, parameter = curves.likelihood, curves.parameter
@@ -225,14 +239,15 @@ def _toy_scan(
     values = torch.as_tensor(grid)
     null = toy_statistics(
         likelihood, conditional_point(likelihood, base, parameter, 0.0), parameter, values,
-        "q_tilde", toys=toys, seed=seed, progress=progress,
+        "q_tilde", toys=toys, seed=seed, progress=progress, over=over,
     )  # fmt: skip
     observed = curves.of_data(grid)
     rows, failed = [], null.failed
     for k, mu in enumerate(grid.tolist()):
         signal = toy_statistics(
             likelihood, conditional_point(likelihood, base, parameter, mu), parameter,
-            values[k : k + 1], "q_tilde", toys=toys, seed=seed + 1 + k, progress=progress,
+            values[k : k + 1], "q_tilde", toys=toys, seed=seed + 1 + k,
+            progress=progress, over=over,
         )  # fmt: skip
         failed += signal.failed
         without = null.statistic[:, k]
@@ -261,11 +276,9 @@ def _toy_scan(
 
 def _ratio(signal: torch.Tensor, background: torch.Tensor, q: float) -> tuple[float, float]:
     """CLs and its error, from the binomial errors of both p-values."""
-    if math.isnan(q):
+    if math.isnan(q) or not count_above(background, q):
         return math.nan, math.nan
     (both, e), (b, eb) = fraction_above(signal, q), fraction_above(background, q)
-    if b == 0:
-        return math.nan, math.nan
     return both / b, math.hypot(e / b, both * eb / b**2)
 
 
@@ -275,7 +288,7 @@ def _interpolated(mu: Array, values: Array, errors: Array, alpha: float) -> tupl
     if not len(falling):
         return math.nan, math.nan
     k = falling[-1]
-    # A fraction of no toys at all counts as its error, which is that of one toy.
+    # Where few toys are above, CLs counts as its error at least, which is that of one toy.
     pair = np.maximum(values[k : k + 2], errors[k : k + 2])
     a, b = np.log(pair).tolist()
     slope = (b - a) / (mu[k + 1] - mu[k])

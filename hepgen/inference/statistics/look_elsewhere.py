@@ -25,9 +25,14 @@ from torch import Tensor
 from hepgen.errors import DataError
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.fit import fit, profile_fit
+from hepgen.inference.statistics.toys import count_above, fraction_above, left_out
 from hepgen.statements import significance
 
 _LEVELS_2D = (0.5, 2.0)
+
+_SMOOTH = 0.6
+"""The least correlation of √q₀ at neighbours of a grid that sees every bump: a Gaussian bump of
+width σ has 0.72 with places σ apart, 0.6 with 1.25 σ, and 0.3 with 2 σ."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def local_statistics(
 ) -> Tensor:
     """q₀ of S data sets at K places, shape ``(S, K)``; 0 where the best strength is negative.
 
+    NaN where a fit did not converge.
+
     Arguments:
         likelihood: With the strength and the place as free parameters.
         sets: S data sets.
@@ -88,7 +95,8 @@ def local_statistics(
     found = profile_fit(likelihood, sets, places, start, bounds={strength: (0.0, high)})
     gain = (2 * (found.log_likelihood - without.log_likelihood[:, None])).clamp(min=0)
     # At the bound both are one point, and what is left of a difference is rounding.
-    return torch.where(found.theta[..., column] > 0, gain, 0.0)
+    gain = torch.where(found.theta[..., column] > 0, gain, 0.0)
+    return gain.masked_fill(~found.converged | ~without.converged[:, None], torch.nan)
 
 
 def local_p_value(q: float) -> float:
@@ -128,48 +136,101 @@ def global_p_value(q: float, toys: NDArray[np.float64], *, level: float = 0.5) -
     Arguments:
         q: The largest q₀ of the data.
         toys: q₀ over the grid of background toys, shape ``(S, K)`` along one parameter, or
-            ``(S, A, B)`` over two. The grid is to be finer than the width of a bump.
+            ``(S, A, B)`` over two. The grid is to be finer than the width of a bump: there is a
+            warning where neighbours are less alike than it takes. Toys with a NaN, from
+            :func:`local_statistics`, are left out with a warning.
         level: c₀ of the upcrossings; along two parameters 0.5 and 2 are used.
+
+    Raises:
+        DataError: Too few toys, or more than a tenth with a fit that did not converge.
     """
     if toys.ndim not in (2, 3) or len(toys) < 10:
         raise DataError(
             f"toys of shape {toys.shape}; expected (S, K) or (S, A, B) with ten toys at least"
         )
-    if not np.isfinite(toys).all():
-        raise DataError("q₀ of a toy is NaN or infinite: look at the fits that did not converge")
+    toys, words = _fitted(q, toys)
     if toys.ndim == 2:
         slope = np.exp(-(q - level) / 2)
         excess = upcrossings(toys, level) * slope
         method = "upcrossings"
     else:
+        slope = np.exp(-q / 2)
         excess, method = _from_euler(q, toys), "euler characteristic"
     local = local_p_value(q)
     value = local + float(excess.mean())
-    words: tuple[str, ...] = ()
+    error = float(excess.std(ddof=1)) / math.sqrt(len(toys))
+    if not excess.any():
+        # As if one toy had crossed once.
+        error = float(slope) / len(toys)
+        words += (
+            f"none of {len(toys)} toys rises through q₀ = {level:g}, so the global p-value is the "
+            f"local one, and may be larger by {error:.2g} or more: make more toys, or take a "
+            "lower level",
+        )
     if value > 0.1:
-        words = (
+        words += (
             f"the formula is for small p-values and gives {value:.2g}: use toys by brute force",
         )
-    return GlobalPValue(
-        q, local, min(1.0, value), float(excess.std(ddof=1)) / math.sqrt(len(toys)), method, words
-    )
+    return GlobalPValue(q, local, min(1.0, value), error, method, words + _coarse(toys))
 
 
 def brute_force(q: float, toys: NDArray[np.float64]) -> GlobalPValue:
     """The share of background toys whose largest q₀ is as large, with a binomial error.
 
+    Where there is none it is an upper limit, 1/(T + 1), see
+    :func:`hepgen.inference.statistics.toys.fraction_above`.
+
     Arguments:
         q: The largest q₀ of the data.
         toys: As for :func:`global_p_value`.
+
+    Raises:
+        DataError: More than a tenth of the toys have a fit that did not converge.
     """
-    largest = toys.reshape(len(toys), -1).max(1)
-    above = int((largest >= q).sum())
-    value = above / len(toys)
-    words: tuple[str, ...] = ()
+    toys, words = _fitted(q, toys)
+    largest = torch.from_numpy(toys.reshape(len(toys), -1).max(1))
+    above = count_above(largest, q)
+    value, error = fraction_above(largest, q)
     if above < 10:
-        words = (f"{above} of {len(toys)} toys are as large: make more, or use upcrossings",)
-    error = math.sqrt(max(value * (1 - value), 1 / len(toys)) / len(toys))
+        limit = "" if above else f"the p-value is an upper limit, 1/{len(toys) + 1}; "
+        words += (
+            f"{above} of {len(toys)} toys are as large: {limit}make more, or use upcrossings",
+        )
     return GlobalPValue(q, local_p_value(q), value, error, "toys", words)
+
+
+def _fitted(q: float, toys: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The toys whose fits all converged, and a warning of the others."""
+    if not math.isfinite(q) or np.isinf(toys).any():
+        raise DataError(
+            f"q₀ = {q:g} of the data, and {int(np.isinf(toys).sum())} infinite values of toys; "
+            "expected finite ones: look at the fits that did not converge"
+        )
+    lost = np.isnan(toys).reshape(len(toys), -1).any(1)
+    words = left_out(int(lost.sum()), len(toys))
+    return toys[~lost], words
+
+
+def _coarse(toys: NDArray[np.float64]) -> tuple[str, ...]:
+    """A warning where q₀ changes too much from one place to the next."""
+    root = np.sqrt(toys)
+    axes = range(1, toys.ndim)
+    alike = [_correlation(np.moveaxis(root, axis, 1)) for axis in axes if toys.shape[axis] > 1]
+    if not alike or min(alike) >= _SMOOTH:
+        return ()
+    return (
+        f"√q₀ at neighbouring places has a correlation of {min(alike):.2f}; expected "
+        f"{_SMOOTH:g} at least: the grid is coarser than a bump is wide, which hides upcrossings "
+        "and makes the global p-value too small; scan in finer steps",
+    )
+
+
+def _correlation(root: NDArray[np.float64]) -> float:
+    """Of neighbours along the second axis, over all toys and places; 1 where nothing varies."""
+    here, there = root[:, :-1].ravel(), root[:, 1:].ravel()
+    if not here.std() or not there.std():
+        return 1.0
+    return float(np.corrcoef(here, there)[0, 1])
 
 
 def _from_euler(q: float, toys: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -31,8 +31,9 @@ from torch import Tensor
 from hepgen.errors import DataError, ParameterError
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.critical_values import CriticalValues
-from hepgen.inference.statistics.fit import index
+from hepgen.inference.statistics.fit import at_end, index
 from hepgen.inference.statistics.profile import profile
+from hepgen.inference.statistics.toys import BLOCK, Map, left_out
 from hepgen.parameters import ParameterSet
 from hepgen.statements import Interval
 
@@ -51,10 +52,34 @@ class Measured(NamedTuple):
         statistic: t of S data sets at K values, shape ``(S, K)``; large where they do not go
             together.
         conditions: Shape ``(S, K, C)``: the columns ``conditions`` of the statistic.
+        failed: Where t is unknown because a fit did not converge, shape ``(S, K)``; ``None`` for
+            nowhere.
     """
 
     statistic: Tensor
     conditions: Tensor
+    failed: Tensor | None = None
+
+    @property
+    def known(self) -> Tensor:
+        """Where t is known, shape ``(S, K)``."""
+        if self.failed is None:
+            return torch.ones_like(self.statistic, dtype=torch.bool)
+        return ~self.failed
+
+
+class ToyStatistics(NamedTuple):
+    """t of N toys, each at its own ψ.
+
+    Arguments:
+        statistic: Shape ``(N,)``.
+        known: Which toys have one, shape ``(N,)``: the fits of the others failed.
+        warnings: How many were lost.
+    """
+
+    statistic: Tensor
+    known: Tensor
+    warnings: tuple[str, ...]
 
 
 @runtime_checkable
@@ -109,7 +134,7 @@ class ProfileRatio:
         values = dict(zip(self.interest, psi.unbind(-1), strict=True))
         found = profile(self.likelihood, sets, values)
         columns = [index(self.parameters, name) for name in self.conditions]
-        return Measured(found.statistic, found.conditional.theta[..., columns])
+        return Measured(found.statistic, found.conditional.theta[..., columns], found.unknown)
 
 
 Moments = Callable[[Any], tuple[Tensor, Tensor]]
@@ -180,16 +205,18 @@ class Neyman:
         critical: c_α at the conditions of the statistic.
         reach: The range of the toys in each condition, shape ``(2, C)``: outside of it nothing
             was learned.
+        warnings: Of the toys.
     """
 
     statistic: Statistic
     critical: CriticalValues
     reach: Tensor
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def fit(
         cls, statistic: Statistic, generate: Generate, theta: Tensor, *, seed: int = 0,
-        chunk: int = 2000, members: int = 4,
+        chunk: int = BLOCK, members: int = 4, over: Map = map,
     ) -> Neyman:  # fmt: skip
         """Learn the critical values from a toy at each θ.
 
@@ -202,22 +229,33 @@ class Neyman:
             seed: The result is a function of it.
             chunk: Toys at a time.
             members: Networks, see :meth:`CriticalValues.fit`.
+            over: Makes the calls, one for each chunk.
 
         Raises:
-            DataError: Too few toys, or a statistic that is not finite.
+            DataError: Too few toys, a statistic that is not finite, or more than a tenth of the
+                toys with a fit that did not converge; fewer are left out, with a warning.
         """
-        values = statistics_of_toys(statistic, generate, theta, seed=seed, chunk=chunk)
+        found = statistics_of_toys(statistic, generate, theta, seed=seed, chunk=chunk, over=over)
         conditions = columns(statistic.parameters, statistic.conditions, theta)
-        critical = CriticalValues.fit(conditions, values, seed=seed, members=members)
-        return cls(statistic, critical, torch.stack([conditions.amin(0), conditions.amax(0)]))
+        critical = CriticalValues.fit(
+            conditions[found.known], found.statistic[found.known], seed=seed, members=members
+        )
+        reach = torch.stack([conditions.amin(0), conditions.amax(0)])
+        return cls(statistic, critical, reach, found.warnings)
 
     def p_values(self, sets: DataSets, psi: Tensor) -> Tensor:
-        """P(T ≥ t | ψ) of S data sets at K values, ``(S, K, I)`` to ``(S, K)``."""
+        """P(T ≥ t | ψ) of S data sets at K values, ``(S, K, I)`` to ``(S, K)``.
+
+        NaN where a fit did not converge.
+        """
         found = self.statistic(sets, psi)
-        return self.critical.p_values(found.conditions, found.statistic)
+        p = self.critical.p_values(found.conditions, found.statistic)
+        return torch.where(found.known, p, torch.nan)
 
     def region(self, sets: DataSets, psi: Tensor, level: float) -> Tensor:
         """Which of K values are in the set of each of S data sets, shape ``(S, K)``.
+
+        A value whose fit did not converge is in it: nothing speaks against it.
 
         Arguments:
             sets: S data sets.
@@ -225,14 +263,15 @@ class Neyman:
             level: α.
         """
         found = self.statistic(sets, psi.expand(len(sets), *psi.shape))
-        return found.statistic <= self.critical(found.conditions, level)
+        return ~found.known | (found.statistic <= self.critical(found.conditions, level))
 
     def intervals(
         self, sets: DataSets, values: Tensor, levels: Sequence[float] = (0.6827, 0.9545)
     ) -> list[tuple[Interval, ...]]:
         """The sets of one parameter of interest, for each of S data sets at each level.
 
-        Ends are interpolated between the values, in √t − √c where t is nowhere negative.
+        Ends are interpolated between the values, in √t − √c where t is nowhere negative; values
+        whose fit did not converge are left out, with a warning.
 
         Arguments:
             sets: S data sets.
@@ -241,6 +280,7 @@ class Neyman:
             levels: α of each set.
 
         Raises:
+            DataError: No fit to a data set converged.
             ParameterError: More than one parameter of interest, or values beyond the toys.
         """
         if len(self.statistic.interest) != 1:
@@ -250,11 +290,13 @@ class Neyman:
             )
         self._check_reach(values)
         found = self.statistic(sets, values.double().expand(len(sets), -1)[..., None])
-        best = values[found.statistic.argmin(1)]
+        self._check_known(found)
+        best = values[found.statistic.masked_fill(~found.known, torch.inf).argmin(1)]
+        words = [self._words(int((~row).sum()), len(values)) for row in found.known]
         ends = [self._ends(found, level, values.double().numpy()) for level in levels]
         return [
             tuple(
-                self._interval(level, pieces[s], values, best[s].item())
+                self._interval(level, pieces[s], values, best[s].item(), words[s])
                 for level, pieces in zip(levels, ends, strict=True)
             )
             for s in range(len(sets))
@@ -268,13 +310,34 @@ class Neyman:
             inside = critical.clamp(min=0).sqrt() - found.statistic.clamp(min=0).sqrt()
         else:
             inside = critical - found.statistic
-        return [pieces(values, row) for row in inside.numpy()]
+        rows = zip(inside.numpy(), found.known.numpy(), strict=True)
+        return [pieces(values[known], row[known]) for row, known in rows]
+
+    def _words(self, failed: int, values: int) -> list[str]:
+        """The warnings of the toys, and of the fits to one data set."""
+        if not failed:
+            return list(self.warnings)
+        (name,) = self.statistic.interest
+        return [
+            *self.warnings,
+            f"{failed} of {values} fits to the data with {name} held did not converge, and are "
+            "left out: ends near them are uncertain",
+        ]
+
+    def _check_known(self, found: Measured) -> None:
+        lost = int((~found.known.any(1)).sum())
+        if lost:
+            raise DataError(
+                f"no fit to {lost} of {len(found.known)} data sets converged: look at the best fit "
+                "(Fit.warnings), and try other starts or narrower priors"
+            )
 
     def _interval(
-        self, level: float, found: tuple[tuple[float, float], ...], values: Tensor, best: float
-    ) -> Interval:
+        self, level: float, found: tuple[tuple[float, float], ...], values: Tensor, best: float,
+        words: Sequence[str],
+    ) -> Interval:  # fmt: skip
         (name,) = self.statistic.interest
-        words = []
+        words = list(words)
         if not found:
             words.append(
                 f"the {level:.3g} set of {name} is empty: the data go badly with every value; look "
@@ -282,12 +345,19 @@ class Neyman:
             )
         if len(found) > 1:
             words.append(f"the {level:.3g} set of {name} is in {len(found)} pieces")
+        parameter = self.statistic.parameters[name]
         low, high = values[0].item(), values[-1].item()
+        # At the end of its physical range a parameter ends, and the set with it.
+        open_low = bool(found) and found[0][0] <= low and not at_end(low, parameter.low)
+        open_high = bool(found) and found[-1][1] >= high and not at_end(high, parameter.high)
+        words += [
+            f"the {level:.3g} set of {name} goes on beyond {end:.6g}, where nothing was simulated"
+            for end, is_open in ((low, open_low), (high, open_high))
+            if is_open
+        ]
         return Interval(
-            name, level, best, found, "neyman",
-            open_low=bool(found) and found[0][0] <= low,
-            open_high=bool(found) and found[-1][1] >= high,
-            unit=self.statistic.parameters[name].unit, warnings=tuple(words),
+            name, level, best, found, "neyman", open_low=open_low, open_high=open_high,
+            unit=parameter.unit, warnings=tuple(words),
         )  # fmt: skip
 
     def _check_reach(self, values: Tensor) -> None:
@@ -301,24 +371,40 @@ class Neyman:
 
 
 def statistics_of_toys(
-    statistic: Statistic, generate: Generate, theta: Tensor, *, seed: int = 0, chunk: int = 2000
-) -> Tensor:
-    """t of a toy at each θ of shape ``(N, D)``, at its own ψ, shape ``(N,)``."""
-    psi = columns(statistic.parameters, statistic.interest, theta)
-    parts = [
-        statistic(generate(one, seed * 1_000_003 + number), own[:, None]).statistic[:, 0]
-        for number, (one, own) in enumerate(
-            zip(torch.split(theta, chunk), torch.split(psi, chunk), strict=True)
-        )
-    ]
-    values = torch.cat(parts)
-    lost = (values >= IMPOSSIBLE).nonzero()[:, 0]
+    statistic: Statistic, generate: Generate, theta: Tensor, *, seed: int = 0, chunk: int = BLOCK,
+    over: Map = map,
+) -> ToyStatistics:  # fmt: skip
+    """t of a toy at each θ of shape ``(N, D)``, at its own ψ; ``over`` makes a call each chunk.
+
+    Raises:
+        DataError: The likelihood of a toy is zero at its own θ, or more than a tenth of the toys
+            have a fit that did not converge.
+    """
+    parts = over(_ToyChunk(statistic, generate, seed), list(enumerate(torch.split(theta, chunk))))
+    values, known = (torch.cat(rows) for rows in zip(*parts, strict=True))
+    lost = (known & (values >= IMPOSSIBLE)).nonzero()[:, 0]
     if len(lost):
         raise DataError(
             f"the likelihood of {len(lost)} of {len(values)} toys is zero at their own θ, e.g. "
             f"{theta[lost[0]].tolist()}: draw θ from the range in which the likelihood is defined"
         )
-    return values
+    return ToyStatistics(values, known, left_out(int((~known).sum()), len(values)))
+
+
+@dataclass(frozen=True)
+class _ToyChunk:
+    """The call for a chunk of toys: its number and their θ to t, and whether that is known."""
+
+    statistic: Statistic
+    generate: Generate
+    seed: int
+
+    def __call__(self, chunk: tuple[int, Tensor]) -> tuple[Tensor, Tensor]:
+        number, theta = chunk
+        psi = columns(self.statistic.parameters, self.statistic.interest, theta)
+        sets = self.generate(theta, self.seed * 1_000_003 + number)
+        found = self.statistic(sets, psi[:, None])
+        return found.statistic[:, 0], found.known[:, 0]
 
 
 def columns(parameters: ParameterSet, names: Sequence[str], theta: Tensor) -> Tensor:

@@ -54,8 +54,19 @@ class Profile:
 
     @property
     def failed(self) -> Tensor:
-        """Where a search began in the support and did not converge, shape ``(S, K)``."""
-        return ~self.conditional.converged & torch.isfinite(self.conditional.log_likelihood)
+        """Where a search began in the support and did not converge, shape ``(S, K)``.
+
+        There t may be anything: also where log L is NaN, which :func:`ratio` takes for −∞.
+        """
+        return ~self.conditional.converged & (self.conditional.log_likelihood != -torch.inf)
+
+    @property
+    def unknown(self) -> Tensor:
+        """Where t is not to be believed, shape ``(S, K)``: one of its two fits failed.
+
+        A conditional likelihood of zero is no failure: t is :data:`MOST`.
+        """
+        return self.failed | ~self.best.converged[:, None]
 
 
 def profile(

@@ -22,8 +22,8 @@ import h5py
 import numpy as np
 
 from hepgen.errors import DataError, FileError, nearest
-from hepgen.files import parse_json
 from hepgen.io.failures import reading
+from hepgen.io.hdf5.datasets import PROVENANCE, check_stored, is_inside, provenance
 from hepgen.io.hdf5.disk import KIND, Disk, open_file
 from hepgen.io.layout import TEXT, Layout
 from hepgen.io.sources import Source
@@ -31,10 +31,10 @@ from hepgen.io.table import Table, column_name, empty_chunks
 from hepgen.io.writer import EventWriter
 from hepgen.results import to_json
 
-PROVENANCE, COUNTER, IS_TEXT = "hepgen_provenance", "counter", "text"
+COUNTER, IS_TEXT = "counter", "text"
 _CHUNK_BYTES = 2**18
-_MOST_COMPRESSED = 2000
-"""A dataset that says it holds so many times the size of its file holds nothing."""
+_MOST_ELEMENTS = 2**23
+"""Of a jagged column, that are read at a time."""
 
 
 class Hdf5Writer(EventWriter):
@@ -157,17 +157,18 @@ class Hdf5(Table):
     def chunks(
         self, keys: Sequence[str], stop: int, step: int
     ) -> Iterator[tuple[int, dict[str, ak.Array]]]:
-        """``step`` rows at a time."""
+        """``step`` rows at a time, or fewer where they have many elements."""
         if not keys:
             yield from empty_chunks(stop, step)
             return
         first: Counter[str] = Counter()  # the first element of the next rows, by counter
-        for low in range(0, stop, step):
+        counters = {counter for counter in map(self._counter, keys) if counter}
+        low = 0
+        while low < stop:
             high = min(low + step, stop)
-            numbers = {
-                counter: self._numbers(counter, low, high)
-                for counter in {self._counter(key) for key in keys} if counter
-            }  # fmt: skip
+            numbers = {counter: self._numbers(counter, low, high) for counter in counters}
+            high = low + min([high - low, *(self._fitting(c, n) for c, n in numbers.items())])
+            numbers = {counter: number[: high - low] for counter, number in numbers.items()}
             arrays = {}
             for key in keys:
                 counter = self._counter(key)
@@ -184,6 +185,17 @@ class Hdf5(Table):
             for counter, number in numbers.items():
                 first[counter] += int(number.sum())
             yield high - low, arrays
+            low = high
+
+    def _fitting(self, counter: str, numbers: Any) -> int:
+        """So many of the first rows have few elements enough to be read at a time."""
+        rows = int((np.cumsum(numbers, dtype=np.float64) <= _MOST_ELEMENTS).sum())
+        if rows == 0 and len(numbers):
+            raise FileError(
+                f"{self.path}: an event has {numbers[0]} elements by its counter {counter!r}; at "
+                f"most {_MOST_ELEMENTS} are read"
+            )
+        return rows
 
     def _numbers(self, counter: str, low: int, high: int) -> Any:
         if counter not in self.keys:
@@ -280,8 +292,7 @@ def open_tree(source: Source) -> Iterator[Table]:
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """What :meth:`Hdf5Writer.metadata` noted."""
     with open_file(str(path)) as file, reading(str(path), KIND):
-        noted = file.get(PROVENANCE)
-        return dict(parse_json(noted[()])) if isinstance(noted, h5py.Dataset) else {}
+        return provenance(file, path)
 
 
 def _tables(file: Any) -> dict[str, Any]:
@@ -299,7 +310,7 @@ def _tables(file: Any) -> dict[str, Any]:
 def _columns(tree: Any) -> list[str]:
     """The columns of what may be a table; none where it is no table."""
     if isinstance(tree, h5py.Dataset):
-        names = tree.dtype.names if len(tree.shape or ()) == 1 else None
+        names = tree.dtype.names if len(tree.shape or ()) == 1 and is_inside(tree) else None
         return [n for n in names or () if tree.dtype[n].kind in "iufb" and not tree.dtype[n].shape]
     # A link may lead out of the file.
     hard = (n for n in tree if isinstance(tree.get(n, getlink=True), h5py.HardLink))
@@ -309,7 +320,7 @@ def _columns(tree: Any) -> list[str]:
 def _is_column(data: Any) -> bool:
     if not isinstance(data, h5py.Dataset) or len(data.shape or ()) != 1:
         return False
-    return data.dtype.kind in "iufbS" and not data.is_virtual and not data.external
+    return data.dtype.kind in "iufbS" and is_inside(data)
 
 
 def _rows(tree: Any, path: str) -> int:
@@ -319,13 +330,8 @@ def _rows(tree: Any, path: str) -> int:
         FileError: Its columns have different lengths, or cannot be in the file.
     """
     parts = [tree] if isinstance(tree, h5py.Dataset) else [tree[n] for n in _columns(tree)]
-    most = _MOST_COMPRESSED * tree.file.id.get_filesize()
     for data in parts:
-        if data.nbytes > most:
-            raise FileError(
-                f"{path}: the dataset {data.name!r} says that it holds {data.nbytes} bytes, which "
-                "cannot be in this file; it is damaged"
-            )
+        check_stored(data, path)
     lengths = {data.name: data.shape[0] for data in parts if COUNTER not in data.attrs}
     if len(set(lengths.values())) != 1:
         listed = ", ".join(f"{name}: {n}" for name, n in list(lengths.items())[:6])

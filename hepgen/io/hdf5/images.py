@@ -17,19 +17,22 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hepgen.errors import DataError, FileError, nearest
+from hepgen.errors import DataError, FileError
 from hepgen.events import EXTRAPOLATED, THETA, Events
-from hepgen.files import parse_json
 from hepgen.images import dense_images
 from hepgen.io.failures import reading, writing
+from hepgen.io.hdf5.datasets import PROVENANCE, dataset, provenance
 from hepgen.io.hdf5.disk import KIND, Disk, open_file
 from hepgen.io.newfile import NewFile
 from hepgen.results import to_json
 
-ENERGIES, SHOWERS, PROVENANCE = "incident_energies", "showers", "hepgen_provenance"
+ENERGIES, SHOWERS = "incident_energies", "showers"
 INCIDENT = THETA + "energy"
 MEV = 1000.0
 _CHUNK_BYTES = 2**18
+_MOST_DIMENSIONS = 8
+_READ_BYTES = 2**26
+"""Of the images that are read at a time."""
 
 
 class ImageWriter:
@@ -126,7 +129,7 @@ class ImageWriter:
     def _finish(self) -> None:
         if not self.entries:
             raise DataError(f"{self.path}: no events were written to it")
-        self._file[PROVENANCE] = to_json(self._metadata, indent=None)
+        self._file[PROVENANCE] = np.bytes_(to_json(self._metadata, indent=None).encode())
         self._file.close()
         self._check_disk()
         self._new.publish()
@@ -159,7 +162,7 @@ class ImageReader:
 
     Arguments:
         path: The file.
-        step_size: Images in a chunk.
+        step_size: Images in a chunk, at most: large ones are read a few at a time.
 
     Raises:
         FileError: It is missing, broken, or of another layout.
@@ -168,12 +171,11 @@ class ImageReader:
 
     def __init__(self, path: str | Path, step_size: int = 4096) -> None:
         self.path = Path(path)
-        self.step_size = step_size
         with open_file(str(self.path)) as file, reading(str(self.path), KIND):
             self.entries, self.voxels = _checked(file, self.path)
-            self.shape = tuple(int(n) for n in file[SHOWERS].attrs.get("shape", (self.voxels,)))
-            noted = file[PROVENANCE][()] if PROVENANCE in file else b"{}"
-            self.metadata: dict[str, Any] = parse_json(noted)
+            self.shape = _shape(file[SHOWERS], self.voxels)
+            self.metadata: dict[str, Any] = provenance(file, self.path)
+        self.step_size = max(1, min(step_size, _READ_BYTES // (4 * max(self.voxels, 1))))
 
     def __len__(self) -> int:
         return self.entries
@@ -185,6 +187,7 @@ class ImageReader:
     def read(self, start: int = 0, stop: int | None = None) -> Images:
         """The images of some rows; all by default."""
         with open_file(str(self.path)) as file, reading(str(self.path), KIND):
+            _checked(file, self.path)
             parts = [np.asarray(file[n][start:stop], np.float32) for n in (ENERGIES, SHOWERS)]
         for name, values in zip((ENERGIES, SHOWERS), parts, strict=True):
             if wrong := int((~np.isfinite(values)).sum()):
@@ -204,13 +207,25 @@ def holds_images(path: str | Path) -> bool:
 
 def _checked(file: Any, path: Path) -> tuple[int, int]:
     """Images and voxels of a file, whose layout is that of the CaloChallenge."""
-    for name in (ENERGIES, SHOWERS):
-        if not isinstance(file.get(name), h5py.Dataset):
-            raise FileError(f"{path}: no dataset {name!r}; {nearest(name, list(file))}")
-    energies, showers = file[ENERGIES].shape, file[SHOWERS].shape
-    if len(showers) != 2 or energies != (showers[0], 1):
+    parts = [dataset(file, name, path, rank=2) for name in (ENERGIES, SHOWERS)]
+    energies, showers = (data.shape for data in parts)
+    if energies != (showers[0], 1):
         raise FileError(
             f"{path}: {ENERGIES} of shape {energies} and {SHOWERS} of shape {showers}; expected "
             "(N, 1) and (N, n_voxels)"
         )
     return int(showers[0]), int(showers[1])
+
+
+def _shape(showers: Any, voxels: int) -> tuple[int, ...]:
+    """Of an image: layers, cells in η, cells in φ; flat where the file does not say.
+
+    Raises:
+        ValueError: It says what is no shape of so many voxels.
+    """
+    if "shape" not in showers.attrs:
+        return (voxels,)
+    noted = showers.attrs.get_id("shape")
+    if noted.dtype.kind not in "iu" or len(noted.shape) != 1 or noted.shape[0] > _MOST_DIMENSIONS:
+        raise ValueError("the attribute 'shape' of the showers is no list of a few whole numbers")
+    return tuple(int(n) for n in showers.attrs["shape"])

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import uproot
 
@@ -18,6 +18,7 @@ from hepgen.io.root.rntuple import RNTuple
 from hepgen.io.root.ttree import TTree
 from hepgen.io.sources import Source
 from hepgen.io.table import Table
+from hepgen.io.xrootd import give_up_soon
 
 _TREES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 _NOT_EVENTS = ("runs", "luminosityblocks", "metadata", "parametersets")
@@ -26,14 +27,16 @@ _NOT_EVENTS = ("runs", "luminosityblocks", "metadata", "parametersets")
 class _Bounded(io.FileIO):
     """A file that is never asked for more than it has: a broken one may say any number."""
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: SupportsIndex | None = -1) -> bytes:
         """At most what is left."""
         left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
-        return super().read(left if size is None or size < 0 else min(size, left))
+        asked = -1 if size is None else int(size)  # uproot counts with NumPy's numbers too
+        return super().read(left if asked < 0 else min(asked, left))
 
 
 def open_file(path: str) -> Any:
     """The uproot directory of a whole file, to be closed by the caller."""
+    give_up_soon(path)
     with reading(path), contextlib.ExitStack() as failed:
         place = path if Source(path).remote else failed.enter_context(_Bounded(path))
         directory = uproot.open({place: None}, array_cache=None)
@@ -44,13 +47,22 @@ def open_file(path: str) -> Any:
 
 def _check_complete(directory: Any, path: str) -> None:
     """Refuse a file shorter than its header says, which uproot may read in part."""
-    expected = directory.file.fEND
-    if Source(path).remote or (size := Path(path).stat().st_size) >= expected:
+    expected, size = directory.file.fEND, _size(directory, path)
+    if size is None or size >= expected:
         return
     directory.close()
     raise FileError(
         f"{path}: truncated; it has {size} bytes and should have {expected}; copy it again"
     )
+
+
+def _size(directory: Any, path: str) -> int | None:
+    """In bytes; a server may not tell."""
+    if not Source(path).remote:
+        return Path(path).stat().st_size
+    with contextlib.suppress(Exception):  # of whatever file system it is
+        return int(directory.file.source.num_bytes)
+    return None
 
 
 def tree_kinds(directory: Any) -> dict[str, str]:

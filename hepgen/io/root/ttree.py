@@ -11,6 +11,8 @@ import awkward as ak
 import uproot
 
 from hepgen.errors import DataError
+from hepgen.io.root.baskets import check_baskets
+from hepgen.io.sources import Source
 from hepgen.io.table import Table, column_name, empty_chunks
 
 
@@ -56,6 +58,9 @@ class TTree(Table):
             yield from empty_chunks(stop, step)
             return
         wanted = {key: self._interpretation(key) for key in keys}
+        if not Source(self.path).remote:  # a request for each
+            for key in keys:
+                check_baskets(self.tree[key], self.path, stop)
         for arrays in self.tree.iterate(wanted, entry_stop=stop, step_size=step, how=dict):
             yield len(arrays[keys[0]]), arrays
 

@@ -105,5 +105,5 @@ class FlowMatching(ContinuousFlow):
 def _velocity(t: Any, u: Any, learned: Callable[[Any], Any]) -> Any:
     """From what the network says of x/s; t is a number, or of shape ``(B, 1)``."""
     variance = t**2 + (1 - t) ** 2
-    scale = variance**0.5
-    return (2 * t - 1) / variance * u + learned(u / scale) / scale
+    inverse = variance**-0.5
+    return (2 * t - 1) / variance * u + inverse * learned(inverse * u)

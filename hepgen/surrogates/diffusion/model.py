@@ -174,7 +174,9 @@ class Diffusion(ConditionalDensity):
         # The graph of some hundred evaluations is kept only for who asks for a derivative.
         asked = torch.is_grad_enabled() and (u.requires_grad or context.requires_grad)
         with torch.set_grad_enabled(asked):
-            value, error = self._flow_log_prob(self.whitening.forward(u), context)
+            x0 = self.whitening.forward(u)
+            slope = self._slope(x0, context)
+            value, error = probability_flow.log_prob(slope, x0, self.solver, self.likelihood_steps)
         return LogDensity(value - self.whitening.log_volume.double(), error, self.quality)
 
     def bound(self, u: Tensor, context: Tensor, draws: int = 1, steps: int = 0) -> bound.Bound:
@@ -215,16 +217,14 @@ class Diffusion(ConditionalDensity):
         """The noise levels of the sampler, falling, shape ``(steps,)``."""
         return self.solver.nodes(self.steps, like)
 
-    def _flow_log_prob(self, x0: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        exact = self.probes == 0
-        directions = (
-            probability_flow.unit_vectors(x0)
-            if exact
-            else probability_flow.rademacher(self.probes, x0)
-        )
-        return probability_flow.log_prob(
-            self.velocity(context), x0, self.solver, self.likelihood_steps, directions, exact=exact
-        )
+    def _slope(self, x0: Tensor, context: Tensor) -> probability_flow.Slope:
+        velocity = self.velocity(context)
+        if self.probes:
+            signs = probability_flow.rademacher(self.probes, x0)
+            return probability_flow.along(velocity, signs, exact=False)
+        if self._options["network"] == "mlp":
+            return probability_flow.by_dual_numbers(velocity)
+        return probability_flow.along(velocity, probability_flow.unit_vectors(x0), exact=True)
 
     def _conditions(self, context: Tensor) -> Tensor:
         return flagged(context, 1.0) if self.drop else context
@@ -232,7 +232,7 @@ class Diffusion(ConditionalDensity):
     def _velocity(self, c: Tensor) -> Velocity:
         """v(x, γ), for contexts as the network takes them."""
 
-        def predicted(x: Tensor, gamma: Tensor) -> Tensor:
+        def predicted(x: Any, gamma: Tensor) -> Any:  # tensors, or dual numbers
             output = self.network(x, gamma, c)[:, : self.features]
             return velocity(self.prediction, output, x, gamma)
 

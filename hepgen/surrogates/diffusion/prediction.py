@@ -13,6 +13,7 @@ The velocity is also dx/dφ along the probability flow: see
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -24,16 +25,19 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 PREDICTIONS = ("v", "noise", "x0", "score")
 
 
-def velocity(kind: str, output: Tensor, x: Tensor, gamma: Tensor) -> Tensor:
-    """v from an output of the given kind at the points x; inverts :func:`view`."""
+def velocity(kind: str, output: Any, x: Any, gamma: Tensor) -> Any:
+    """v from an output of the given kind at the points x; inverts :func:`view`.
+
+    Both may be :class:`hepgen.nn.dual.Dual`, and v is one then.
+    """
     alpha, sigma = alpha_sigma(gamma)
     match kind:
         case "x0":
-            return (alpha * x - output) / sigma
+            return (alpha * x - output) * (1 / sigma)
         case "noise":
-            return (output - sigma * x) / alpha
+            return (output - sigma * x) * (1 / alpha)
         case "score":
-            return -sigma * (output + x) / alpha
+            return -sigma / alpha * (output + x)
         case _:
             return output
 
@@ -60,7 +64,8 @@ def convert(source: str, target: str, output: Tensor, x: Tensor, gamma: Tensor) 
     >>> round(convert("x0", "noise", torch.tensor([[1.0]]), x, gamma).item(), 4)
     1.8284
     """
-    return view(target, velocity(source, output, x, gamma), x, gamma)
+    v: Tensor = velocity(source, output, x, gamma)
+    return view(target, v, x, gamma)
 
 
 def flow_matching_velocity(v: Tensor, x: Tensor, gamma: Tensor) -> Tensor:

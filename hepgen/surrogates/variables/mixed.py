@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hepgen.features import FeatureSpace
+from hepgen.feature_space import FeatureSpace
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.variables.categorical import CategoricalHead
 from hepgen.surrogates.variables.circular import inside, lifted, lowered, other, weight
@@ -89,7 +89,7 @@ class Layout:
 
 
 class Mixed(ConditionalDensity):
-    """Mixed variables, as :class:`hepgen.features.FeatureSpace` standardises them.
+    """Mixed variables, as :class:`hepgen.feature_space.FeatureSpace` standardises them.
 
     Arguments:
         layout: Which columns are what.

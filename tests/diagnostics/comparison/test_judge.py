@@ -23,7 +23,8 @@ from hepgen.diagnostics.comparison.likelihood import negative_log_likelihood
 from hepgen.diagnostics.comparison.showers import cell_spectrum, shower_observables
 from hepgen.diagnostics.comparison.timing import seconds_per_event
 from hepgen.errors import DataError, SurrogateError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.judgement import SurrogateJudgement
 from hepgen.results import TrainingCurve, to_json
 from hepgen.simulators.calorimeter.material import Geometry

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from hepgen.inference.event_sets import EventSets
 from hepgen.inference.exact import ExactLikelihood
-from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.scans import profile_scan
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
 from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
 from hepgen.simulators.processes.registry import process
+from tests.inference.given_data import GivenData
 
 CHAIN = process("ee_mumu", energies=(89.0,))
 CONFUSION = Normal(0.05, 0.01)
 
 
-class Annihilation(Likelihood):
+class Annihilation(GivenData):
     """log L of sets of cos θ, with a measurement of the charge confusion."""
 
     def __init__(self) -> None:
@@ -37,12 +38,6 @@ class Annihilation(Likelihood):
         assert isinstance(sets, EventSets)
         constraint = CONFUSION.log_prob(theta[..., 1].double())
         return self.exact.log_likelihoods(sets, theta) + constraint
-
-    def generate(self, theta: Tensor, seed: int) -> DataSets:
-        raise NotImplementedError
-
-    def asimov(self, theta: Tensor) -> DataSets:
-        raise NotImplementedError
 
 
 def test_the_profile_is_the_maximum_over_a_grid() -> None:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from hepgen.errors import ParameterError
 from hepgen.inference.binned import uncorrelated_background
-from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.fit import curvature_error, defaults, fit, profile_fit
 from hepgen.inference.statistics.newton import Box, maximise
 from hepgen.parameters import Parameter, ParameterSet, Uniform
+from tests.inference.given_data import GivenData
 
 
-class Given(Likelihood):
+class Given(GivenData):
     """log L is any function of θ, the same for all data sets; data sets are numbers."""
 
     def __init__(self, names: str, function: Any, width: float = 10.0) -> None:
@@ -31,12 +32,6 @@ class Given(Likelihood):
         del sets
         value: Tensor = self.function(theta.double())
         return value
-
-    def generate(self, theta: Tensor, seed: int) -> DataSets:
-        raise NotImplementedError
-
-    def asimov(self, theta: Tensor) -> DataSets:
-        raise NotImplementedError
 
 
 def test_fits_are_those_of_least_squares(line: Any) -> None:
@@ -96,6 +91,43 @@ def test_a_flat_direction_is_named() -> None:
     assert found.flat.tolist() == [[True, True, False]]
     assert math.isinf(found.errors[0, 0].item())
     assert found.errors[0, 2].item() == pytest.approx(1.0)
+
+
+def coupled(slope: float, unit: float = 1.0) -> Any:
+    """log L = −½((a − slope·b)/0.1)² − ½(c/0.3)² with a in another unit; b is free."""
+
+    def function(t: Tensor) -> Tensor:
+        a, b, c = (t / torch.tensor([unit, 1.0, 1.0]).double()).unbind(-1)
+        return -0.5 * ((a - slope * b) / 0.1) ** 2 - 0.5 * (c / 0.3) ** 2
+
+    model = Given("abc", function, width=20.0)
+    model.parameters = ParameterSet(
+        [
+            Parameter(n, 0.0, role="interest", prior=Uniform(-20.0 * u, 20.0 * u))
+            for n, u in (("a", unit), ("b", 1.0), ("c", 1.0))
+        ]
+    )
+    start = torch.tensor([0.3 * unit, 0.4, 0.2])
+    return fit(model, torch.zeros(1), start=start)
+
+
+@pytest.mark.parametrize("slope", [5.0, 1.0, 0.2, 0.02])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+def test_what_hangs_on_a_free_parameter_is_not_fixed(slope: float, unit: float) -> None:
+    """Only a − slope·b is measured: a has no finite error, in any unit; c has its own."""
+    found = coupled(slope, unit)
+    assert found.flat.tolist() == [[True, True, False]]
+    assert found.errors[0].tolist() == [math.inf, math.inf, pytest.approx(0.3)]
+    (word,) = found.warnings(0)
+    assert word.startswith("nothing fixes a, b:")
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-4])
+def test_a_parameter_beside_a_free_one_keeps_its_error(slope: float) -> None:
+    """b within ± 20 moves a by nothing, or by less than 0.02 of its error."""
+    found = coupled(slope)
+    assert found.flat.tolist() == [[False, True, False]]
+    assert found.errors[0, 0].item() == pytest.approx(0.1, rel=1e-4)
 
 
 def test_a_fit_that_fails_says_where_and_what_to_do() -> None:

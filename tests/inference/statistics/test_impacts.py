@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,3 +119,25 @@ def test_a_nuisance_that_nothing_fixes_is_named() -> None:
     (row,) = found.ranking
     assert "nothing fixes loose" in row.warnings[0]
     assert math.isnan(row.post[0])
+
+
+def test_a_nuisance_at_its_bound_has_an_error_an_impact_and_a_word(line: Any) -> None:
+    """A slope that wants below its bound: one side of its impact is C_{μs}/σ_s, the other none."""
+    model = type(line)()
+    low = 0.0
+    model.parameters = ParameterSet(
+        [
+            replace(p, prior=Uniform(low, 30.0), default=1.0) if p.name == "slope" else p
+            for p in model.parameters
+        ]
+    )
+    truth = torch.tensor([[1.0, -4.0, 0.2, -0.1]]).double()
+    data = model.generate(truth, 1)
+    (found,) = impacts(model, data)
+    row = next(r for r in found.ranking if r.parameter == "slope")
+    c = line.covariance
+    assert row.value == low
+    assert row.error == pytest.approx(c[1, 1].sqrt().item())
+    assert row.post == pytest.approx(((c[0, 1] / c[1, 1].sqrt()).item(), 0.0), abs=1e-4)
+    assert any("slope is at its bound, 0" in word for word in row.warnings)
+    assert all(r.warnings == () for r in found.ranking if r.parameter != "slope")

@@ -133,4 +133,56 @@ def test_what_cannot_be_said_is_refused_or_warned_of() -> None:
     with pytest.raises(DataError, match="ten toys"):
         global_p_value(9.0, toys[:3])
     assert global_p_value(1.0, toys).warnings
-    assert "0 of 50 toys" in brute_force(40.0, toys).warnings[0]
+    none = brute_force(40.0, toys)
+    assert none.value == 1 / 51
+    assert math.isfinite(none.significance)
+    assert "0 of 50 toys are as large: the p-value is an upper limit, 1/51" in none.warnings[0]
+
+
+def test_no_upcrossing_has_an_error_and_a_warning() -> None:
+    """As if one toy had crossed: e^{−(c − c₀)/2}/S."""
+    found = global_p_value(9.0, np.full((50, 20), 0.1))
+    assert found.value == local_p_value(9.0)
+    assert found.error == pytest.approx(math.exp(-(9.0 - 0.5) / 2) / 50)
+    assert any("none of 50 toys rises through q₀ = 0.5" in word for word in found.warnings)
+
+
+def test_a_grid_coarser_than_a_bump_is_warned_of() -> None:
+    """exp(−d²/2) is of bumps of width 0.71, 7 points; every 20th is 2.8 widths apart."""
+    whole = q(processes(200, 4))
+    for step in (1, 3, 7):
+        assert global_p_value(12.0, whole[:, ::step]).warnings == ()
+    (word,) = global_p_value(12.0, whole[:, ::20]).warnings
+    assert "the grid is coarser than a bump is wide" in word
+    both = whole[:, :200].reshape(200, 10, 20)  # neighbours of the first axis are 2 apart
+    assert any("coarser" in w for w in global_p_value(12.0, both).warnings)
+
+
+def test_toys_with_a_fit_that_failed_are_left_out() -> None:
+    toys = q(processes(100, 2))
+    broken = np.concatenate([toys, np.full((5, POINTS), np.nan)])
+    for made in (global_p_value, brute_force):
+        found, clean = made(9.0, broken), made(9.0, toys)
+        assert (found.value, found.error) == (clean.value, clean.error)
+        assert found.warnings[0].startswith("5 of 105 toys")
+        with pytest.raises(DataError, match="expected 10% at most"):
+            made(9.0, np.where(np.arange(100)[:, None] < 11, np.nan, toys))
+
+
+def test_a_local_test_without_a_fit_is_not_a_number() -> None:
+    """A likelihood without a gradient beyond a strength of 20: no search arrives there."""
+
+    class Rough(type(bump())):  # type: ignore[misc]
+        def log_likelihoods(self, sets: Tensor, theta: Tensor) -> Tensor:
+            one = torch.where(theta[..., 0] > 20.0, 0 * theta[..., 1], 1.0)
+            found: Tensor = super().log_likelihoods(sets, theta) + one.sqrt() - one.detach()
+            return found
+
+    model = bump()
+    rough = bump()
+    rough.__class__ = Rough
+    places = torch.tensor([2.0, 5.0], dtype=torch.float64)
+    signal = model.log_rates(torch.tensor([[40.0, 5.0]]).double()).exp()
+    found = local_statistics(rough, signal, "s", {"m": places})[0]
+    assert torch.isfinite(local_statistics(model, signal, "s", {"m": places})).all()
+    assert torch.isnan(found).tolist() == [False, True]

@@ -15,11 +15,12 @@ from scipy.special import voigt_profile
 from torch import Tensor
 
 from hepgen.inference.binned import uncorrelated_background
-from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.fit import fit
 from hepgen.inference.statistics.intervals import profile_intervals
 from hepgen.inference.statistics.minuit import minos_intervals, minuit_fit
 from hepgen.parameters import Parameter, ParameterSet, Uniform
+from tests.inference.given_data import GivenData
 
 LOW, HIGH = 80.0, 102.0
 
@@ -37,7 +38,7 @@ class Masses:
         return Masses(self.m[part])
 
 
-class Resonance(Likelihood):
+class Resonance(GivenData):
     """f·Voigt(m | m₀, σ, Γ) + (1 − f)·exponential, in a window; σ is known to be 1.2.
 
     The Voigt profile is a Breit–Wigner averaged over Gauss–Hermite nodes.
@@ -71,12 +72,6 @@ class Resonance(Likelihood):
         area = -torch.expm1(-slope * width) / slope
         density = f * (peak * self.weights).sum(-1) / norm + (1 - f) * shape / area
         return density.log().sum(-1)
-
-    def generate(self, theta: Tensor, seed: int) -> Masses:
-        raise NotImplementedError
-
-    def asimov(self, theta: Tensor) -> Masses:
-        raise NotImplementedError
 
 
 def events(n: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:

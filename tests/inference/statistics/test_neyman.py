@@ -16,8 +16,10 @@ from hepgen.inference.statistics.coverage import coverage_maps, interval_score, 
 from hepgen.inference.statistics.critical_values import CriticalValues
 from hepgen.inference.statistics.neyman import Measured, Neyman, ProfileRatio, Waldo, pieces
 from hepgen.inference.statistics.ordering import gaussian_critical_value, gaussian_interval
+from hepgen.inference.statistics.toys import BLOCK
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 from tests.inference.statistics.bounded import BoundedMean, ClosedRatio, Values, toys
+from tests.inference.statistics.models import Line, Rough
 
 POINTS = torch.tensor([[0.0], [0.3], [1.0], [2.5], [5.0]], dtype=torch.float64)
 
@@ -216,6 +218,81 @@ def test_refusals(neyman: Neyman) -> None:
         Neyman.fit(Impossible(model), model.generate, outside)
     with pytest.raises(DataError, match="ascending"):
         pieces(np.array([1.0, 0.0]), np.ones(2))
+
+
+@dataclass(frozen=True)
+class Failing(ClosedRatio):
+    """The fits of data with x in a range do not converge, and their t is anything."""
+
+    lost: tuple[float, float] = (0.0, 0.0)
+
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        assert isinstance(sets, Values)
+        found = super().__call__(sets, psi)
+        x = (sets.x[:, None] - sets.x.floor()[:, None]).expand_as(found.statistic)
+        failed = (x >= self.lost[0]) & (x < self.lost[1])
+        return found._replace(statistic=found.statistic.masked_fill(failed, 1e5), failed=failed)
+
+
+def test_toys_whose_fits_failed_are_left_out() -> None:
+    """The critical values are those of the other toys; more than a tenth are refused."""
+    model, theta = BoundedMean(), toys(3000, 1)
+    statistic = Failing(model, lost=(0.4, 0.45))
+    built = Neyman.fit(statistic, model.generate, theta, seed=1, members=1)
+    x = torch.cat(
+        [model.generate(one, 1_000_003 + k).x for k, one in enumerate(torch.split(theta, BLOCK))]
+    )
+    known = ~((x - x.floor() >= 0.4) & (x - x.floor() < 0.45))
+    t = ClosedRatio(model)(Values(x), theta[:, None]).statistic[:, 0]
+    alone = CriticalValues.fit(theta[known], t[known], seed=1, members=1)
+    assert torch.equal(built.critical(POINTS, 0.9), alone(POINTS, 0.9))
+    (word,) = built.warnings
+    assert word.startswith(f"{int((~known).sum())} of 3000 toys")
+    (found, _) = coverage_maps(built, model.generate, POINTS[2:], toys=1000, seed=5)
+    assert "have a fit that did not converge" in found.warnings[0]
+    assert np.all(np.abs(found.coverage - found.level) < 0.08 + 4 * found.error)
+    with pytest.raises(DataError, match=r"of 3000 toys .* expected 10% at most"):
+        Neyman.fit(Failing(model, lost=(0.4, 0.6)), model.generate, theta, members=1)
+
+
+@dataclass(frozen=True)
+class Gap(ClosedRatio):
+    """Fits with μ held within the gap fail."""
+
+    gap: tuple[float, float] = (2.25, 2.55)
+
+    def __call__(self, sets: DataSets, psi: Tensor) -> Measured:
+        found = super().__call__(sets, psi)
+        failed = (psi[..., 0] > self.gap[0]) & (psi[..., 0] < self.gap[1])
+        return found._replace(statistic=found.statistic.masked_fill(failed, 1e5), failed=failed)
+
+
+def test_fits_to_the_data_that_failed_are_left_out_with_a_warning(neyman: Neyman) -> None:
+    broken = Neyman(Gap(BoundedMean()), neyman.critical, neyman.reach)
+    data, grid = Values(torch.tensor([2.0]).double()), torch.linspace(0, 8, 81).double()
+    ((whole,),) = neyman.intervals(data, grid, levels=[0.9])
+    ((found,),) = broken.intervals(data, grid, levels=[0.9])
+    assert found.pieces == whole.pieces  # no hole where nothing is known
+    assert found.best == whole.best
+    assert "3 of 81 fits to the data with mu held did not converge" in found.warnings[0]
+    inside = grid[:, None]
+    assert torch.equal(broken.region(data, inside, 0.9), neyman.region(data, inside, 0.9))
+    p = broken.p_values(data, inside[None])[0]
+    assert grid[torch.isnan(p)].tolist() == pytest.approx([2.3, 2.4, 2.5])
+    with pytest.raises(DataError, match="no fit to 1 of 1 data sets converged"):
+        Neyman(Gap(BoundedMean(), gap=(-1.0, 9.0)), neyman.critical, neyman.reach).intervals(
+            data, grid
+        )
+
+
+def test_a_profile_ratio_says_which_fits_failed() -> None:
+    """Beyond μ = 2.5 the log-likelihood has no gradient."""
+    model = Rough()
+    data = model.asimov(model.truth())
+    psi = torch.tensor([[[1.0], [3.0]]]).double()
+    found = ProfileRatio(model, ("mu",))(data, psi)
+    assert found.known.tolist() == [[True, False]]
+    assert ProfileRatio(Line(), ("mu",))(data, psi).known.all()
 
 
 def test_interval_score_is_that_of_the_challenge() -> None:

@@ -13,13 +13,14 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from hepgen.inference.binned import uncorrelated_background
-from hepgen.inference.likelihood import DataSets, Likelihood
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.fit import fit, fit_points
 from hepgen.inference.statistics.intervals import profile_intervals
 from hepgen.inference.statistics.profile import from_neighbours, profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 from hepgen.results import to_json
+from tests.inference.given_data import GivenData
 from tests.inference.statistics.models import Rough
 
 
@@ -89,7 +90,7 @@ def test_an_interval_that_ends_at_a_bound_is_open(bounded_line: Any) -> None:
     assert narrow.high < wide.high
 
 
-class Modes(Likelihood):
+class Modes(GivenData):
     """Two maxima of μ, each with its own ν: a profile has two valleys."""
 
     def __init__(self) -> None:
@@ -106,12 +107,6 @@ class Modes(Likelihood):
         left = -0.5 * ((mu + 2) / 0.4) ** 2 - 0.5 * ((nu + 1) / 0.5) ** 2
         right = 0.3 - 0.5 * ((mu - 2) / 0.6) ** 2 - 0.5 * ((nu - 1) / 0.5) ** 2
         return torch.logaddexp(left, right) + 0 * sets[:, None]
-
-    def generate(self, theta: Tensor, seed: int) -> DataSets:
-        raise NotImplementedError
-
-    def asimov(self, theta: Tensor) -> DataSets:
-        raise NotImplementedError
 
 
 def test_an_interval_of_two_pieces_and_the_higher_maximum() -> None:

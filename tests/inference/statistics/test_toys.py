@@ -10,9 +10,10 @@ import pytest
 import torch
 from scipy.stats import kstest, poisson
 
+from hepgen.errors import DataError
 from hepgen.inference.binned import uncorrelated_background
 from hepgen.inference.statistics.test_statistics import hypothesis_test
-from hepgen.inference.statistics.toys import fraction_above, toy_statistics
+from hepgen.inference.statistics.toys import fraction_above, left_out, toy_statistics
 from tests.inference.statistics.models import counting
 
 
@@ -67,9 +68,11 @@ def test_a_p_value_is_that_of_the_counts() -> None:
 def test_no_toy_as_extreme_is_a_warning() -> None:
     model = uncorrelated_background([12, 11], [50, 52], [3, 7])
     test = hypothesis_test(model, model.observed([110, 100]), "mu", method="toys", toys=100)
-    assert test.p_value == 0
+    assert test.p_value == 1 / 101  # no number of toys says 0
+    assert math.isfinite(test.significance)
     assert test.p_value_error == pytest.approx(0.01, rel=0.01)
     assert "only 0 of 100 toys are as extreme" in test.warnings[-1]
+    assert "an upper limit, 1/101" in test.warnings[-1]
     assert "below 0.03 at 95 % confidence" in test.warnings[-1]
 
 
@@ -90,4 +93,13 @@ def test_nuisances_of_toys_stand_at_their_conditional_best_fit() -> None:
 def test_fractions() -> None:
     toys = torch.arange(100).double()
     assert fraction_above(toys, 90.0) == pytest.approx((0.1, 0.03))
+    assert fraction_above(toys, 200.0) == pytest.approx((1 / 101, math.sqrt(0.01 * 0.99 / 100)))
     assert fraction_above(toys, -1.0)[1] == pytest.approx(np.sqrt(0.01 * 0.99 / 100))
+
+
+def test_toys_that_are_left_out_are_counted_up_to_a_share() -> None:
+    assert left_out(0, 100) == ()
+    (word,) = left_out(7, 100)
+    assert word.startswith("7 of 100 toys (7.0%) have a fit that did not converge")
+    with pytest.raises(DataError, match=r"11 of 100 toys .*; expected 10% at most"):
+        left_out(11, 100)

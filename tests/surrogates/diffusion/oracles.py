@@ -19,7 +19,9 @@ class Gaussian:
 
     def __call__(self, x: Tensor, gamma: Tensor) -> Tensor:
         alpha, _ = alpha_sigma(gamma)
-        return velocity("x0", alpha * self.variance / self.diffused(gamma) * x, x, gamma)
+        x0 = alpha * self.variance / self.diffused(gamma) * x
+        v: Tensor = velocity("x0", x0, x, gamma)
+        return v
 
     def diffused(self, gamma: Tensor) -> Tensor:
         """v = α² s² + σ², shape ``(B, 1)``."""
@@ -56,7 +58,8 @@ class Mixture:
         alpha, sigma = (column[0, 0] for column in alpha_sigma(gamma))
         density = self.at(alpha, sigma)
         score = torch.func.grad(lambda y: density.log_prob(y).sum())(x)
-        return velocity("score", score, x, gamma)
+        v: Tensor = velocity("score", score, x, gamma)
+        return v
 
     def log_prob(self, x: Tensor) -> Tensor:
         one = torch.ones((), dtype=x.dtype)

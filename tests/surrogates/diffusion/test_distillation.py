@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hepgen.errors import SurrogateError
-from hepgen.features import Feature, FeatureSpace
+from hepgen.feature_space import FeatureSpace
+from hepgen.features import Feature
 from hepgen.results import TrainingCurve
 from hepgen.surrogates.diffusion.distillation import Distilled, distil, paths
 from hepgen.surrogates.diffusion.model import Diffusion

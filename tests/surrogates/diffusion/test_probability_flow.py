@@ -10,6 +10,8 @@ from hepgen.errors import SurrogateError
 from hepgen.surrogates.diffusion.log_snr import CLOCKS, LogSNR, alpha_sigma
 from hepgen.surrogates.diffusion.prediction import Velocity
 from hepgen.surrogates.diffusion.probability_flow import (
+    Slope,
+    along,
     log_prob,
     quadratic_forms,
     rademacher,
@@ -23,9 +25,13 @@ def linear(matrix: Tensor) -> Velocity:
     return lambda x, _: x @ matrix.T
 
 
+def by_axes(velocity: Velocity, x0: Tensor) -> Slope:
+    return along(velocity, unit_vectors(x0), exact=True)
+
+
 def likelihood(velocity: Velocity, x0: Tensor, steps: int = 60, **ends: float) -> Tensor:
     schedule = LogSNR("flow-matching", ends.get("low", -14.0), ends.get("high", 16.0))
-    return log_prob(velocity, x0, schedule, steps, unit_vectors(x0), exact=True)[0]
+    return log_prob(by_axes(velocity, x0), x0, schedule, steps)[0]
 
 
 @pytest.mark.parametrize("variance", [0.01, 0.25, 1.0, 4.0])
@@ -65,7 +71,7 @@ def test_a_mixture() -> None:
 def test_any_clock_arrives(clock: str) -> None:
     oracle, x0 = Gaussian(0.25), torch.tensor([[0.3], [-1.2]]).double()
     schedule = LogSNR(clock, -12.0, 12.0)
-    found, error = log_prob(oracle, x0, schedule, 60, unit_vectors(x0), exact=True)
+    found, error = log_prob(by_axes(oracle, x0), x0, schedule, 60)
     torch.testing.assert_close(found, oracle.log_prob(x0), rtol=0, atol=2e-3)
     assert bool((error < 2e-3).all())
 
@@ -76,7 +82,7 @@ def test_the_stated_error_covers_the_true_one() -> None:
     schedule, reference = LogSNR("flow-matching", -14.0, 16.0), likelihood(oracle, x0)
     stated = []
     for steps in (8, 16):
-        value, error = log_prob(oracle, x0, schedule, steps, unit_vectors(x0), exact=True)
+        value, error = log_prob(by_axes(oracle, x0), x0, schedule, steps)
         assert (value - reference).abs().mean() < error.mean()
         stated.append(error.mean().item())
     assert 8 < stated[0] / stated[1] < 32
@@ -114,8 +120,8 @@ def correlated(probes: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     oracle = Mixture(torch.ones(1).double(), torch.zeros(1, 2).double(), covariance[None])
     x0, schedule = torch.tensor([[0.5, -0.5]]).double().repeat(200, 1), LogSNR("linear")
     torch.manual_seed(seed)
-    value, error = log_prob(oracle, x0, schedule, 12, rademacher(probes, x0), exact=False)
-    exact, _ = log_prob(oracle, x0[:1], schedule, 12, unit_vectors(x0[:1]), exact=True)
+    value, error = log_prob(along(oracle, rademacher(probes, x0), exact=False), x0, schedule, 12)
+    exact, _ = log_prob(by_axes(oracle, x0[:1]), x0[:1], schedule, 12)
     return value, error, exact
 
 
@@ -133,4 +139,4 @@ def test_what_cannot_be_asked() -> None:
     with pytest.raises(SurrogateError, match="two at least"):
         rademacher(1, x0)
     with pytest.raises(SurrogateError, match="even number"):
-        log_prob(Gaussian(1.0), x0, LogSNR(), 5, unit_vectors(x0), exact=True)
+        log_prob(by_axes(Gaussian(1.0), x0), x0, LogSNR(), 5)

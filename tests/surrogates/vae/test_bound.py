@@ -11,7 +11,8 @@ import pytest
 import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -114,6 +115,15 @@ def test_the_digits_have_the_likelihood_of_their_components(
         weights, known.log_prob(held_out).expand(2, -1), rtol=0, atol=1e-5
     )  # fmt: skip
     assert weights.mean().item() == pytest.approx(value, abs=1e-3)
+
+
+def test_what_others_make_of_the_digits(digits: tuple[Tensor, Tensor]) -> None:
+    """Anchors of the benchmark: 16 factors, any covariance, and ten Gaussians (an optimum)."""
+    trained, held_out = (part.numpy() for part in digits)
+    assert FactorAnalysis(16).fit(trained).score(held_out) == pytest.approx(48.13, abs=5e-3)
+    assert PCA().fit(trained).score(held_out) == pytest.approx(50.66, abs=5e-3)
+    ten = GaussianMixture(10, reg_covar=1e-3, random_state=0).fit(trained).score(held_out)
+    assert ten == pytest.approx(61.65, abs=0.5)
 
 
 # --- The importance-weighted bound ----------------------------------------------------------

@@ -1,0 +1,46 @@
+"""Of which parameters something is stated, checked before anything is trained."""
+
+from __future__ import annotations
+
+from hepgen.errors import WorkflowError, nearest
+from hepgen.inference.statistics.fit import box, index
+from hepgen.pipeline.session import Session
+
+
+def interest(session: Session) -> tuple[str, ...]:
+    """The parameters that statements are made on.
+
+    Raises:
+        WorkflowError: One is not free.
+    """
+    free = session.parameters.free_names
+    chosen = tuple(session.workflow.statements.parameters or session.parameters.interest)
+    for name in chosen:
+        if name not in free:
+            raise WorkflowError(
+                f"statements.parameters: {name!r} is no free parameter; {nearest(name, free)}"
+            )
+    return chosen
+
+
+def limited(session: Session) -> tuple[str, ...]:
+    """Those that an upper limit is made on: where 0, no signal, is in the range.
+
+    Raises:
+        WorkflowError: A limit is asked for, and there is none; or one that was named is not one.
+    """
+    if session.workflow.statements.limit is None:
+        return ()
+    low, high = box(session.parameters)
+    names = interest(session)
+    found = [n for n in names if low[i := index(session.parameters, n)] <= 0 < high[i]]
+    asked = names if session.workflow.statements.parameters else ()
+    missing = [name for name in asked if name not in found] or ([] if found else list(names))
+    if missing:
+        i = index(session.parameters, missing[0])
+        raise WorkflowError(
+            f"a limit on {', '.join(missing)}: an upper limit is on what may be zero, such as a "
+            f"signal strength, and {missing[0]} is from {low[i].item():g} to {high[i].item():g}; "
+            "name another parameter (--poi), or ask for --interval"
+        )
+    return tuple(found)

@@ -1,0 +1,140 @@
+"""A small file that says it is large is refused in a sentence, before it fills the memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hepgen.errors import FileError
+from hepgen.io.hdf5 import ImageReader
+from hepgen.io.tables import read
+from hepgen.pipeline.show import show
+from tests.io.bombs import BOMBS
+
+REPOSITORY = Path(__file__).parents[2]
+WORDS = {
+    "HDF5 provenance": "expected 0 dimensions",
+    "HDF5 images": "cannot be in this file",
+    "HDF5 jagged, packed": "an event has 200000000 elements",
+    "HDF5 jagged, declared": "cannot be in this file",
+    "HDF5 chunk": "chunks of 1073741824 bytes",
+    "Parquet list": "the column 'x' unpacks from",
+    "ROOT basket": "a basket of the branch 'x' unpacks from",
+    "LHE line": "a line has more than 16777216 bytes",
+    "LHE lines": "bytes without a new event",
+    "HepMC line": "a line has more than 16777216 bytes",
+    "HepMC lines": "bytes without a new event",
+}
+MOST = 150
+"""MiB that a file of a few bytes may take."""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What a process of its own says of each, and how much its memory grew."""
+    folder = tmp_path_factory.mktemp("bombs")
+    for number, (name, make, _) in enumerate(BOMBS.values()):
+        place = folder / str(number)
+        place.mkdir()
+        make(place / name)
+        assert (place / name).stat().st_size < 4_000_000
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.io.bombs", str(folder)],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {entry["name"]: entry for entry in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_unpacks_to_far_more_than_it_is_is_refused(
+    name: str, found: dict[str, dict[str, Any]]
+) -> None:
+    assert WORDS[name] in found[name]["words"]
+    assert found[name]["grown"] < MOST
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret.h5"
+    with h5py.File(path, "w") as file:
+        file["s"] = np.full((2, 4), 42.0, "f4")
+        file["json"] = np.bytes_(b'{"secret": 42}')
+    return path
+
+
+def test_images_in_other_files_are_not_read(secret: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        file["incident_energies"] = np.ones((2, 1), "f4")
+        file.create_dataset("showers", (2, 4), "f4", external=[(str(secret), 0, 32)])
+    with pytest.raises(FileError, match=r"'/showers' are in other files.*copy them"):
+        ImageReader(path)
+    for name, link in (("external", h5py.ExternalLink(str(secret), "/s")),
+                       ("virtual", _virtual(secret))):  # fmt: skip
+        path = tmp_path / f"{name}.hdf5"
+        with h5py.File(path, "w") as file:
+            file["incident_energies"] = np.ones((2, 1), "f4")
+            if isinstance(link, h5py.VirtualLayout):
+                file.create_virtual_dataset("showers", link)
+            else:
+                file["showers"] = link
+        with pytest.raises(FileError, match=r"showers.* (other files|is a link)"):
+            ImageReader(path)
+
+
+def _virtual(secret: Path) -> h5py.VirtualLayout:
+    layout = h5py.VirtualLayout(shape=(2, 4), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(secret), "s", shape=(2, 4))
+    return layout
+
+
+def test_notes_in_other_files_are_not_shown(secret: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["Events/x"] = np.zeros(3)
+        file["hepgen_provenance"] = h5py.ExternalLink(str(secret), "/json")
+    with pytest.raises(FileError, match=r"'hepgen_provenance' is a link.*not followed"):
+        show(str(path))
+
+
+def test_records_in_other_files_are_no_table(secret: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        records = np.dtype([("x", "f4")])
+        file.create_dataset("records", (2,), records, external=[(str(secret), 0, 8)])
+    with pytest.raises(FileError, match="there is no table in it"):
+        read(path)
+
+
+@pytest.mark.parametrize("rows", [[3, 0, 2], [5, 5, 5], [0, 0]])
+def test_events_of_many_elements_are_read_a_few_at_a_time(
+    rows: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hepgen.io.hdf5.events._MOST_ELEMENTS", 5)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["Events/x"] = np.arange(float(sum(rows)))
+        file["Events/x"].attrs["counter"] = np.bytes_(b"n")
+        file["Events/n"] = np.array(rows)
+    ends = np.cumsum(rows)
+    lists = [list(range(end - n, end)) for n, end in zip(rows, ends, strict=True)]
+    assert read(path).read()["x"].tolist() == lists
+
+
+def test_notes_of_images_as_they_were_before_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        file["incident_energies"], file["showers"] = np.ones((2, 1)), np.ones((2, 4))
+        file["hepgen_provenance"] = '{"seed": 3}'
+    assert ImageReader(path).metadata == {"seed": 3}
