@@ -191,8 +191,8 @@ def _as_map(columns: ColumnMap | Sequence[str] | None, first: Source) -> ColumnM
 def _refusal(flow: CutFlow) -> str:
     return (
         f"values that are NaN, infinite or missing in {flow.refused} of {flow.entries} rows "
-        f"({_worst(flow)}); drop these rows with --drop-invalid (drop_invalid=True), "
-        f"or cut on what makes them so"
+        f"({_worst(flow)}); hepgen infer drops such rows with --drop-invalid, Python with "
+        f"drop_invalid=True; else cut on what makes them so, or write the file without them"
     )
 
 
