@@ -11,6 +11,7 @@
     │   ├── SurrogateError     a surrogate that cannot do what is asked
     │   └── TrainingError      a training that cannot go on
     ├── SimulationError        a stage that failed: exit code 1
+    ├── ProcessError           a process of a training in several that is lost
     └── SamplingError          a posterior that could not be sampled
 
 A message says what is wrong, the value, what was expected, and what to do.

@@ -224,8 +224,9 @@ class _Loop:
     def _step(self, index: Tensor) -> None:
         number = self.state.epoch * self.steps + self.state.step
         fraction = self._fraction(self._seconds())
+        rate = one_cycle(fraction, self.settings.max_learning_rate)
         for group in self.optimizer.param_groups:
-            group["lr"] = one_cycle(fraction, self.settings.max_learning_rate)
+            group["lr"] = rate
         loss, weight = self._loss(index, self._generator(_BATCH, number))
         self.optimizer.zero_grad(set_to_none=True)
         # Divided by the rows, not by their weights: negative ones may sum to nothing.
@@ -240,6 +241,7 @@ class _Loop:
         self.state.loss += total
         self.state.weight += weight
         self.state.step += 1
+        self.state.rate = rate
         self.consistent = True
 
     def _loss(
@@ -284,7 +286,7 @@ class _Loop:
         best = validation < state.best
         state.train.append(training)
         state.validation.append(validation)
-        state.learning_rate.append(float(self.optimizer.param_groups[0]["lr"]))
+        state.learning_rate.append(state.rate)
         if best:
             state.best_epoch, self.best = len(state.validation) - 1, _copy(self.module)
 

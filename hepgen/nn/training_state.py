@@ -36,13 +36,14 @@ class TrainingSettings:
 
 @dataclass
 class TrainingState:
-    """Where the loop is, apart from the weights and the optimiser."""
+    """Where the loop is, apart from the weights and the optimiser; ``rate``: of the last step."""
 
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
     weight: float = 0.0
     seconds: float = 0.0
+    rate: float = 0.0
     best_epoch: int = -1
     stopped: str = ""
     train: list[float] = field(default_factory=list)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from hepgen.statements import SIGMAS, Statistic
 
@@ -64,10 +64,11 @@ def cls(observed: float | Array, asimov: float | Array) -> Array:
     >>> round(float(cls(3.93824492, 3.41886758)), 4)
     0.0525
     """
-    q, reach = np.asarray(observed, dtype=float), np.sqrt(np.asarray(asimov, dtype=float))
-    both = p_value("q_tilde", q, reach=reach)
-    background = p_value("q_tilde", q, shift=reach, reach=reach)
-    return np.asarray(both / background)
+    q, asimov = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (observed, asimov)))
+    root, reach = (np.asarray(np.sqrt(np.clip(v, 0, None))) for v in (q, asimov))
+    sigmas = _lower(root, np.zeros_like(root), reach)
+    # By logarithms: both tails vanish in double precision beyond 38 sigma, their ratio does not.
+    return np.asarray(np.exp(log_ndtr(-sigmas) - log_ndtr(reach - sigmas)))
 
 
 def expected_cls(asimov: float | Array) -> Array:

@@ -3,7 +3,8 @@ r"""The maxima of many smooth functions in a box, at once.
 A projected Newton method (Bertsekas, SIAM J. Control Optim. 20 (1982) 221): coordinates that the
 gradient presses against a bound are held, the others make a Newton step, and what would leave the
 box is clamped to it. Curvature of the wrong sign is turned (Nocedal and Wright, Numerical
-Optimization, section 3.4). Where that does not arrive, because the Hessian does not say how the
+Optimization, section 3.4), and a search that comes to rest where the function curves upwards, in a
+minimum or at a saddle, goes on along that curve. Where that does not arrive, because the Hessian does not say how the
 gradient changes (a network of straight pieces), the curvature is learned from the gradients
 (BFGS, there section 6.1).
 """
@@ -31,6 +32,10 @@ _NOISE = 1e-4
 _LENGTHS = (0.5, 0.2, 0.05, 0.01, 1e-3, 0.0)
 _LONGEST_STEP = 2.0
 _SMALLEST_CURVATURE = 1e-8
+_UPWARDS = (1e-4, 1e-6)
+"""An upward curvature that counts: in units of the scale, and of the largest curvature there."""
+_PRESSED = 1e-5
+"""A smaller gradient, in units of the scale, presses nothing against a bound that curves upwards."""
 _DIFFERENCE = 1e-4
 _STICKY = 1e-10
 
@@ -150,6 +155,10 @@ class _Search:
             distance = torch.where(usable, distance, torch.inf)
             self.distance[at] = torch.where(self.done[at], self.distance[at], distance)
             arrived = distance < TOLERANCE
+            if not quasi and bool(arrived.any()):
+                out, upwards = _escape(curvature, gradient, point, box)
+                direction = torch.where((arrived & upwards)[..., None], out, direction)
+                arrived = arrived & ~upwards
             rest = self.done[at] | arrived
             if step < steps and not bool(rest.all()):
                 moved, gain = call.along(
@@ -159,7 +168,7 @@ class _Search:
                     box,
                     enough=torch.where(rest, -torch.inf, 0.25 * distance),
                 )
-                noisy = (distance < _NOISE) & (gain < 0.5 * distance)
+                noisy = (distance < _NOISE) & (gain <= 0.5 * distance)
                 stay = (self.done[at] | arrived | noisy)[..., None]
                 self.point[at] = torch.where(stay, point, moved)
                 arrived = arrived | noisy
@@ -281,6 +290,26 @@ def _direction(
         step, _ = newton_step(curvature, gradient, fixed | outward)
     longest = step.norm(dim=-1, keepdim=True).clamp(min=1e-300)
     return step * (_LONGEST_STEP / longest).clamp(max=1.0) * box.scale, gain
+
+
+def _escape(
+    curvature: Tensor, gradient: Tensor, point: Tensor, box: Box
+) -> tuple[Tensor, Tensor]:
+    """A step along the largest upward curvature into the box, and whether there is one.
+
+    Shapes ``(R, K, D)`` and ``(R, K)``.
+    """
+    gradient = torch.where(gradient.abs() < _PRESSED, 0.0, gradient)
+    values, vectors = torch.linalg.eigh(reduced(curvature, box.fixed(point, gradient)))
+    upwards = values[..., 0] < -torch.maximum(
+        torch.full_like(values[..., 0], _UPWARDS[0]), _UPWARDS[1] * values.abs().amax(-1)
+    )
+    along = vectors[..., 0]
+    # Both ways are up; a coordinate at its bound has one.
+    room = (point <= box.low).to(along) - (point >= box.high).to(along)
+    sign = torch.sign((room * along).sum(-1))
+    sign = torch.where(sign == 0, 1.0, sign)
+    return along * sign[..., None] * box.scale, upwards
 
 
 def newton_step(curvature: Tensor, gradient: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:

@@ -178,6 +178,20 @@ def test_straight_pieces_need_the_quasi_newton_steps() -> None:
     assert found.theta[0, 1].item() == pytest.approx(0.3, abs=0.02)
 
 
+@pytest.mark.parametrize("slope", [0.0, -1e-14, 1e-14])
+@pytest.mark.parametrize("low", [0.0, -10.0])
+def test_a_minimum_is_no_maximum(low: float, slope: float) -> None:
+    """Nor is a saddle: an Asimov data set has no slope where it was made, be it a maximum or not."""
+
+    def wells(t: Tensor) -> Tensor:
+        x, y = t[..., 0], t[..., 1]
+        return slope * x - (x.square() - 1) ** 2 - (y - 0.3 * x) ** 2
+
+    found = fit(Given("xy", wells), torch.zeros(1), start=torch.zeros(1, 2), bounds={"x": (low, 9.0)})
+    assert found.converged.all()
+    assert found.theta[0].abs().tolist() == pytest.approx([1.0, 0.3], abs=1e-4)
+
+
 def test_rows_that_are_done_are_not_evaluated_again() -> None:
     counts = []
 

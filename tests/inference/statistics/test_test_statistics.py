@@ -79,6 +79,13 @@ def test_expected_bands_are_limits_of_shifted_data() -> None:
         assert expected_cls(root**2)[n] == pytest.approx(0.05, rel=1e-9)
 
 
+@pytest.mark.parametrize("q", [0.5, 3.6, 20.0])
+def test_cls_far_in_both_tails(q: float) -> None:
+    r"""Where μ says next to nothing, \hat μ lies q/(2μ/σ) σ below: CLs → e^{−q/2}."""
+    assert float(cls(q, 1e-6)) == pytest.approx(math.exp(-q / 2), rel=2e-3)
+    assert float(cls(q, 1e-13)) == pytest.approx(math.exp(-q / 2), rel=0.1)
+
+
 @pytest.mark.parametrize(("s", "b"), [(10.0, 9.0), (5.0, 100.0), (2.0, 0.5)])
 def test_asimov_significance(s: float, b: float) -> None:
     """√(2((s + b) ln(1 + s/b) − s)), equation 97."""
