@@ -66,11 +66,12 @@ def test_a_model_gives_what_it_gave(version: str, kind: str, name: str) -> None:
     folder = FOLDER / version / kind / name
     expected = json.loads((FOLDER / version / "numbers.json").read_text())[kind][name]
     if kind == "estimators":
-        np.testing.assert_allclose(of_estimator(hepgen.load(folder)), expected, rtol=1e-4, atol=1e-3)
+        found = of_estimator(hepgen.load(folder))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
         return
     surrogate = Surrogate.load(folder)
-    found = of_surrogate(surrogate)
-    np.testing.assert_allclose(found["x"], expected["x"], rtol=1e-3, atol=1e-3)
+    events = of_surrogate(surrogate)
+    np.testing.assert_allclose(events["x"], expected["x"], rtol=1e-3, atol=1e-3)
     if expected["log_prob"] is not None:
         x = torch.tensor(expected["x"], dtype=torch.float64)
         log_prob = surrogate.log_prob(x, C, seed=1)

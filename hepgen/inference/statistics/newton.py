@@ -4,9 +4,9 @@ A projected Newton method (Bertsekas, SIAM J. Control Optim. 20 (1982) 221): coo
 gradient presses against a bound are held, the others make a Newton step, and what would leave the
 box is clamped to it. Curvature of the wrong sign is turned (Nocedal and Wright, Numerical
 Optimization, section 3.4), and a search that comes to rest where the function curves upwards, in a
-minimum or at a saddle, goes on along that curve. Where that does not arrive, because the Hessian does not say how the
-gradient changes (a network of straight pieces), the curvature is learned from the gradients
-(BFGS, there section 6.1).
+minimum or at a saddle, goes on along that curve. Where that does not arrive, because the Hessian
+does not say how the gradient changes (a network of straight pieces), the curvature is learned from
+the gradients (BFGS, there section 6.1).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SMALLEST_CURVATURE = 1e-8
 _UPWARDS = (1e-4, 1e-6)
 """An upward curvature that counts: in units of the scale, and of the largest curvature there."""
 _PRESSED = 1e-5
-"""A smaller gradient, in units of the scale, presses nothing against a bound that curves upwards."""
+"""A smaller gradient, in units of the scale, presses nothing against a bound."""
 _DIFFERENCE = 1e-4
 _STICKY = 1e-10
 

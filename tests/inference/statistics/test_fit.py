@@ -181,13 +181,14 @@ def test_straight_pieces_need_the_quasi_newton_steps() -> None:
 @pytest.mark.parametrize("slope", [0.0, -1e-14, 1e-14])
 @pytest.mark.parametrize("low", [0.0, -10.0])
 def test_a_minimum_is_no_maximum(low: float, slope: float) -> None:
-    """Nor is a saddle: an Asimov data set has no slope where it was made, be it a maximum or not."""
+    """Nor is a saddle: Asimov data have no slope where they were made, maximum or not."""
 
     def wells(t: Tensor) -> Tensor:
         x, y = t[..., 0], t[..., 1]
         return slope * x - (x.square() - 1) ** 2 - (y - 0.3 * x) ** 2
 
-    found = fit(Given("xy", wells), torch.zeros(1), start=torch.zeros(1, 2), bounds={"x": (low, 9.0)})
+    model, bounds = Given("xy", wells), {"x": (low, 9.0)}
+    found = fit(model, torch.zeros(1), start=torch.zeros(1, 2), bounds=bounds)
     assert found.converged.all()
     assert found.theta[0].abs().tolist() == pytest.approx([1.0, 0.3], abs=1e-4)
 
