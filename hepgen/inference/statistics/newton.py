@@ -292,9 +292,7 @@ def _direction(
     return step * (_LONGEST_STEP / longest).clamp(max=1.0) * box.scale, gain
 
 
-def _escape(
-    curvature: Tensor, gradient: Tensor, point: Tensor, box: Box
-) -> tuple[Tensor, Tensor]:
+def _escape(curvature: Tensor, gradient: Tensor, point: Tensor, box: Box) -> tuple[Tensor, Tensor]:
     """A step along the largest upward curvature into the box, and whether there is one.
 
     Shapes ``(R, K, D)`` and ``(R, K)``.
