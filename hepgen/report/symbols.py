@@ -24,7 +24,11 @@ def symbol(label: str) -> Markup:
 
 _TOKEN = re.compile(r"\\(?P<command>[A-Za-z]+|.)|(?P<shift>[_^])|(?P<open>\{)|(?P<letter>.)", re.S)
 _UPRIGHT = {"mathrm", "text", "mathsf", "rm", "operatorname"}
-_GLYPHS = {"to": "→", "ell": "ℓ", "times": "×", "pm": "±", "cdot": "·", "prime": "′", "ast": "∗"}
+_GLYPHS = {
+    "to": "→", "ell": "ℓ", "times": "×", "pm": "±", "cdot": "·", "prime": "′", "ast": "∗",
+    "langle": "⟨", "rangle": "⟩", "sum": "Σ", "parallel": "∥", "perp": "⊥", "sqrt": "√",
+    "mathcal": "", "mathbf": "", "left": "", "right": "",
+}  # fmt: skip
 _SPACES = {",", ";", " ", "quad"}
 
 
@@ -34,8 +38,10 @@ def _glyph(command: str) -> str:
         return " "
     case = "CAPITAL" if command[0].isupper() else "SMALL"
     name = command.removeprefix("var").upper().replace("LAMBDA", "LAMDA")
+    if command in _GLYPHS:
+        return _GLYPHS[command]
     try:
-        return _GLYPHS.get(command) or unicodedata.lookup(f"GREEK {case} LETTER {name}")
+        return unicodedata.lookup(f"GREEK {case} LETTER {name}")
     except KeyError:
         return command
 
@@ -49,7 +55,8 @@ def _mathematics(source: str, upright: bool = False) -> Markup:
             inner, at = _argument(source, at)
             html += _mathematics(inner, upright=True)
         elif match["command"]:
-            html += _letter(_glyph(match["command"]), upright)
+            glyph = _glyph(match["command"])  # of several letters: a function's name, as cos
+            html += _letter(glyph, upright or len(glyph) > 1)
         elif match["shift"]:
             inner, at = _argument(source, at)
             tag = Markup("<sub>{}</sub>" if match["shift"] == "_" else "<sup>{}</sup>")

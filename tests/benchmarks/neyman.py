@@ -176,8 +176,9 @@ def zmumu(training: int) -> Problem:
     }  # fmt: skip
     nominal, step = torch.tensor([around[n] for n in names], dtype=torch.float64).unbind(-1)
     merged = torch.arange(600) // 20
+    grid = torch.linspace(90.0, 92.4, 49, dtype=torch.float64)
     return Problem(
-        likelihood, "m_z", events, events, draw, points, torch.linspace(90.0, 92.4, 49).double(),
+        likelihood, "m_z", events, events, draw, points, grid,
         histfactory(likelihood, merged, nominal, step, size), merged,
         lambda theta: (theta - nominal) / step, training or 40_000,
     )  # fmt: skip

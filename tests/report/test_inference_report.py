@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from hepgen.errors import FileError
+from hepgen.pipeline.session import Session
 from hepgen.report.inference import render_report, write_report
 from hepgen.report.symbols import symbol
 from hepgen.results import (
@@ -268,7 +269,9 @@ def test_a_folder_that_cannot_be_made_is_named(result: InferenceResult, tmp_path
         (r"$\Lambda^{2}$", "<i>Λ</i><sup>2</sup>"),
         (r"$p_\mathrm{T}^{\mu\mu}$", "<i>p</i><sub>T</sub><sup><i>μ</i><i>μ</i></sup>"),
         (r"$\sigma_{p_T}$", "<i>σ</i><sub><i>p</i><sub><i>T</i></sub></sub>"),
-        (r"$\unknown{x}$", "<i>unknown</i><i>x</i>"),
+        (r"$\unknown{x}$", "unknown<i>x</i>"),
+        (r"$\langle\eta\rangle$", "⟨<i>η</i>⟩"),
+        (r"$\cos\theta$", "cos<i>θ</i>"),
         ("$a_$", "<i>a</i><sub></sub>"),
         ("$x_{y$", "<i>x</i><sub><i>y</i></sub>"),
         ("$1 < 2$", "1 &lt; 2"),
@@ -277,6 +280,22 @@ def test_a_folder_that_cannot_be_made_is_named(result: InferenceResult, tmp_path
 )
 def test_labels_become_html(label: str, html: str) -> None:
     assert symbol(label) == html
+
+
+WORKFLOWS = sorted(Path(__file__).parents[2].glob("workflows/*.toml"))
+FUNCTIONS = {"cos", "log", "max", "sin", "tanh", "ln"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_label_of_a_workflow_is_known(path: Path) -> None:
+    """What is in upright letters is a function, or was asked to be upright."""
+    session = Session.open(path, allow_code=True)
+    labels = [label for _, label in session.chain.observables.values()]
+    labels += [one.label for one in (*session.features, *session.parameters)]
+    for label in labels:
+        commands = set(re.findall(r"\\([A-Za-z]{3,})", re.sub(r"\\mathrm\{\w*\}", "", label)))
+        shown = re.sub("<[^>]*>", "", symbol(label))
+        assert not {c for c in commands - FUNCTIONS if c in shown}, label
 
 
 def test_a_warning_is_said_and_spoils_nothing(result: InferenceResult, figure: Figure) -> None:

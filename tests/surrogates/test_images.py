@@ -19,7 +19,9 @@ from hepgen.errors import DataError, FileError, SurrogateError
 from hepgen.features import Feature
 from hepgen.images import dense_images
 from hepgen.io.hdf5 import ImageReader, ImageWriter
+from hepgen.surrogates.families import build
 from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
+from hepgen.surrogates.images.families import image_options
 from hepgen.surrogates.images.law import CellLaw
 from hepgen.surrogates.images.marginals import CellScores
 from hepgen.surrogates.images.surrogate import ImageSurrogate
@@ -231,6 +233,13 @@ def trained(method: str) -> ImageSurrogate:
         options=OPTIONS[method], epochs=3, max_learning_rate=2e-3, batch_size=200, patience=None,
         energies={"method": "coupling", "options": {"hidden": [16]}, "epochs": 8, **quick},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["coupling", "flow", "diffusion", "vae", "hvae"])
+def test_networks_have_fewer_weights_than_the_images_numbers(method: str) -> None:
+    """Of the 36,000 images of 1440 cells that the workflow makes."""
+    model = build(method, 1440, 4, image_options(method, (10, 12, 12)))
+    assert sum(p.numel() for p in model.parameters()) < 36_000 * 1440 / 10
 
 
 @every_method

@@ -238,7 +238,7 @@ def _test(
     return TwoSampleTest(
         accuracy=Measured(accuracy, math.sqrt(max(accuracy * (1 - accuracy), 1 / n) / n)),
         auc=auc(raw, y),
-        jsd=Measured(float(terms.mean()), float(terms.std(ddof=1)) / math.sqrt(n)),
+        jsd=Measured(round(float(terms.mean()), 12), float(terms.std(ddof=1)) / math.sqrt(n)),
         p_value=permutation_p_value(raw, y, permutations, rng),
         events=int(y.sum()),
         edges=edges,

@@ -14,16 +14,21 @@ _UNET: dict[str, Any] = {
     "network": "unet", "hidden": 16, "blocks": 1, "whiten": False, "probes": 1,
     "sampler": "dpm", "steps": 64, "solver": "linear", "high": 8.0,
 }  # fmt: skip
+_FEW: dict[str, Any] = {"hidden": [128], "posterior": "diagonal", "importance": 1}
 _OPTIONS: dict[str, Mapping[str, Any]] = {
     "coupling": {"layers": 4, "hidden": [128], **_NEARLY_NORMAL},
     "flow": {"layers": 2, "hidden": [64], "bins": 4, **_NEARLY_NORMAL},
     "diffusion": _UNET,
+    "vae": {"latent": 16, **_FEW},
+    "hvae": {"latent": 8, **_FEW},
 }
 _TRAINING = {"epochs": 40, "patience": None, "validation_fraction": 0.03}
 _FLOW = {**_TRAINING, "batch_size": 256, "max_learning_rate": 1e-3, "time_budget": 75.0}
 _TRAININGS: dict[str, Mapping[str, Any]] = {
     "coupling": _FLOW,
     "flow": _FLOW,
+    "vae": _FLOW,
+    "hvae": _FLOW,
     "diffusion": {
         **_TRAINING, "batch_size": 128, "max_learning_rate": 2e-3, "time_budget": 300.0
     },
