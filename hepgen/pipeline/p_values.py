@@ -16,7 +16,7 @@ from hepgen.pipeline.local import local_p_values, local_tests
 from hepgen.pipeline.predictive import Predictive, support_p_values
 from hepgen.pipeline.predictive_statistics import predictive_p_values, predictive_tests
 from hepgen.pipeline.rates import rate_p_values
-from hepgen.pipeline.ratios import RatioTest, ratio_p_values, ratio_tests
+from hepgen.pipeline.ratios import Array, RatioTest, ratio_p_values, ratio_tests
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validate import calibration_p_values
 from hepgen.results import Calibration, Check
@@ -54,9 +54,17 @@ class Tests:
             )
         if self.ratios:
             found["Calibration of ratios"] = plots.plot_ratio_calibration(
-                {one.method.upper(): (one.numerator, one.denominator) for one in self.ratios}
+                _labelled("{}: p = {:.2g}", self.ratios),
+                _labelled("{}, recalibrated: p = {:.2g}", [r.recalibrated for r in self.ratios]),
             )
         return found
+
+
+def _labelled(words: str, tests: Sequence[RatioTest]) -> dict[str, tuple[Array, Array]]:
+    return {
+        words.format(one.method.upper(), one.p_value): (one.numerator, one.denominator)
+        for one in tests
+    }
 
 
 def tests_of(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.diagnostics.multiple_testing import PValue
-from hepgen.diagnostics.ratio_calibration import calibration_p_value
+from hepgen.diagnostics.ratio_calibration import RatioCalibration, calibration_p_value
 from hepgen.errors import SimulationError
 from hepgen.events import Events
 from hepgen.inference.ensemble import Ensemble
@@ -48,6 +48,16 @@ class RatioTest:
     def p_value(self) -> float:
         """Of :func:`hepgen.diagnostics.ratio_calibration.calibration_p_value`."""
         return calibration_p_value(self.numerator, self.denominator)
+
+    @property
+    def recalibrated(self) -> RatioTest:
+        """After a·log r̂ + b, the line fitted to the first half of all pairs, for the second."""
+        half = len(self.numerator) // 2
+        first, second = self.numerator[:half], self.denominator[:half]
+        line = RatioCalibration.fit(first, second, kind="platt")
+        return dataclasses.replace(
+            self, numerator=line(self.numerator[half:]), denominator=line(self.denominator[half:])
+        )
 
 
 def ratio_tests(session: Session, methods: Sequence[str]) -> list[RatioTest]:

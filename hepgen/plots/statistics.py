@@ -101,7 +101,10 @@ def plot_statistics(tests: Mapping[str, tuple[float, Array]]) -> StyledFigure:
     return figure
 
 
-def plot_ratio_calibration(samples: Mapping[str, tuple[Array, Array]]) -> StyledFigure:
+def plot_ratio_calibration(
+    samples: Mapping[str, tuple[Array, Array]],
+    recalibrated: Mapping[str, tuple[Array, Array]] = {},
+) -> StyledFigure:
     """The log-ratio that events have, by the log-ratio that was learned: the diagonal is right.
 
     In bins with equally many events, log(n₁/n₀) with the error √(1/n₁ + 1/n₀).
@@ -109,13 +112,16 @@ def plot_ratio_calibration(samples: Mapping[str, tuple[Array, Array]]) -> Styled
     Arguments:
         samples: Learned log-ratios of equally many events of the numerator and of the denominator,
             shape ``(N,)`` each, by name.
+        recalibrated: The same in the same order after a repair, with other events: open points.
     """
     _some(samples, len(_COLOURS))
     with style():
         figure = new_figure(height=5.2)
         axes = figure.add_subplot()
         for colour, (name, (above, below)) in zip(_COLOURS, samples.items(), strict=False):
-            _reliability(axes, above, below, colour, name)
+            _reliability(axes, above, below, colour, name, filled=True)
+        for colour, (name, (above, below)) in zip(_COLOURS, recalibrated.items(), strict=False):
+            _reliability(axes, above, below, colour, name, filled=False)
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], color=GREY, linestyle=":", linewidth=1.2)
         axes.set_xlim(low, high)
@@ -126,12 +132,15 @@ def plot_ratio_calibration(samples: Mapping[str, tuple[Array, Array]]) -> Styled
             figure,
             "Calibration of learned ratios, with events they were not trained on: the log-ratio "
             "of the numbers of events of both hypotheses in bins of the learned one. The dotted "
-            "diagonal is that of a ratio of two densities.",
+            "diagonal is that of a ratio of two densities."
+            + (" Open points: after a line through the other events." if recalibrated else ""),
         )
     return figure
 
 
-def _reliability(axes: Axes, above: Array, below: Array, colour: str, name: str) -> None:
+def _reliability(
+    axes: Axes, above: Array, below: Array, colour: str, name: str, *, filled: bool
+) -> None:
     pooled = np.concatenate([above, below])
     edges = np.unique(np.quantile(pooled, np.linspace(0, 1, _BINS + 1)))
     first, second = (np.histogram(one, edges)[0] for one in (above, below))
@@ -141,7 +150,7 @@ def _reliability(axes: Axes, above: Array, below: Array, colour: str, name: str)
     axes.errorbar(
         total[used] / (first + second), np.log(first / second),
         yerr=np.sqrt(1 / first + 1 / second), fmt="o", color=colour, markersize=5, linewidth=1.3,
-        label=text(name),
+        markerfacecolor=colour if filled else "white", label=text(name),
     )  # fmt: skip
 
 

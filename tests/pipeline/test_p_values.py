@@ -132,6 +132,9 @@ def test_a_ratio_of_wrong_slope_fails_its_test(inference: Inference) -> None:
     (p_value,) = ratio_p_values([wrong])
     assert p_value.value < 1e-6
     assert p_value.name == "NRE: ratio"
+    # A line undoes a wrong slope, whatever else is wrong.
+    assert wrong.recalibrated.p_value == pytest.approx(test.recalibrated.p_value, rel=0.1)
+    assert wrong.recalibrated.p_value > p_value.value
 
 
 @pytest.mark.usefixtures("inference")

@@ -34,10 +34,11 @@ def test_statistics_are_in_units_of_their_replications() -> None:
 def test_a_ratio_that_is_right_is_on_the_diagonal() -> None:
     rng = np.random.default_rng(2)
     above, below = rng.normal(1, 1, 50_000) - 0.5, rng.normal(0, 1, 50_000) - 0.5
-    figure = plot_ratio_calibration({"NRE": (above, below)})
-    points = figure.axes[0].containers[0].lines[0].get_xydata()  # type: ignore[attr-defined]
+    figure = plot_ratio_calibration({"NRE": (2 * above, 2 * below)}, {"line": (above, below)})
+    raw, line = (c.lines[0].get_xydata() for c in figure.axes[0].containers)  # type: ignore[attr-defined]
     # The bins at the ends are wide.
-    assert np.abs(points[2:-2, 1] - points[2:-2, 0]).max() < 0.1
+    assert np.abs(raw[2:-2, 1] - raw[2:-2, 0] / 2).max() < 0.1
+    assert np.abs(line[2:-2, 1] - line[2:-2, 0]).max() < 0.1
 
 
 def test_the_parts_of_an_error_have_a_bar_each() -> None:
