@@ -95,7 +95,6 @@ def fit_images(session: Session, task: ImageTask, method: str, checkpoint: Path)
     from hepgen.pipeline.train import reporter
 
     images, particles = surrogate_events(session, task)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     seed = session.workflow.surrogate.seed
 
     def common(update: Update, name: str) -> dict[str, Any]:
@@ -115,7 +114,9 @@ def fit_images(session: Session, task: ImageTask, method: str, checkpoint: Path)
         )  # fmt: skip
 
 
-def distil_images(session: Session, task: ImageTask, teacher: ImageSurrogate) -> ImageSurrogate:
+def distil_images(
+    session: Session, task: ImageTask, teacher: ImageSurrogate, checkpoint: Path
+) -> ImageSurrogate:
     """A surrogate of few evaluations of the network, from one of many."""
     from hepgen.pipeline.train import reporter
 
@@ -127,6 +128,7 @@ def distil_images(session: Session, task: ImageTask, teacher: ImageSurrogate) ->
         return teacher.distilled(
             entry.distilled_steps, particles=inside, events=min(len(inside) // 10, 4000),
             seed=entry.seed, device=session.device, progress=reporter(update),
+            checkpoint=checkpoint, rescue=session.folder / "models/distilled-unfinished",
             **{name: settings[name] for name in ("time_budget",) if name in settings},
         )  # fmt: skip
 

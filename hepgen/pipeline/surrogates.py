@@ -332,15 +332,15 @@ def _fit(
     from hepgen.pipeline.train import reporter
 
     entry = session.workflow.surrogate
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     teacher = trained_surrogate(session, family(method).teacher) if family(method).teacher else None
     if isinstance(task, ImageTask):
         if isinstance(teacher, ImageSurrogate):
-            return distil_images(session, task, teacher)
+            return distil_images(session, task, teacher, checkpoint)
         return fit_images(session, task, method, checkpoint)
     if isinstance(teacher, Surrogate):
-        return _distilled(session, task, teacher)
+        return _distilled(session, task, teacher, checkpoint)
     x, context = surrogate_events(session, task)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     training = entry.model_dump(
         include={"epochs", "batch_size", "max_learning_rate", "time_budget"}, exclude_none=True
     )
@@ -354,7 +354,9 @@ def _fit(
         )  # fmt: skip
 
 
-def _distilled(session: Session, task: SurrogateTask, teacher: Surrogate) -> Surrogate:
+def _distilled(
+    session: Session, task: SurrogateTask, teacher: Surrogate, checkpoint: Path
+) -> Surrogate:
     from hepgen.pipeline.train import reporter
     from hepgen.surrogates.diffusion.distillation import distil
 
@@ -363,7 +365,8 @@ def _distilled(session: Session, task: SurrogateTask, teacher: Surrogate) -> Sur
     with session.monitor.task("distil", 1.0) as update:
         return distil(
             teacher, entry.distilled_steps, context=context, seed=entry.seed,
-            device=session.device, progress=reporter(update),
+            device=session.device, progress=reporter(update), checkpoint=checkpoint,
+            rescue=session.folder / "models/distilled-unfinished",
         )  # fmt: skip
 
 

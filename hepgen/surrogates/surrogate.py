@@ -215,13 +215,7 @@ class Surrogate:
                     **{**family(method).training, **training},
                 )  # fmt: skip
         except TrainingError as error:
-            words = f"{error}; {_most_extreme((space, u), (conditions, c))}"
-            if rescue is not None and together.leads():
-                last = made(replace(error.curve, stopped="failed"))
-                last.manifest[UNFINISHED] = str(error)
-                last.save(rescue)
-                words += f"; the last good state is in {rescue}"
-            raise TrainingError(words, error.curve) from error
+            raise unfinished(error, made, rescue, (space, u), (conditions, c)) from error
         return made(curve)
 
     @property
@@ -394,6 +388,29 @@ def _check_atoms(space: FeatureSpace, u: Tensor, counted: Tensor | None) -> None
             f"events: there it has no density. Set its kind to {kind!r}, leave those events out, "
             "or, where the values are rounded, add uniform noise as wide as the rounding"
         )
+
+
+def unfinished(
+    error: TrainingError,
+    made: Callable[[TrainingCurve], Surrogate],
+    rescue: Path | None,
+    *parts: tuple[FeatureSpace | None, Tensor],
+) -> TrainingError:
+    """The error of a training with where its last good state was saved, and where to look.
+
+    Arguments:
+        error: Its module has its best weights.
+        made: The surrogate as it is, with a curve.
+        rescue: The folder to save it in; ``None`` for nowhere.
+        parts: What it learned from: columns, and standardised values of them.
+    """
+    words = f"{error}; {_most_extreme(*parts)}"
+    if rescue is not None and together.leads():
+        last = made(replace(error.curve, stopped="failed"))
+        last.manifest[UNFINISHED] = str(error)
+        last.save(rescue)
+        words += f"; the last good state is in {rescue}"
+    return TrainingError(words, error.curve)
 
 
 def _most_extreme(*parts: tuple[FeatureSpace | None, Tensor]) -> str:

@@ -21,15 +21,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hepgen.errors import SurrogateError
+from hepgen.errors import SurrogateError, TrainingError
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.rows import Table
 from hepgen.nn.train import train
+from hepgen.results import TrainingCurve
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality
 from hepgen.surrogates.diffusion import bound
 from hepgen.surrogates.diffusion.log_snr import LogSNR
@@ -39,7 +41,7 @@ from hepgen.surrogates.diffusion.prediction import Velocity
 from hepgen.surrogates.diffusion.samplers import denoised, flow
 from hepgen.surrogates.diffusion.whitening import Whitening
 from hepgen.surrogates.families import build, family
-from hepgen.surrogates.surrogate import Surrogate
+from hepgen.surrogates.surrogate import Surrogate, unfinished
 
 _CHUNK = 2**14
 
@@ -157,6 +159,7 @@ def distil(
     teacher_steps: int = 0,
     seed: int = 0,
     device: str = "auto",
+    rescue: Path | None = None,
     **training: Any,
 ) -> Surrogate:
     """A surrogate that samples in ``steps`` evaluations of a network, from one that takes many.
@@ -171,10 +174,13 @@ def distil(
             with, and two for each step of the student at least.
         seed: Of noise, contexts and training.
         device: Where to train.
-        training: Settings and progress of :func:`hepgen.nn.train.train`; by default the family's.
+        rescue: Where to save the last good state of a training that fails.
+        training: Settings, progress and checkpoint of :func:`hepgen.nn.train.train`; by default
+            the family's.
 
     Raises:
         SurrogateError: The surrogate is not a diffusion.
+        TrainingError: The loss became NaN or infinite; see ``rescue``.
     """
     teacher = surrogate.model
     if not isinstance(teacher, Diffusion):
@@ -189,16 +195,25 @@ def distil(
     model.whitening.load_state_dict(teacher.whitening.state_dict())
     _inherit(model, teacher)
     c = _contexts(surrogate, events, context, seed)
-    with trained_on(model, choose(device)):
-        curve = train(
-            model, lambda batch: model.imitation(*batch),
-            Table(paths(teacher, model, c, teacher_steps or teacher.steps, seed), c),
-            seed=seed, **{**family("distilled").training, **training},
+    learned = paths(teacher, model, c, teacher_steps or teacher.steps, seed)
+
+    def made(curve: TrainingCurve) -> Surrogate:
+        return Surrogate(
+            model, "distilled", surrogate.features, surrogate.inputs, surrogate.domain, curve,
+            {**surrogate.manifest, "teacher": teacher.options},
         )  # fmt: skip
-    return Surrogate(
-        model, "distilled", surrogate.features, surrogate.inputs, surrogate.domain, curve,
-        {**surrogate.manifest, "teacher": teacher.options},
-    )  # fmt: skip
+
+    try:
+        with trained_on(model, choose(device)):
+            curve = train(
+                model, lambda batch: model.imitation(*batch), Table(learned, c), seed=seed,
+                **{**family("distilled").training, **training},
+            )  # fmt: skip
+    except TrainingError as error:
+        u = model.whitening.inverse(learned[:, -1])
+        parts = (surrogate.features, u), (surrogate.inputs, c)
+        raise unfinished(error, made, rescue, *parts) from error
+    return made(curve)
 
 
 @torch.no_grad()

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from hepgen.errors import SurrogateError
+from hepgen.errors import SurrogateError, TrainingError
 from hepgen.feature_space import FeatureSpace
 from hepgen.features import Feature
+from hepgen.nn.train import Progress
 from hepgen.results import TrainingCurve
 from hepgen.surrogates.diffusion.distillation import Distilled, distil, paths
 from hepgen.surrogates.diffusion.model import Diffusion
@@ -90,3 +91,24 @@ def test_events_alone_do_not_make_a_student() -> None:
         Surrogate.fit(
             x, torch.zeros(50, 0), features=[Feature("x")], inputs=[], method="distilled"
         )  # fmt: skip
+
+
+def test_a_distillation_that_fails_keeps_the_last_good_state(tmp_path: Path) -> None:
+    settings = QUICK | {"max_learning_rate": 1e30}
+    with pytest.raises(TrainingError, match=r"became .*no column stands out.* is x = "):
+        distil(teacher(0.25), 2, events=500, device="cpu", rescue=tmp_path, **settings)
+    kept = Surrogate.load(tmp_path)
+    assert (kept.method, kept.curve.stopped) == ("distilled", "failed")
+
+
+def test_a_distillation_that_is_interrupted_goes_on(tmp_path: Path) -> None:
+    def press_ctrl_c(now: Progress) -> None:
+        if now.epoch == 2:
+            raise KeyboardInterrupt
+
+    kept: dict[str, Any] = {"events": 500, "device": "cpu", "checkpoint": tmp_path / "c", **QUICK}
+    with pytest.raises(KeyboardInterrupt):
+        distil(teacher(0.25), 2, progress=press_ctrl_c, **kept)
+    resumed, whole = (distil(teacher(0.25), 2, **k) for k in (kept, kept | {"checkpoint": None}))
+    for one, other in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
