@@ -110,7 +110,10 @@ def in_order(
                 return _answer(future)
             except _WorkerLostError as loss:
                 if attempt == attempts:
-                    raise SimulationError(_words([(item, attempt, str(loss))])) from loss
+                    raise SimulationError(
+                        f"a call was lost {attempts} times ({loss}): run the same command again, "
+                        "with fewer --jobs if memory was short, or with a longer --timeout"
+                    ) from loss
                 future = engine.submit(fn, item)
         raise AssertionError("attempts are at least 1")
 

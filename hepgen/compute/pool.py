@@ -110,10 +110,10 @@ class _Worker:
         try:
             if not self.started:
                 self._wait(_START_SECONDS, f"not ready within {_START_SECONDS:g} s of its start")
-                self.started = self.pipe.recv()
-            self.pipe.send(call)
+                self.started = _receive(self.pipe)
+            _send(self.pipe, call)
             self._wait(timeout, "no answer within the time-out")
-            done, answer = self.pipe.recv()
+            done, answer = _receive(self.pipe)
         except (EOFError, ConnectionError) as error:
             self.process.join()
             raise WorkerDiedError(self.process.exitcode) from error
@@ -139,19 +139,29 @@ def _serve(pipe: Connection, import_path: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     start_worker(import_path)
     try:
-        pipe.send(True)
+        _send(pipe, True)
         while True:
-            fn, args, kwargs = pipe.recv()
+            fn, args, kwargs = _receive(pipe)
             try:
                 answer = (True, fn(*args, **kwargs))
             except Exception as error:
                 answer = (False, _sendable(error))
             try:
-                pipe.send(answer)
+                _send(pipe, answer)
             except (pickle.PicklingError, TypeError, AttributeError) as error:
-                pipe.send((False, SimulationError(f"a result cannot be sent back: {error}")))
+                _send(pipe, (False, SimulationError(f"a result cannot be sent back: {error}")))
     except (EOFError, ConnectionError):
         return
+
+
+def _send(pipe: Connection, what: Any) -> None:
+    """By value: torch would have a connection share a file for each tensor, which stays open."""
+    pipe.send_bytes(pickle.dumps(what, pickle.HIGHEST_PROTOCOL))
+
+
+def _receive(pipe: Connection) -> Any:
+    """What the process at the other end, which this program started, has sent."""
+    return pickle.loads(pipe.recv_bytes())
 
 
 def _sendable(error: Exception) -> Exception:

@@ -45,6 +45,7 @@ Array = NDArray[np.float64]
 Kind = Literal["platt", "isotonic", "histogram"]
 
 _LEAST = 20
+_CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,15 @@ def calibration_p_value(numerator: Array, denominator: Array) -> float:
         DataError: Too few events, or log-ratios that are not finite.
     """
     _check_samples(numerator, denominator)
+    pooled = np.concatenate([numerator, denominator])
+    if np.ptp(pooled) < _CONSTANT:  # the ratio of two hypotheses that it takes for one, or wrong
+        return float(abs(pooled.mean()) < _CONSTANT)
     sides = ((numerator, expit(-numerator)), (denominator, expit(denominator)))
     terms = [np.stack([weight, weight * s]) for s, weight in sides]
     difference = terms[0].mean(axis=1) - terms[1].mean(axis=1)
     covariance = sum(np.cov(one) / one.shape[1] for one in terms)
     size = difference @ np.linalg.pinv(covariance) @ difference
-    freedom = np.linalg.matrix_rank(covariance)
-    # Log-ratios that do not vary say nothing but that both hypotheses are one.
-    return float(chi2.sf(size, freedom)) if freedom else 1.0
+    return float(chi2.sf(size, np.linalg.matrix_rank(covariance)))
 
 
 def _check_samples(numerator: Array, denominator: Array) -> None:

@@ -26,9 +26,12 @@ _TOKEN = re.compile(r"\\(?P<command>[A-Za-z]+|.)|(?P<shift>[_^])|(?P<open>\{)|(?
 _UPRIGHT = {"mathrm", "text", "mathsf", "rm", "operatorname"}
 _GLYPHS = {
     "to": "→", "ell": "ℓ", "times": "×", "pm": "±", "cdot": "·", "prime": "′", "ast": "∗",
-    "langle": "⟨", "rangle": "⟩", "sum": "Σ", "parallel": "∥", "perp": "⊥", "sqrt": "√",
-    "mathcal": "", "mathbf": "", "left": "", "right": "",
+    "langle": "⟨", "rangle": "⟩", "sum": "Σ", "parallel": "∥", "perp": "⊥",
+    "left": "", "right": "",
 }  # fmt: skip
+_ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "vec": "\u20d7"}
+_AS_IT_IS = {"mathcal", "mathbf", "mathit"}
+_WITH_ARGUMENT = {*_UPRIGHT, *_AS_IT_IS, *_ACCENTS, "sqrt"}
 _SPACES = {",", ";", " ", "quad"}
 
 
@@ -54,6 +57,11 @@ def _mathematics(source: str, upright: bool = False) -> Markup:
         if match["command"] in _UPRIGHT:
             inner, at = _argument(source, at)
             html += _mathematics(inner, upright=True)
+        elif match["command"] in _WITH_ARGUMENT:
+            inner, at = _argument(source, at)
+            html += _applied(match["command"], inner, upright)
+        elif match["command"] in ("left", "right") and source[at : at + 1] == ".":
+            at += 1
         elif match["command"]:
             glyph = _glyph(match["command"])  # of several letters: a function's name, as cos
             html += _letter(glyph, upright or len(glyph) > 1)
@@ -69,6 +77,16 @@ def _mathematics(source: str, upright: bool = False) -> Markup:
     return html
 
 
+def _applied(command: str, inner: str, upright: bool) -> Markup:
+    """A root, in brackets if it is of more than one letter, an accent, or other letters."""
+    html = _mathematics(inner, upright)
+    if command in _ACCENTS:
+        return html + Markup(_ACCENTS[command])
+    if command == "sqrt":
+        return Markup("√{}" if len(html.striptags()) == 1 else "√({})").format(html)
+    return html
+
+
 def _letter(letter: str, upright: bool) -> Markup:
     return escape(letter) if upright or not letter.isalpha() else Markup("<i>{}</i>").format(letter)
 
@@ -79,7 +97,7 @@ def _argument(source: str, at: int) -> tuple[str, int]:
         match = _TOKEN.match(source, at)
         if match is None:
             return "", len(source)
-        if match["command"] in _UPRIGHT:
+        if match["command"] in _WITH_ARGUMENT:
             return source[at : _argument(source, match.end())[1]], _argument(source, match.end())[1]
         return match[0], match.end()
     depth = 0

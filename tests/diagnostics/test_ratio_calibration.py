@@ -146,6 +146,9 @@ def test_a_ratio_that_is_wrong_is_found_out(learned: Callable[[Array], Array]) -
 
 def test_a_ratio_of_one_everywhere_says_that_nothing_differs() -> None:
     assert calibration_p_value(np.zeros(30), np.zeros(31)) == 1
+    rounded = np.random.default_rng(0).normal(1e-8, 1e-16, (2, 50))
+    assert calibration_p_value(*rounded) == 1
+    assert calibration_p_value(np.full(30, 0.5), np.full(31, 0.5)) == 0
 
 
 def test_a_test_of_a_ratio_needs_some_events() -> None:

@@ -7,13 +7,16 @@ With :math:`\hat\mu \sim \mathcal{N}(\mu', \sigma)` and :math:`t = (\mu - \hat\m
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import erfcx, log_ndtr, ndtr, ndtri
 
 from hepgen.statements import SIGMAS, Statistic
 
 Array = NDArray[np.float64]
+SQRT2 = math.sqrt(2)
 
 
 def p_value(
@@ -61,14 +64,21 @@ def _lower(root: Array, shift: Array, reach: Array) -> Array:
 def cls(observed: float | Array, asimov: float | Array) -> Array:
     r"""CLs = p_{s+b}/p_b from q̃ of the data and of the Asimov data set without a signal.
 
+    With r = √q_A, the estimate lies √q of its errors below μ while that is at most r, and
+    s = (q + r²)/2r beyond, where μ̂ is negative; there
+    :math:`\Phi(-s)/\Phi(r - s) = e^{-q/2}\,\mathrm{erfcx}(s/\sqrt2)/\mathrm{erfcx}((s-r)/\sqrt2)`.
+
     >>> round(float(cls(3.93824492, 3.41886758)), 4)
     0.0525
     """
     q, asimov = np.broadcast_arrays(*(np.asarray(v, dtype=float) for v in (observed, asimov)))
-    root, reach = (np.asarray(np.sqrt(np.clip(v, 0, None))) for v in (q, asimov))
-    sigmas = _lower(root, np.zeros_like(root), reach)
-    # By logarithms: both tails vanish in double precision beyond 38 sigma, their ratio does not.
-    return np.asarray(np.exp(log_ndtr(-sigmas) - log_ndtr(reach - sigmas)))
+    root, reach = (np.sqrt(np.clip(v, 0, None)) for v in (q, asimov))
+    # Both tails vanish in double precision beyond 38 sigma; their ratio does not.
+    inside = np.exp(log_ndtr(-root) - log_ndtr(reach - root))
+    sigmas = (root**2 + reach**2) / (2 * np.maximum(reach, 1e-150))
+    sigmas = np.where(root > reach, sigmas, 0.0)
+    beyond = np.exp(-(root**2) / 2) * erfcx(sigmas / SQRT2) / erfcx((sigmas - reach) / SQRT2)
+    return np.asarray(np.where(root > reach, beyond, inside))
 
 
 def expected_cls(asimov: float | Array) -> Array:

@@ -31,6 +31,8 @@ _NOISE = 1e-4
 
 _LENGTHS = (0.5, 0.2, 0.05, 0.01, 1e-3, 0.0)
 _LONGEST_STEP = 2.0
+_WAYS = (2.0, 1.0, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-4)
+"""How far to look for a way out of a minimum, in units of the scale."""
 _SMALLEST_CURVATURE = 1e-8
 _UPWARDS = (1e-4, 1e-6)
 """An upward curvature that counts: in units of the scale, and of the largest curvature there."""
@@ -155,12 +157,14 @@ class _Search:
             distance = torch.where(usable, distance, torch.inf)
             self.distance[at] = torch.where(self.done[at], self.distance[at], distance)
             arrived = distance < TOLERANCE
-            if not quasi and bool(arrived.any()):
-                out, upwards = _escape(curvature, gradient, point, box)
-                direction = torch.where((arrived & upwards)[..., None], out, direction)
-                arrived = arrived & ~upwards
-            rest = self.done[at] | arrived
-            if step < steps and not bool(rest.all()):
+            left, out = torch.zeros_like(arrived), point
+            if not quasi and bool((arrived & ~self.done[at]).any()):
+                upwards, ways = _ways_up(curvature, gradient, point, box)
+                out, rise = call.out_of_rest(point, value, ways, box, upwards & arrived)
+                left = rise > TOLERANCE
+                arrived = arrived & ~left
+            rest = self.done[at] | arrived | left
+            if step < steps and not bool((self.done[at] | arrived).all()):
                 moved, gain = call.along(
                     point,
                     value,
@@ -168,8 +172,9 @@ class _Search:
                     box,
                     enough=torch.where(rest, -torch.inf, 0.25 * distance),
                 )
-                noisy = (distance < _NOISE) & (gain <= 0.5 * distance)
+                noisy = (distance < _NOISE) & (gain < 0.5 * distance) & ~left
                 stay = (self.done[at] | arrived | noisy)[..., None]
+                moved = torch.where(left[..., None], out, moved)
                 self.point[at] = torch.where(stay, point, moved)
                 arrived = arrived | noisy
             self.done[at] |= arrived
@@ -259,6 +264,33 @@ class _Part:
         up = gain > 0
         return torch.where(up[..., None], moved, point), torch.where(up, gain, 0.0)
 
+    def out_of_rest(
+        self, point: Tensor, value: Tensor, ways: Tensor, box: Box, which: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The highest of points along J ways for those asked for, and how much higher, ``(R, K)``.
+
+        Arguments:
+            point: Shape ``(R, K, D)``.
+            value: There, shape ``(R, K)``.
+            ways: In units of the scale, shape ``(R, K, J, D)``.
+            box: Of the search.
+            which: Shape ``(R, K)``.
+        """
+        best, rise = point.clone(), torch.zeros_like(value)
+        if not bool(which.any()):
+            return best, rise
+        rows, columns = which.any(1).nonzero()[:, 0], which.any(0).nonzero()[:, 0]
+        at, part = (rows[:, None], columns), box.part(rows, columns)
+        lengths = torch.tensor(_WAYS, dtype=torch.float64)[:, None, None]
+        steps = (lengths * (ways[at] * self.scale)[:, :, None]).flatten(2, 3)
+        origin = point[at][:, :, None].expand_as(steps)
+        trial = part.clamp(origin + steps, origin)
+        top, where = self._height(self.rows[rows], trial).max(-1)
+        index = where[..., None, None].expand(*where.shape, 1, trial.shape[-1])
+        best[at] = torch.gather(trial, 2, index)[:, :, 0]
+        rise[at] = torch.where(which[at], top - value[at], 0.0)
+        return best, rise
+
     def _highest(
         self, rows: Tensor, point: Tensor, direction: Tensor, box: Box
     ) -> tuple[Tensor, Tensor]:
@@ -292,22 +324,19 @@ def _direction(
     return step * (_LONGEST_STEP / longest).clamp(max=1.0) * box.scale, gain
 
 
-def _escape(curvature: Tensor, gradient: Tensor, point: Tensor, box: Box) -> tuple[Tensor, Tensor]:
-    """A step along the largest upward curvature into the box, and whether there is one.
+def _ways_up(curvature: Tensor, gradient: Tensor, point: Tensor, box: Box) -> tuple[Tensor, Tensor]:
+    """Whether the function curves upwards, shape ``(R, K)``, and ways to try, ``(R, K, J, D)``.
 
-    Shapes ``(R, K, D)`` and ``(R, K)``.
+    Both along the largest upward curvature, and along each coordinate: at a bound there may be
+    room in these alone.
     """
     gradient = torch.where(gradient.abs() < _PRESSED, 0.0, gradient)
     values, vectors = torch.linalg.eigh(reduced(curvature, box.fixed(point, gradient)))
-    upwards = values[..., 0] < -torch.maximum(
-        torch.full_like(values[..., 0], _UPWARDS[0]), _UPWARDS[1] * values.abs().amax(-1)
-    )
-    along = vectors[..., 0]
-    # Both ways are up; a coordinate at its bound has one.
-    room = (point <= box.low).to(along) - (point >= box.high).to(along)
-    sign = torch.sign((room * along).sum(-1))
-    sign = torch.where(sign == 0, 1.0, sign)
-    return along * sign[..., None] * box.scale, upwards
+    least, relative = _UPWARDS
+    upwards = values[..., 0] < -(relative * values.abs().amax(-1)).clamp(min=least)
+    axes = torch.eye(point.shape[-1], dtype=torch.float64).expand(*upwards.shape, -1, -1)
+    ways = torch.cat([vectors[..., :1].mT, axes], dim=-2)
+    return upwards, torch.cat([ways, -ways], dim=-2)
 
 
 def newton_step(curvature: Tensor, gradient: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:

@@ -193,6 +193,32 @@ def test_a_minimum_is_no_maximum(low: float, slope: float) -> None:
     assert found.theta[0].abs().tolist() == pytest.approx([1.0, 0.3], abs=1e-4)
 
 
+@pytest.mark.parametrize("start", [0.0, -4e-5, -1e-3])
+@pytest.mark.parametrize("width", [1.0, 1e-2, 1e-3])
+def test_a_minimum_beside_a_bound(start: float, width: float) -> None:
+    """All of the well is on the other side."""
+
+    def wells(t: Tensor) -> Tensor:
+        return -(((t[..., 0] / width).square() - 1) ** 2)
+
+    begin = torch.tensor([[start * width]])
+    found = fit(Given("x", wells), torch.zeros(1), start=begin, bounds={"x": (-9.0, 0.0)})
+    assert found.converged.all()
+    assert found.theta.item() == pytest.approx(-width, rel=1e-3)
+
+
+def test_one_coordinate_at_its_bound_may_be_the_only_way_up() -> None:
+    matrix = torch.tensor([[0.0, -1.0, -3.0], [-1.0, 0.0, -3.0], [-3.0, -3.0, 1.0]]).double()
+
+    def hill(t: Tensor) -> Tensor:
+        return 0.5 * torch.einsum("...i,ij,...j", t, matrix, t) - t.pow(4).sum(-1)
+
+    at_zero = dict.fromkeys("xyz", (0.0, 9.0))
+    found = fit(Given("xyz", hill), torch.zeros(1), start=torch.zeros(1, 3), bounds=at_zero)
+    assert found.converged.all()
+    assert found.theta[0].tolist() == pytest.approx([0.0, 0.0, 0.5], abs=1e-4)
+
+
 def test_rows_that_are_done_are_not_evaluated_again() -> None:
     counts = []
 

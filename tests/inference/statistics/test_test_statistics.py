@@ -79,11 +79,17 @@ def test_expected_bands_are_limits_of_shifted_data() -> None:
         assert expected_cls(root**2)[n] == pytest.approx(0.05, rel=1e-9)
 
 
-@pytest.mark.parametrize("q", [0.5, 3.6, 20.0])
-def test_cls_far_in_both_tails(q: float) -> None:
-    r"""Where μ says next to nothing, \hat μ lies q/(2μ/σ) σ below: CLs → e^{−q/2}."""
-    assert float(cls(q, 1e-6)) == pytest.approx(math.exp(-q / 2), rel=2e-3)
-    assert float(cls(q, 1e-13)) == pytest.approx(math.exp(-q / 2), rel=0.1)
+@pytest.mark.parametrize("q", [1e-4, 0.5, 3.6, 20.0])
+@pytest.mark.parametrize("asimov", [1e-6, 1e-18, 1e-320, 0.0])
+def test_cls_far_in_both_tails(q: float, asimov: float) -> None:
+    r"""Where μ says next to nothing, μ̂ lies q/(2μ/σ) σ below: CLs → e^{−q/2}."""
+    assert float(cls(q, asimov)) == pytest.approx(math.exp(-q / 2), rel=2e-3)
+
+
+def test_cls_is_smooth_where_the_estimate_becomes_negative() -> None:
+    below, above = (float(cls(4.0 + shift, 4.0)) for shift in (-1e-9, 1e-9))
+    assert below == pytest.approx(above, rel=1e-8)
+    assert below == pytest.approx(2 * norm.sf(2), rel=1e-8)
 
 
 @pytest.mark.parametrize(("s", "b"), [(10.0, 9.0), (5.0, 100.0), (2.0, 0.5)])
