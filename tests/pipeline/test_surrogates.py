@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import uproot
+from torch import Tensor
 
 from hepgen.errors import FileError, SurrogateError, WorkflowError
+from hepgen.pipeline.data import DataRequest
+from hepgen.pipeline.infer import infer
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.surrogates import (
@@ -22,6 +26,7 @@ from hepgen.surrogates.hybrid import target_of
 from hepgen.surrogates.surrogate import Surrogate
 
 SMALL = Path(__file__).parent / "small.toml"
+TINY_WORKFLOW = Path(__file__).parent / "tiny.toml"
 TINY = (
     "surrogate.events=20000", "surrogate.epochs=2", "surrogate.batch_size=500",
     "surrogate.options={ layers = 2, hidden = [16] }",
@@ -88,6 +93,34 @@ def test_one_line_puts_it_into_the_chain(recoil: Path, tmp_path: Path) -> None:
     assert bool(joint_score(session.chain, trace, values, "alpha_s").isfinite().all())
     # What it stands for is not lost: the simulator is still there to train another on.
     assert session.simulator.options != session.chain.options
+
+
+@pytest.mark.slow
+def test_inference_goes_on_with_a_surrogate_in_the_chain(tmp_path: Path) -> None:
+    """As with the simulator: x is normal, with a mean that is linear in θ."""
+    sized = ("simulation.events=100000", "surrogate.events=20000", "surrogate.batch_size=500",
+             "surrogate.epochs=8", "nle.epochs=30", "inference.beside=[]")  # fmt: skip
+    alone = Session.open(TINY_WORKFLOW, [f"folder={str(tmp_path / 'a')!r}", *sized,
+                                         'surrogate.replace=["z_1"]'])  # fmt: skip
+    trained_surrogate(alone, "coupling")
+    place = str(tmp_path / "a/models/coupling")
+    session = Session.open(TINY_WORKFLOW, [f"folder={str(tmp_path / 'b')!r}", *sized,
+                                           f"surrogates=[{place!r}]"])  # fmt: skip
+
+    def measured(theta: float, n: int, seed: int) -> Tensor:
+        values = alone.parameters.values(None, theta_0=theta)
+        return alone.simulator.simulate(values, n, seed=seed).state["x_0"].flatten()
+
+    x, zero, one = measured(0.3, 500, 1), measured(0.0, 100_000, 2), measured(1.0, 100_000, 3)
+    slope = (one.mean() - zero.mean()).item()
+    expected = (x.mean() - zero.mean()).item() / slope
+    error = zero.std().item() / abs(slope) / 500**0.5
+    with uproot.recreate(tmp_path / "data.root") as file:
+        file["Events"] = {"x_0": x.double().numpy()}
+    found = infer(session, DataRequest([str(tmp_path / "data.root")])).result
+    assert found.method == "nle"
+    assert found.parameters["theta_0"].mean == pytest.approx(expected, abs=0.8 * error)
+    assert found.parameters["theta_0"].std == pytest.approx(error, rel=0.3)
 
 
 def test_the_manifest_says_what_was_held(recoil: Path) -> None:
