@@ -22,8 +22,7 @@ from hepgen.nn.train import train
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.families import FAMILIES, build
 
-FLOWS = ("coupling", "flow", "autoregressive", "spline-autoregressive", "umnn", "mixture", "cnf",
-         "flow-matching")  # fmt: skip
+TRAINED = [name for name, one in FAMILIES.items() if not one.teacher]
 BATCH, FEATURES, CONTEXT = 1024, 5, 2
 
 
@@ -68,7 +67,7 @@ def measure(method: str, steps: int, rounds: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FLOWS))
+    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=TRAINED)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
