@@ -1,7 +1,7 @@
 """Coverage of Neyman sets at 20 points of θ, and their score beside a binned fit of the same data.
 
     python tests/benchmarks/neyman.py [--process zmumu ee_jets dijet_bump] [--toys 1000]
-        [--training N] [--points 20] [--widths 100] [--save FILE] [--quick]
+        [--training N] [--points 20] [--widths 100] [--at-nuisances] [--save FILE] [--quick]
 
 Asked: sets of 68.27 and 95.45 % cover within 3 % (absolute) at each point and within 1 % on
 average. 1,000 toys know the coverage of 68 % sets to 1.5 %, so that of 20 points with perfect
@@ -459,8 +459,8 @@ def toys(problem: Problem, theta: Tensor, seed: int) -> Toy:
     )
 
 
-def construct(problem: Problem, number: int) -> Neyman:
-    statistic = ProfileRatio(problem.likelihood, (problem.interest,))
+def construct(problem: Problem, number: int, at_nuisances: bool) -> Neyman:
+    statistic = ProfileRatio(problem.likelihood, (problem.interest,), at_nuisances)
     return Neyman.fit(statistic, problem.likelihood.generate, problem.theta(number, 7), seed=3)
 
 
@@ -529,6 +529,10 @@ def main() -> None:
     parser.add_argument("--training", type=int, default=0)
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--widths", type=int, default=100)
+    parser.add_argument(
+        "--at-nuisances", action="store_true",
+        help="critical values of all parameters, read at the nuisances' conditional best fit",
+    )  # fmt: skip
     parser.add_argument("--save", type=Path)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
@@ -543,7 +547,7 @@ def main() -> None:
             f"{name}: polynomial within {problem.likelihood.residual:.4f} in ln p; "
             f"{time.process_time() - start:.0f} s of CPU", flush=True,
         )  # fmt: skip
-        neyman = construct(problem, problem.trained)
+        neyman = construct(problem, problem.trained, options.at_nuisances)
         print(f"{name}: {problem.trained} toys; {time.process_time() - start:.0f} s", flush=True)
         number = 200 if options.quick else options.toys
         maps, width, inside = coverage(problem, neyman, number, min(options.widths, number))
