@@ -19,6 +19,7 @@ other maps it is 1, and u are the normal scores of the variables, see
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,13 +131,14 @@ class Flow(ConditionalDensity):
             self.marginals.measure(u)
 
     def exportable(self) -> tuple[ConditionalDensity, str]:
-        """Itself, but for monotonic networks, whose inverse is a search."""
-        if self.kind == "umnn":
-            raise SurrogateError(
-                "a flow of monotonic networks cannot be exported: its sampler is a search that "
-                "ends when it is close enough; train the family 'flow' or 'spline-autoregressive'"
-            )
-        return super().exportable()
+        """Itself, but for monotonic networks, whose inverse is a search of fixed length then."""
+        if self.kind != "umnn":
+            return super().exportable()
+        twin = copy.deepcopy(self).eval()
+        for module in twin.modules():
+            if isinstance(module, Monotonic):
+                module.every_step = True
+        return twin, "events by all steps of the search for the inverse, however close before"
 
     def loss(self, u: Tensor, context: Tensor) -> Tensor:
         """−log p(u | c) in nats, shape ``(B,)``."""

@@ -2,7 +2,8 @@
 
 Wehenkel and Louppe, arXiv:1908.05164; the integral is zuko's quadrature of 32 points. Beyond ±10
 the map goes on as a straight line. In between, its inverse is found by Newton's method, with
-bisection where a step would leave the bracket.
+bisection where a step would leave the bracket. A search ends when it is close enough; with
+``every_step``, as in a graph, it always takes all steps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Monotonic(nn.Module):
     def __init__(self, signal: int, hidden: Sequence[int]) -> None:
         super().__init__()
         self.network = zuko.nn.MLP(1 + signal, 1, tuple(hidden), activation=nn.SiLU)
+        self.every_step = False
 
     def forward(self, signal: Tensor, constant: Tensor) -> Transform:
         """The map of each variable."""
@@ -39,7 +41,8 @@ class Monotonic(nn.Module):
 
         weights = tuple(self.parameters()) if self.training else ()
         transform: Transform = zuko.transforms.ComposedTransform(
-            _Integral(slope, (signal, *weights)), zuko.transforms.AdditiveTransform(constant)
+            _Integral(slope, (signal, *weights), self.every_step),
+            zuko.transforms.AdditiveTransform(constant),
         )
         return transform
 
@@ -47,13 +50,24 @@ class Monotonic(nn.Module):
 class _Integral(zuko.transforms.UnconstrainedMonotonicTransform):  # type: ignore[misc]
     """∫₀ᵘ g, with g(±10) beyond ±10: a straight line, whose inverse needs no search."""
 
-    def __init__(self, slope: Callable[[Tensor], Tensor], phi: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, slope: Callable[[Tensor], Tensor], phi: tuple[Tensor, ...], every_step: bool
+    ) -> None:
         super().__init__(lambda x: slope(x.clamp(-_BOUND, _BOUND)), phi=phi)
+        self.every_step = every_step
 
     def f(self, x: Tensor) -> Tensor:
         inside = x.clamp(-_BOUND, _BOUND)
-        result: Tensor = super().f(inside) + (x - inside) * self.g(x)
+        result: Tensor = self._area(inside) + (x - inside) * self.g(x)
         return result
+
+    def _area(self, x: Tensor) -> Tensor:
+        if not self.every_step:
+            area: Tensor = super().f(x)
+            return area
+        # The same in operations that a graph has.
+        plain: Tensor = zuko.utils.GaussLegendre.quadrature(self.g, torch.zeros_like(x), x, self.n)
+        return plain
 
     def _inverse(self, y: Tensor) -> Tensor:
         with torch.no_grad():
@@ -73,8 +87,7 @@ class _Integral(zuko.transforms.UnconstrainedMonotonicTransform):  # type: ignor
             inside = (newton > low) & (newton < high)
             step = torch.where(inside, newton, 0.5 * (low + high))
             moved = torch.where(below | above, x, step)
-            close = bool(((moved - x).abs() <= _CLOSE * (1 + x.abs())).all())
-            x = moved
-            if close:
+            last, x = x, moved
+            if not self.every_step and bool(((x - last).abs() <= _CLOSE * (1 + last.abs())).all()):
                 break
         return x

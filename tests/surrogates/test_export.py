@@ -302,6 +302,19 @@ def test_a_density_that_is_none_or_random_stays_away(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "sampler.onnx"]
 
 
+def test_a_search_of_fixed_length_takes_the_place_of_one_that_ends(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2000, 1, generator=generator).double()
+    surrogate = Surrogate.fit(
+        x, x[:, :0], features=[Feature("x")], inputs=[], method="umnn", epochs=1, device="cpu",
+        options={"layers": 1, "hidden": [8]}, batch_size=500,
+    )  # fmt: skip
+    manifest = export(surrogate, tmp_path / "out")
+    assert "all steps of the search" in manifest["fixed_steps"]["words"]
+    assert manifest["fixed_steps"]["apart"]["x_in_interquartile_ranges"]["largest"] < 1e-4
+    assert manifest["density"]["quality"] == "exact"
+
+
 @pytest.mark.parametrize(
     ("method", "words"),
     [
