@@ -168,13 +168,13 @@ def test_an_error_is_not_held_up_by_a_worker_that_hangs(doomed: Any, own: bool) 
 
     def interrupted() -> None:
         with Workers(2, dask=address).engine() as engine:
-            assert next(completed(engine, sleeps, [60, 0, 0]))[1] == 0
+            assert next(completed(engine, sleeps, [600, 0, 0]))[1] == 0
             seen.append(time.monotonic())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert time.monotonic() - seen[0] < 20
+    assert time.monotonic() - seen[0] < 60
 
 
 def test_workers_that_have_all_gone_are_not_waited_for_for_ever(
