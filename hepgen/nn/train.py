@@ -22,21 +22,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hepgen.errors import DataError, FileError, ProcessError, TrainingError
+from hepgen.errors import FileError, ProcessError, TrainingError
 from hepgen.nn import together
 from hepgen.nn.checkpoint import fingerprint, read_checkpoint, restore, write_checkpoint
 from hepgen.nn.rows import Rows, Standardised, shuffled
+from hepgen.nn.split import normalised, split
+from hepgen.nn.streams import BATCH, ORDER, VALIDATION, stream
 from hepgen.nn.training_state import TrainingSettings, TrainingState, state_from
 from hepgen.results import TrainingCurve
 
 Loss = Callable[[tuple[Tensor, ...]], Tensor]
 """A batch to the losses of its rows, shape ``(B,)``."""
 
-_SPLIT, _ORDER, _BATCH, _VALIDATION = range(4)
 # More momentum and a shorter memory of the gradients' size than Adam's default: a one-cycle
 # training has few steps, and (0.9, 0.999) ended higher on most of eight samples.
 _BETAS = (0.95, 0.99)
@@ -165,11 +165,13 @@ class _Loop:
     ) -> None:
         self.module, self.loss, self.data = module, loss, data
         self.settings, self.checkpoint, self.progress = settings, checkpoint, progress
-        self.training, self.validation = _split(len(data), settings)
+        self.training, self.validation = split(
+            len(data), settings.validation_fraction, settings.seed
+        )
         self.window = data.window if isinstance(data, Standardised) else 0
         if self.window:  # read in the order in which they lie on the disk
             self.training, self.validation = self.training.msort(), self.validation.msort()
-        self.weight = _normalised(weight, len(data), self.training)
+        self.weight = normalised(weight, len(data), self.training)
         self.optimizer = torch.optim.AdamW(
             module.parameters(), lr=0.0, betas=_BETAS, weight_decay=settings.weight_decay,
             fused=True,
@@ -227,7 +229,7 @@ class _Loop:
         rate = one_cycle(fraction, self.settings.max_learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, weight = self._loss(index, self._generator(_BATCH, number))
+        loss, weight = self._loss(index, self._generator(BATCH, number))
         self.optimizer.zero_grad(set_to_none=True)
         # Divided by the rows, not by their weights: negative ones may sum to nothing.
         (loss / len(index)).backward()  # type: ignore[no-untyped-call]
@@ -293,7 +295,7 @@ class _Loop:
     @torch.no_grad()
     def _validate(self) -> float:
         self.module.eval()
-        generator = self._generator(_VALIDATION, 0)
+        generator = self._generator(VALIDATION, 0)
         parts = [
             self._loss(part, generator, number)
             for number, part in enumerate(self._validation_batches())
@@ -343,10 +345,10 @@ class _Loop:
     def _generator(self, kind: int, number: int) -> torch.Generator:
         """Of what this process draws in a batch."""
         own = () if together.leads() else (together.number(),)
-        return _generator(self.settings.seed, kind, number, *own)
+        return stream(self.settings.seed, kind, number, *own)
 
     def _order(self) -> Tensor:
-        generator = _generator(self.settings.seed, _ORDER, self.state.epoch)
+        generator = stream(self.settings.seed, ORDER, self.state.epoch)
         return shuffled(self.training, generator, self.window)
 
     def _refuse_non_finite(self, value: float, what: str) -> None:
@@ -393,7 +395,7 @@ class _Loop:
 
     def _fingerprint(self) -> str:
         some = self.training[:256]
-        sample = self.data.take(some, _generator(0, _BATCH, 0))
+        sample = self.data.take(some, stream(0, BATCH, 0))
         weight = [self.weight[some]] if self.weight is not None else []
         return fingerprint(asdict(self.settings), len(self.data), self.module, [*sample, *weight])
 
@@ -427,36 +429,6 @@ class _Loop:
             tuple(state.train), tuple(state.validation), tuple(state.learning_rate),
             state.best_epoch, state.seconds, state.stopped,
         )  # fmt: skip
-
-
-def _split(rows: int, settings: TrainingSettings) -> tuple[Tensor, Tensor]:
-    held_out = max(1, round(rows * settings.validation_fraction))
-    if rows < 2 or held_out >= rows:
-        raise DataError(f"{rows} rows to train on; expected at least two")
-    order = torch.randperm(rows, generator=_generator(settings.seed, _SPLIT, 0))
-    return order[held_out:], order[:held_out]
-
-
-def _normalised(weight: Tensor | None, rows: int, training: Tensor) -> Tensor | None:
-    if weight is None:
-        return None
-    if weight.shape != (rows,):
-        raise DataError(f"weights of shape {tuple(weight.shape)}; expected ({rows},)")
-    invalid = int((~torch.isfinite(weight)).sum())
-    if invalid:
-        raise DataError(f"{invalid} of {rows} weights are NaN or infinite; expected none")
-    mean = weight.double()[training].mean()
-    if not mean > 0:
-        raise DataError(
-            f"the weights have mean {mean.item():g}; expected a positive one, so that the "
-            "weighted sample is a density"
-        )
-    return weight.double() / mean
-
-
-def _generator(seed: int, kind: int, *numbers: int) -> torch.Generator:
-    entropy = np.random.SeedSequence([seed % 2**63, kind, *numbers]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(entropy[0]) % 2**63)
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
