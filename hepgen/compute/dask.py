@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -67,6 +67,7 @@ class Dask(Engine):
         self._executor = self._client.get_executor(pure=False, retries=0)
         self._workers, self._asked = 1, -math.inf
         self._alone: float | None = None
+        self._packed: tuple[Callable[..., Any], bytes] | None = None
         self._name, self._calls = f"hepgen-{uuid.uuid4().hex}", 0
         self._keys: WeakKeyDictionary[Future[Any], str] = WeakKeyDictionary()
         self._lost: dict[str, list[str]] = {}
@@ -88,6 +89,11 @@ class Dask(Engine):
         return max(self._workers, 1)
 
     @property
+    def ahead(self) -> int:
+        """Two for each worker, also where there is one: a call and its answer travel."""
+        return 2 * self.slots
+
+    @property
     def shares_disk(self) -> bool:
         """Whether the workers are on this machine."""
         return self._cluster is not None
@@ -102,8 +108,10 @@ class Dask(Engine):
             raise self._gone()
         self._calls += 1
         key = f"{self._name}-{self._calls:012d}"
+        if self._packed is None or self._packed[0] is not fn:
+            self._packed = (fn, _distributed().protocol.pickle.dumps(fn))
         future: Future[Any] = self._executor.submit(
-            _on_worker, self._start, fn, args, kwargs, key=key
+            _on_worker, self._start, self._packed[1], args, kwargs, key=key
         )
         self._keys[future] = key
         return future
@@ -176,11 +184,19 @@ class _Start:
     import_path: str | None
 
 
-def _on_worker(start: _Start, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _on_worker(start: _Start, packed: bytes, args: Any, kwargs: Any) -> Any:
     """The call, on a worker."""
     with _ONE_CALL:
         _prepare(start)
+        fn = _unpacked(packed)
         return fn(*args, **kwargs) if start.timeout is None else _timed(start, fn, args, kwargs)
+
+
+@lru_cache(maxsize=4)
+def _unpacked(packed: bytes) -> Callable[..., Any]:
+    """A function with what it holds, a whole chain for one: made once for all of its calls."""
+    fn: Callable[..., Any] = _distributed().protocol.pickle.loads(packed)
+    return fn
 
 
 def _timed(start: _Start, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from hepgen.compute.engine import Engine
+from hepgen.compute.memory import keep_freed_memory
 from hepgen.errors import SimulationError
 
 _START_SECONDS = 120.0
@@ -178,6 +179,7 @@ def _sendable(error: Exception) -> Exception:
 
 def start_worker(import_path: str | None) -> None:
     """What a process does before its first block."""
+    keep_freed_memory()
     if import_path is not None and import_path not in sys.path:
         sys.path.insert(0, import_path)
     import torch
