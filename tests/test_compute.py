@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
 import operator
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -334,3 +337,31 @@ def test_the_cores_are_those_of_this_process() -> None:
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def new_pages(arrays: int, megabytes: int) -> int:
+    """How many pages the system maps while arrays are made and freed, after the first few."""
+    size = megabytes * 2**17
+    for _ in range(3):
+        np.ones(size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(arrays):
+        np.ones(size)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.fixture
+def pool_of_misers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Started as Dask starts its workers: all that is freed goes back to the system."""
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    with Workers(2).engine() as engine:
+        yield engine
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not the GNU C library")
+def test_workers_keep_what_is_freed_whatever_they_inherit(
+    pool_of_misers: Engine,
+) -> None:
+    pages = 8 * 2**20 // resource.getpagesize()
+    assert pool_of_misers.submit(new_pages, 20, 8).result() < pages  # 20 of them without

@@ -91,6 +91,23 @@ def test_they_are_the_same_where_workers_do_not_see_the_disk(
     assert blocks_in(run(tmp_path, Workers(dask=cluster.scheduler_address))) == whole
 
 
+class Unpacked:
+    """A call that says which of its copies was called."""
+
+    def __call__(self, item: int) -> tuple[int, int, int]:
+        return item, os.getpid(), id(self)
+
+
+def test_a_worker_unpacks_a_campaign_once_and_another_one_anew(cluster: Any) -> None:
+    with Workers(dask=cluster.scheduler_address).engine() as engine:
+        first = [result for _, result in completed(engine, Unpacked(), range(12))]
+        second = [result for _, result in completed(engine, Unpacked(), range(12))]
+    assert sorted(item for item, *_ in first) == list(range(12))
+    for results in (first, second):
+        copies = {(pid, copy) for _, pid, copy in results}
+        assert len(copies) == len({pid for _, pid, _ in results})
+
+
 def dies_once(place: tuple[str, int]) -> int:
     folder, item = place
     mark = Path(folder) / str(item)
