@@ -146,6 +146,7 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
         ("", "name", ""),
         ("", "name", "a\nb"),
         ("", "name", "a\\b"),
+        ("", "folder", "a\0b"),
         ("surrogate", "replace", []),
         ("surrogate", "events", 0),
         ("surrogate", "variables", {"pt": {"ratio": "a", "difference": "b"}}),
@@ -157,6 +158,25 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
 def test_a_value_that_makes_no_sense_is_refused_by_name(table: str, key: str, value: Any) -> None:
     with pytest.raises(WorkflowError, match=f"{table}.{key}".removeprefix(".")):
         parse(changed(table, key, value))
+
+
+@pytest.mark.parametrize(
+    "folder", ["/tmp/outside", "../outside", "runs/../../outside", "..", "/", "a/..//b/../../c"]
+)
+def test_a_file_writes_nowhere_else_than_here_unless_it_is_asked_for(
+    least: Path, folder: str
+) -> None:
+    """The file may be somebody else's; an override is the user's own."""
+    text = least.read_text()
+    least.write_text(f"folder = {folder!r}\n{text}")
+    with pytest.raises(WorkflowError, match=rf"least\.toml: folder = '{folder}' .*--set folder="):
+        load(least)
+    with pytest.raises(WorkflowError, match="leads out of the current folder"):
+        load(least, ["simulation.seed=3", "name='folder='"])
+    assert load(least, [f"folder={folder}"]).folder == folder
+    assert load(least, [" folder = 'mine'"]).folder == "mine"
+    least.write_text(f"folder = 'runs/a..b/mine'\n{text}")
+    assert load(least).folder == "runs/a..b/mine"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
         overrides: ``key=value`` with a dotted key, as given to ``--set``.
 
     Raises:
-        WorkflowError: It does not exist, is not TOML, or says something it cannot mean.
+        WorkflowError: It does not exist, is not TOML, says something it cannot mean, or has its
+            products written outside of the current folder, which only an override may.
     """
     if not path.is_file():
         near = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
@@ -56,6 +57,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
         raise WorkflowError(f"{path} is not valid TOML: {error}") from error
     except RecursionError as error:
         raise WorkflowError(f"{path} is nested too deep; expected a few levels") from error
+    _stays_inside(content.get("folder"), path, overrides)
     for override in overrides:
         _override(content, override)
     content.setdefault("name", path.stem)
@@ -80,6 +82,22 @@ def to_toml(workflow: Workflow) -> str:
     """The workflow with its defaults filled in, as TOML that reads back the same."""
     content = workflow.model_dump(mode="json", exclude_none=True, by_alias=True)
     return tomli_w.dumps(content)
+
+
+def _stays_inside(folder: Any, path: Path, overrides: Sequence[str]) -> None:
+    """Refuse a file, which may be somebody else's, that would write anywhere on this disk.
+
+    Links that are there are the user's own, and followed.
+    """
+    asked = any(override.partition("=")[0].strip() == "folder" for override in overrides)
+    if asked or not isinstance(folder, str):
+        return
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise WorkflowError(
+            f"{path}: folder = {folder!r} leads out of the current folder, and a workflow file "
+            "may write only inside; name a folder inside in the file, or ask for this one "
+            f"yourself: --set folder={folder}"
+        )
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -47,7 +47,11 @@ class Workflow(Section):
         default_factory=list, description="needed for inference, not for simulation"
     )
     control: list[str] = Field(default_factory=list, description="columns to plot beside")
-    folder: str | None = Field(default=None, description="run folder; by default runs/NAME")
+    folder: str | None = Field(
+        default=None,
+        description="run folder, inside the current one; by default runs/NAME. "
+        "`--set folder=…` takes any",
+    )
     data: DataEntry = DataEntry()
     simulation: SimulationEntry = SimulationEntry()
     augment: AugmentEntry = AugmentEntry()
@@ -73,6 +77,13 @@ class Workflow(Section):
         plain = value == Path(value).name and not set(value) & set("\\\0\r\n\t")
         if value in ("", "..") or not plain:
             raise ValueError("expected a plain file name, without / or ..; see also: folder")
+        return value
+
+    @field_validator("folder")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        if value is not None and set(value) & set("\0\r\n\t"):
+            raise ValueError("expected a path")
         return value
 
     @model_validator(mode="after")

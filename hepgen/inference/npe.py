@@ -33,9 +33,11 @@ from hepgen.inference.event_sets import event_weights
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.inference.unbounded import UnboundedPrior
+from hepgen.nn.columns import Column, Derived
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.mixture import LogisticMixture
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
+from hepgen.nn.rows import standardised
 from hepgen.nn.sets import (
     BlockRows,
     DeepSet,
@@ -141,7 +143,7 @@ class NPE:
             first, network = (
                 _Network(len(space), len(parameters.free), architecture) for _ in range(2)
             )
-        events = space.forward(x).float()
+        (events,) = standardised(Derived(space.forward, x))
         target = UnboundedPrior(parameters).unbounded(theta).float()
         subsets = SetRows(events, offsets, target, smallest=smallest, largest=subset)
         first.embedding.whiten(_some_means(first.embedding, subsets, seed), floor=_FLOORS[0])
@@ -320,7 +322,7 @@ class _Network(nn.Module):
 
 @torch.no_grad()
 def block_rows(
-    embedding: DeepSet, events: Tensor, offsets: Tensor, target: Tensor, smallest: int
+    embedding: DeepSet, events: Column, offsets: Tensor, target: Tensor, smallest: int
 ) -> BlockRows:
     """The sums of the embedding over blocks of events; see :class:`hepgen.nn.sets.BlockRows`."""
     counts, starts = block_offsets(offsets, min(_BLOCK, smallest))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import DataError
+from hepgen.nn.columns import Column, taken
 from hepgen.nn.mlp import mlp
 
 _WHOLE = 0.5
@@ -27,7 +28,7 @@ class SetRows:
     independent and in no order, so that is a data set of that size at the same parameters.
 
     Arguments:
-        events: The events of all sets, shape ``(T, d)``.
+        events: The events of all sets, shape ``(T, d)``; they may be on disk.
         offsets: Where each set starts, and the end, shape ``(S + 1,)``.
         target: One row a set, shape ``(S, …)``.
         smallest, largest: The range of sizes; ``smallest`` ``None`` takes all events.
@@ -40,7 +41,7 @@ class SetRows:
 
     def __init__(
         self,
-        events: Tensor,
+        events: Column,
         offsets: Tensor,
         target: Tensor,
         *,
@@ -63,7 +64,7 @@ class SetRows:
         """The sets ``index``, shape ``(B,)``: events ``(T, d)``, counts ``(B,)``, targets."""
         full, count = self.count[index], self._sizes(self.count[index], generator)
         start = self.start[index] + _below(full - count, generator)
-        return self.events.index_select(0, runs(start, count)), count, self.target[index]
+        return taken(self.events, runs(start, count)), count, self.target[index]
 
     def _sizes(self, full: Tensor, generator: torch.Generator) -> Tensor:
         if self.smallest is None:

@@ -72,7 +72,7 @@ def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
     for number, (index, factor) in enumerate(parts, start=1):
         task = _Task(session, method, number)
         if not task.current:
-            task.fit(sample.share(index, factor))
+            task.fit(sample.share(index, factor, session.folder.path))
         found.append(line.load(task.path))
     ensemble = TrainedEnsemble(found, scheme=entry.scheme)
     whole.keep(ensemble, members)

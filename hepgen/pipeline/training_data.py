@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import awkward as ak
@@ -170,36 +171,50 @@ def scored_events(
     session: Session, campaign: Campaign, title: str = "simulate events with joint scores"
 ) -> AugmentedEvents:
     """Events with the joint scores of the free parameters."""
-    blocks = list(simulated(session, campaign, "scores", title))
-    return AugmentedEvents.from_events(
-        Events.concatenate(blocks), session.features, session.parameters
+    blocks = (
+        AugmentedEvents.from_events(events, session.features, session.parameters)
+        for events in simulated(session, campaign, "scores", title)
+        if len(events)
     )
+    return _gathered(session, blocks, campaign.events)
 
 
 def paired_events(session: Session, campaign: PairCampaign) -> AugmentedEvents:
     """Events of many θ and of a reference, with joint scores and ratios."""
-    title = "simulate events of θ and of the reference"
-    return campaign.sample(list(simulated(session, campaign, "pairs", title)))
+    blocks = simulated(session, campaign, "pairs", "simulate events of θ and of the reference")
+    parts = (campaign.sample([events]) for events in blocks if len(events))
+    return _gathered(session, parts, campaign.blocks * campaign.block_size)
+
+
+def _gathered(session: Session, parts: Iterator[AugmentedEvents], rows: int) -> AugmentedEvents:
+    """Events of all blocks, see :func:`hepgen.pipeline.gather.gather`."""
+    first = next(parts, None)
+    if first is None:
+        raise DataError("no events to train on; expected some: the selection is empty")
+    names = first.columns
+    blocks = (tuple(p.columns[n].numpy() for n in names) for p in chain([first], parts))
+    columns = gather(blocks, rows, session.folder.path)
+    return dataclasses.replace(first, **dict(zip(names, columns, strict=True)))
 
 
 def training_sets(session: Session) -> tuple[Tensor, Tensor, Tensor]:
     """x of shape ``(T, d)``, offsets of shape ``(S + 1,)``, θ of shape ``(S, D)``."""
     campaign = set_campaign(session)
-    x, sizes, theta = [], [], []
-    for events in simulated(session, campaign, "sets", "simulate event sets for the posterior"):
-        first = events[session.feature_names[0]]
-        events = events.select(np.asarray(ak.num(first)) > 0)
-        columns = [events[name] for name in session.feature_names]
-        sizes.append(np.asarray(ak.num(columns[0])))
-        x.append(_inside(session, np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)))
-        theta.append(events.theta(session.parameters.free_names))
-    counts = np.concatenate(sizes)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return (
-        torch.from_numpy(np.concatenate(x)),
-        torch.from_numpy(offsets),
-        torch.from_numpy(np.concatenate(theta)),
-    )
+    sizes, theta = list[NDArray[Any]](), list[NDArray[Any]]()
+
+    def blocks() -> Iterator[tuple[NDArray[np.float32]]]:
+        for events in simulated(session, campaign, "sets", "simulate event sets for the posterior"):
+            first = events[session.feature_names[0]]
+            events = events.select(np.asarray(ak.num(first)) > 0)
+            columns = [events[name] for name in session.feature_names]
+            sizes.append(np.asarray(ak.num(columns[0])))
+            theta.append(events.theta(session.parameters.free_names))
+            flat = np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)
+            yield (_inside(session, flat),)
+
+    (x,) = gather(blocks(), campaign.events, session.folder.path)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
+    return x, torch.from_numpy(offsets), torch.from_numpy(np.concatenate(theta))
 
 
 def _inside(session: Session, x: NDArray[Any]) -> NDArray[np.float32]:
