@@ -63,7 +63,8 @@ AllowCode = Annotated[
 Method = Annotated[
     str | None,
     typer.Option(
-        help="headline estimator: nle, npe, nre, classifier, sally, rascal, alices or scandal"
+        help="headline estimator: nle, npe, fmpe, npse, nre, classifier, sally, rascal, alices or "
+        "scandal"
     ),
 ]
 

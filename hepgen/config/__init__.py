@@ -3,7 +3,10 @@
 from hepgen.config.data import DataEntry, LayoutEntry
 from hepgen.config.estimators import (
     ESTIMATORS,
+    AmortisedEntry,
+    EstimatorEntry,
     EstimatorName,
+    FieldEntry,
     JointRatioEntry,
     LikelihoodEntry,
     PosteriorEntry,
@@ -29,12 +32,15 @@ from hepgen.config.workflow import Workflow
 
 __all__ = [
     "ESTIMATORS",
+    "AmortisedEntry",
     "AugmentEntry",
     "CalibrationEntry",
     "ChecksEntry",
     "DataEntry",
+    "EstimatorEntry",
     "EstimatorName",
     "FeatureEntry",
+    "FieldEntry",
     "InferenceEntry",
     "JointRatioEntry",
     "LayoutEntry",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from hepgen.config.data import DataEntry, LayoutEntry
 from hepgen.config.estimators import (
+    FieldEntry,
     JointRatioEntry,
     LikelihoodEntry,
     PosteriorEntry,
@@ -135,6 +136,7 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
         "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
         "stages": StageEntry, "surrogate": SurrogateEntry,
         "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
+        "fmpe": FieldEntry, "npse": FieldEntry,
         "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
         "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
         "inference": InferenceEntry, "statements": StatementsEntry,

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hepgen.config.data import DataEntry
 from hepgen.config.estimators import (
+    FieldEntry,
     JointRatioEntry,
     LikelihoodEntry,
     PosteriorEntry,
@@ -57,6 +58,8 @@ class Workflow(Section):
     augment: AugmentEntry = AugmentEntry()
     nle: LikelihoodEntry = LikelihoodEntry()
     npe: PosteriorEntry = PosteriorEntry()
+    fmpe: FieldEntry = FieldEntry()
+    npse: FieldEntry = FieldEntry()
     nre: RatioEntry = RatioEntry()
     classifier: ReferenceEntry = ReferenceEntry()
     sally: ScoreEntry = ScoreEntry()

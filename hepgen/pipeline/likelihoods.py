@@ -10,6 +10,7 @@ from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.density import Density
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.sampler import FromChain
+from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
@@ -69,5 +70,5 @@ def likelihood_method(session: Session, methods: Iterable[str], headline: str) -
 
 def first_likelihood(session: Session, methods: Iterable[str], headline: str) -> str | None:
     """The first of the headline and of the others with a density of single events."""
-    having = (m for m in (headline, *methods) if m != "npe" and density_of(session, m) is not None)
-    return next(having, None)
+    likelihoods = (m for m in (headline, *methods) if not estimator(m).amortised)
+    return next((m for m in likelihoods if density_of(session, m) is not None), None)

@@ -11,6 +11,7 @@ from hepgen.errors import DataError
 from hepgen.inference.grid import compare_with_grid, grid_marginals
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validate import posterior_of
@@ -23,12 +24,12 @@ GRID_PARAMETERS = 2
 def posterior_samples(
     session: Session, x: Tensor, weight: Tensor | None, headline: str, methods: Sequence[str]
 ) -> dict[str, PosteriorSample]:
-    """Draws by NUTS from each learned likelihood, and by NPE where it is made for such data."""
+    """Draws by NUTS from each learned likelihood, and by each posterior made for such data."""
     samples: dict[str, PosteriorSample] = {}
     with session.monitor.task("sample the posterior", len(methods)) as update:
         for done, method in enumerate(methods, start=1):
-            if method == "npe":
-                samples |= _npe_samples(session, x, weight, headline)
+            if estimator(method).amortised:
+                samples |= _amortised_samples(session, method, x, weight, headline)
             else:
                 samples[method] = _nuts_sample(session, method, x, weight)
             update(done)
@@ -43,7 +44,7 @@ def sample_checks(
 ) -> list[Check]:
     """Have the Markov chains converged, do they agree with a grid, and with one another?"""
     checks: list[Check] = []
-    chains = [method for method in samples if method != "npe"]
+    chains = [method for method in samples if not estimator(method).amortised]
     for method in chains:
         of = f" of {method.upper()}" if len(chains) > 1 else ""
         checks += sampler_checks(session, samples[method], of)
@@ -68,25 +69,23 @@ def _nuts_sample(
     return posterior.draw(entry.chains * entry.draws, x, weight=weight, seed=entry.seed)
 
 
-def _npe_samples(
-    session: Session, x: Tensor, weight: Tensor | None, headline: str
+def _amortised_samples(
+    session: Session, method: str, x: Tensor, weight: Tensor | None, headline: str
 ) -> dict[str, PosteriorSample]:
-    """Draws by NPE; none where it refuses the data and is not the headline."""
+    """Draws by NPE, say; none where it refuses the data and is not the headline."""
     entry = session.workflow.inference
     try:
-        if weight is not None:
-            raise DataError("NPE learns from events without weights; use --method nle for these")
         if entry.luminosity is not None:
             raise DataError(
-                "NPE learns from sets of any size, whose number says nothing; use --method nle "
-                "where inference.luminosity is set"
+                f"{method.upper()} learns from sets of any size, whose number says nothing; use "
+                "--method nle where inference.luminosity is set"
             )
-        posterior = posterior_of(session, "npe")
-        return {"npe": posterior.draw(entry.chains * entry.draws, x, seed=entry.seed)}
+        posterior, draws = posterior_of(session, method), entry.chains * entry.draws
+        return {method: posterior.draw(draws, x, weight=weight, seed=entry.seed)}
     except DataError as error:
-        if headline == "npe":
+        if headline == method:
             raise
-        session.monitor.say(f"without NPE: {error}")
+        session.monitor.say(f"without {method.upper()}: {error}")
         return {}
 
 

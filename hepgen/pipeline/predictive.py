@@ -68,14 +68,16 @@ def compare(
     ]
 
 
-def _training_sample(session: Session) -> dict[str, Array]:
+def _training_sample(session: Session) -> dict[str, tuple[Array, Array]]:
+    """The values of each feature of some events that estimators learn from, and their weights."""
     source = density_source(session)
-    first = next(simulated(session, source, "events", "simulate events for the density"))
-    return {name: first.flat([name])[:, 0] for name in session.feature_names}
+    title = "simulate events for the density"
+    first = next(simulated(session, source, "events", title, weighted=True))
+    return {name: (first.flat([name])[:, 0], first.weight) for name in session.feature_names}
 
 
 def _comparison(
-    feature: Feature, data: Events, predictive: Predictive, training: Array | None
+    feature: Feature, data: Events, predictive: Predictive, training: tuple[Array, Array] | None
 ) -> FeatureComparison:
     values, weight = data.flat([feature.name])[:, 0], data.weight
     simulated_values = predictive.events.flat([feature.name])[:, 0]
@@ -87,7 +89,8 @@ def _comparison(
     weighted = _weighted(data)
     reference = None
     if training is not None:
-        reference = np.histogram(training, edges)[0] / len(training) * scale
+        counted = np.histogram(training[0], edges, weights=training[1])[0]
+        reference = counted / training[1].sum() * scale
     return FeatureComparison(
         name=feature.name, edges=edges, observed=counts.astype(np.float64),
         predicted=share * scale, uncertainty=spread * scale,

@@ -11,6 +11,7 @@ from typing import Any
 from hepgen.compute import one_thread
 from hepgen.inference.ensemble import shares
 from hepgen.inference.ensemble_files import TrainedEnsemble
+from hepgen.inference.posterior_ensemble import PosteriorEnsemble
 from hepgen.nn import together
 from hepgen.nn.train import Progress
 from hepgen.pipeline.estimators import Estimator, Trained, estimator, require_scores
@@ -61,12 +62,14 @@ def trained(session: Session, method: str) -> Trained:
     return line.load(task.path)
 
 
-def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
+def _ensemble(session: Session, method: str, members: int) -> Trained:
     """The ensemble in the run folder; members that are finished are not trained again."""
     line, whole = estimator(method), _Task(session, method)
+    kind: Any = PosteriorEnsemble if line.amortised else TrainedEnsemble
     if whole.current:
-        return TrainedEnsemble.load(whole.path, line.load)
-    entry, found = getattr(session.workflow, method), list[Trained]()
+        kept: Trained = kind.load(whole.path, line.load)
+        return kept
+    entry, found = getattr(session.workflow, method), list[Any]()
     sample: TrainingSample = _read(session, line)
     parts = shares(len(sample), members, entry.scheme, entry.seed)
     for number, (index, factor) in enumerate(parts, start=1):
@@ -74,7 +77,7 @@ def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
         if not task.current:
             task.fit(sample.share(index, factor, session.folder.path))
         found.append(line.load(task.path))
-    ensemble = TrainedEnsemble(found, scheme=entry.scheme)
+    ensemble: Trained = kind(found, scheme=entry.scheme)
     whole.keep(ensemble, members)
     return ensemble
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hepgen.inference.augmented import AugmentedEvents
+from hepgen.nn.sets import runs
 from hepgen.pipeline.gather import shared
 
 
@@ -50,6 +51,38 @@ class Simulated:
         """See :class:`TrainingSample`."""
         x, theta = shared((self.x, self.theta), index, folder)
         return Simulated(x, theta, _times(self.weight, index, factor))
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Event sets, each with its own θ; what members take shares of are whole sets.
+
+    Arguments:
+        x: The events of all sets in order, shape ``(T, d)``.
+        offsets: Where each set starts, and the end, shape ``(S + 1,)``.
+        theta: Shape ``(S, D)``.
+        weight: Of the events, shape ``(T,)``; ``None`` for ones.
+        set_weight: Of the sets, shape ``(S,)``; ``None`` for ones.
+    """
+
+    x: Tensor
+    offsets: Tensor
+    theta: Tensor
+    weight: Tensor | None = None
+    set_weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+    def share(self, index: Tensor, factor: Tensor, folder: Path) -> Sets:
+        """See :class:`TrainingSample`."""
+        counts = self.offsets.diff()[index]
+        event = runs(self.offsets[index], counts)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        (x,) = shared((self.x,), event, folder)
+        weight = None if self.weight is None else self.weight[event]
+        factors = _times(self.set_weight, index, factor)
+        return Sets(x, offsets, self.theta[index], weight, factors)
 
 
 @dataclass(frozen=True)

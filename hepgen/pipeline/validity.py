@@ -16,6 +16,7 @@ from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import Fit, fit
 from hepgen.inference.validity import check_positive, check_support, effective_events
 from hepgen.pipeline.bounds import bound_check
+from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.interest import interest
 from hepgen.pipeline.likelihoods import first_likelihood, likelihood_of
 from hepgen.pipeline.rates import event_rate, rate_checks
@@ -42,10 +43,10 @@ def data_checks(
         DataError: An event is outside of the support of the model.
         WorkflowError: A rate is asked for that the process or the headline does not know.
     """
-    if event_rate(session) is not None and headline == "npe":
+    if event_rate(session) is not None and estimator(headline).amortised:
         raise WorkflowError(
-            "inference.luminosity: the number of events counts, and 'npe' knows nothing of it: "
-            "use a method with a likelihood, e.g. --method nle, or remove the luminosity"
+            f"inference.luminosity: the number of events counts, and {headline!r} knows nothing of "
+            "it: use a method with a likelihood, e.g. --method nle, or remove the luminosity"
         )
     method = first_likelihood(session, methods, headline)
     if method is None:
