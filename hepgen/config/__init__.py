@@ -1,5 +1,6 @@
 """The workflow file: the one package that knows its format."""
 
+from hepgen.config.combination import ChannelEntry, Combination
 from hepgen.config.data import DataEntry, LayoutEntry
 from hepgen.config.estimators import (
     ESTIMATORS,
@@ -13,8 +14,8 @@ from hepgen.config.estimators import (
     ScoreEntry,
     TrainingEntry,
 )
-from hepgen.config.file import load, parse, to_toml
-from hepgen.config.inference import InferenceEntry, StatementsEntry
+from hepgen.config.file import load, load_combination, parse, to_toml
+from hepgen.config.inference import InferenceEntry, SamplerEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -31,7 +32,9 @@ __all__ = [
     "ESTIMATORS",
     "AugmentEntry",
     "CalibrationEntry",
+    "ChannelEntry",
     "ChecksEntry",
+    "Combination",
     "DataEntry",
     "EstimatorName",
     "FeatureEntry",
@@ -43,6 +46,7 @@ __all__ = [
     "PosteriorEntry",
     "RatioEntry",
     "ReferenceEntry",
+    "SamplerEntry",
     "ScoreDensityEntry",
     "ScoreEntry",
     "Section",
@@ -56,6 +60,7 @@ __all__ = [
     "VariableEntry",
     "Workflow",
     "load",
+    "load_combination",
     "parse",
     "to_toml",
 ]
