@@ -120,7 +120,7 @@ class JointLikelihood(Likelihood):
         """The centre and the width of the constraint of each parameter, in the first data set."""
         found: dict[str, tuple[float, float]] = {}
         for part, place, own in zip(self.parts, self._places, sets.parts, strict=True):
-            known = part.constraints(own)  # type: ignore[arg-type]
+            known = part.constraints(own)
             there = zip(part.parameters.free_names, place.names, place.offset, place.factor,
                         strict=True)  # fmt: skip
             found |= {
@@ -188,8 +188,10 @@ def joined(
                 rows.append((name, offset, factor))
             if first != part and isinstance(parameter.prior, Normal):
                 elsewhere.add(parameter.name)
-        columns = zip(*rows, strict=True) if rows else ((), (), ())
-        places[part] = Placement(*map(tuple, columns), frozenset(elsewhere))
+        places[part] = Placement(
+            tuple(row[0] for row in rows), tuple(row[1] for row in rows),
+            tuple(row[2] for row in rows), frozenset(elsewhere),
+        )  # fmt: skip
     return ParameterSet(list(whole.values())), places
 
 

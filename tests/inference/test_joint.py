@@ -10,6 +10,7 @@ from hepgen.inference.binned import (
     BinnedChannel,
     BinnedLikelihood,
     BinnedSample,
+    BinnedSets,
     Factor,
     NormSys,
     uncorrelated_background,
@@ -93,6 +94,7 @@ def test_pseudo_data_are_those_of_every_part() -> None:
     theta = torch.tensor([[1.0, 1.5, 0.5]], dtype=torch.float64).repeat(2000, 1)
     sets = both.generate(theta, seed=3)
     (_, counts) = sets.parts
+    assert isinstance(counts, BinnedSets)
     expected = 20.0 * 1.1**0.5
     # 4.5 standard errors: a false alarm in 150,000.
     assert abs(counts.counts.mean().item() - expected) < 4.5 * (expected / 2000) ** 0.5
