@@ -83,9 +83,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("combination")
     (folder / "tiny.toml").write_text(TINY.read_text())
     session = Session.open(TINY)
-    for name, events, seed in (("a", 60, 5), ("b", 40, 6)):
-        data = Campaign(session.chain, session.parameters, events, seed, prior=False,
-                        fixed={"theta_0": 0.4}, block_size=events)  # fmt: skip
+    for name, number, seed in (("a", 60, 5), ("b", 40, 6)):
+        data = Campaign(session.chain, session.parameters, number, seed, prior=False,
+                        fixed={"theta_0": 0.4}, block_size=number)  # fmt: skip
         simulate_to_file(data, folder / f"{name}.root", provenance={}, monitor=Silent())
     spec = workspace("mu", bounds=[[-2.0, 2.0]])
     (folder / "count.json").write_text(json.dumps(spec))
@@ -137,7 +137,7 @@ def test_channels_of_one_estimator_are_the_union_of_their_data(place: Path) -> N
 
     mean, std = exact(x, counts=False)
     grid = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)
-    height = combined.likelihood.log_likelihoods(combined.data, grid[None, :, None])[0]
+    height = combined.likelihood.log_likelihoods(combined.data, grid[None, :, None])[0].detach()
     learned = moments(height, grid)
     # The density was learned from 40,000 events: a third of the error of 100 events.
     assert abs(learned[0] - mean) < 0.5 * std
