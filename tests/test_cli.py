@@ -27,7 +27,7 @@ def hepgen(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comple
 def test_help_names_every_command() -> None:
     done = hepgen("--help")
     assert done.returncode == 0
-    commands = "run simulate batch merge train infer validate reproduce show sample export"
+    commands = "run simulate batch merge train infer validate reproduce show sample export combine"
     for command in commands.split():
         assert f"\n  {command}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hepgen import config
-from hepgen.config import Workflow, load, parse, to_toml
+from hepgen.config import Workflow, load, load_combination, parse, to_toml
 from hepgen.errors import WorkflowError
 
 WORKFLOWS = sorted((Path(__file__).parents[1] / "workflows").glob("*.toml"))
@@ -55,6 +55,11 @@ TABLES: dict[str, type[BaseModel]] = {
     "surrogate.variables.pt": config.VariableEntry,
 }
 
+COMBINED = {
+    "": config.Combination, "channels.0": config.ChannelEntry, "inference": config.SamplerEntry
+}  # fmt: skip
+"""Those of the file of a combination; its other tables are those of a workflow."""
+
 
 KEYS = [
     (table, field.alias or name)
@@ -94,8 +99,27 @@ def least(tmp_path: Path) -> Path:
 
 def test_every_table_of_the_file_is_tested_here() -> None:
     models = {m for m in vars(config).values() if isinstance(m, type) and issubclass(m, BaseModel)}
+    own = set(TABLES.values()) | set(COMBINED.values())
     shared = {config.EstimatorEntry, config.TrainingEntry, config.AmortisedEntry}
-    assert models - {BaseModel, config.Section} - shared == set(TABLES.values())
+    assert models - {BaseModel, config.Section} - shared == own
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [(table, f.alias or n) for table, m in COMBINED.items() for n, f in m.model_fields.items()],
+)
+def test_keys_of_a_combination_are_known_and_no_others(
+    tmp_path: Path, table: str, key: str
+) -> None:
+    channel = {"name": "a", "workflow": "a.toml"}
+    content: dict[str, Any] = {"channels": [channel], "inference": {}}
+    place: Any = {"": content, "channels.0": channel, "inference": content["inference"]}[table]
+    place[f"{key}x"] = 1
+    path = tmp_path / "both.toml"
+    path.write_text(tomli_w.dumps(content))
+    name = f"{table}.{key}x".removeprefix(".")
+    with pytest.raises(WorkflowError, match=rf"unknown key '{name}'; did you mean .*'{key}'"):
+        load_combination(path)
 
 
 @every_key

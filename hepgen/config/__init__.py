@@ -1,5 +1,6 @@
 """The workflow file: the one package that knows its format."""
 
+from hepgen.config.combination import ChannelEntry, Combination
 from hepgen.config.data import DataEntry, LayoutEntry
 from hepgen.config.estimators import (
     ESTIMATORS,
@@ -16,8 +17,8 @@ from hepgen.config.estimators import (
     ScoreEntry,
     TrainingEntry,
 )
-from hepgen.config.file import load, parse, to_toml
-from hepgen.config.inference import InferenceEntry, StatementsEntry
+from hepgen.config.file import load, load_combination, parse, to_toml
+from hepgen.config.inference import InferenceEntry, SamplerEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -35,7 +36,9 @@ __all__ = [
     "AmortisedEntry",
     "AugmentEntry",
     "CalibrationEntry",
+    "ChannelEntry",
     "ChecksEntry",
+    "Combination",
     "DataEntry",
     "EstimatorEntry",
     "EstimatorName",
@@ -49,6 +52,7 @@ __all__ = [
     "PosteriorEntry",
     "RatioEntry",
     "ReferenceEntry",
+    "SamplerEntry",
     "ScoreDensityEntry",
     "ScoreEntry",
     "Section",
@@ -62,6 +66,7 @@ __all__ = [
     "VariableEntry",
     "Workflow",
     "load",
+    "load_combination",
     "parse",
     "to_toml",
 ]

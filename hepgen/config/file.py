@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from hepgen.config.combination import ChannelEntry, Combination
 from hepgen.config.data import DataEntry, LayoutEntry
 from hepgen.config.estimators import (
     FieldEntry,
@@ -21,7 +22,7 @@ from hepgen.config.estimators import (
     ScoreDensityEntry,
     ScoreEntry,
 )
-from hepgen.config.inference import InferenceEntry, StatementsEntry
+from hepgen.config.inference import InferenceEntry, SamplerEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -35,6 +36,25 @@ from hepgen.config.validation import (
 from hepgen.config.workflow import Workflow
 from hepgen.errors import WorkflowError, nearest
 
+Tables = Mapping[str, type[Section]]
+
+_TABLES: Tables = {
+    "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
+    "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
+    "stages": StageEntry, "surrogate": SurrogateEntry,
+    "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
+    "fmpe": FieldEntry, "npse": FieldEntry,
+    "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
+    "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
+    "inference": InferenceEntry, "statements": StatementsEntry,
+    "calibration": CalibrationEntry, "validation": ValidationEntry,
+    "statistics": StatisticEntry, "checks": ChecksEntry,
+}  # fmt: skip
+_COMBINED: Tables = {
+    "channels": ChannelEntry, "inference": SamplerEntry, "statements": StatementsEntry,
+    "checks": ChecksEntry,
+}  # fmt: skip
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
     """Read and validate a workflow file.
@@ -47,6 +67,42 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
         WorkflowError: It does not exist, is not TOML, says something it cannot mean, or has its
             products written outside of the current folder, which only an override may.
     """
+    content = _read(path, overrides)
+    content.setdefault("name", path.stem)
+    return parse(content, str(path))
+
+
+def load_combination(path: Path, overrides: Sequence[str] = ()) -> Combination:
+    """Read and validate the file of a combination; see :func:`load`."""
+    content = _read(path, overrides)
+    content.setdefault("name", path.stem)
+    try:
+        return Combination.model_validate(content)
+    except ValidationError as error:
+        raise WorkflowError(_words(path, error, Combination, _COMBINED)) from None
+
+
+def parse(content: Mapping[str, Any], source: str = "workflow") -> Workflow:
+    """Validate the content of a workflow file.
+
+    >>> parse({"name": "a", "process": "zmumu", "features": [{"name": "M"}], "controls": []})
+    Traceback (most recent call last):
+    hepgen.errors.WorkflowError: workflow: unknown key 'controls'; did you mean 'control'?
+    """
+    try:
+        return Workflow.model_validate(content)
+    except ValidationError as error:
+        raise WorkflowError(_words(source, error, Workflow, _TABLES)) from None
+
+
+def to_toml(workflow: Workflow | Combination) -> str:
+    """The file with its defaults filled in, as TOML that reads back the same."""
+    content = workflow.model_dump(mode="json", exclude_none=True, by_alias=True)
+    return tomli_w.dumps(content)
+
+
+def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The content of a file, with overrides."""
     if not path.is_file():
         near = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         raise WorkflowError(f"no workflow file {path}; {nearest(path.name, near)}")
@@ -61,28 +117,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
     _stays_inside(content.get("folder"), path, overrides)
     for override in overrides:
         _override(content, override)
-    content.setdefault("name", path.stem)
-    return parse(content, str(path))
-
-
-def parse(content: Mapping[str, Any], source: str = "workflow") -> Workflow:
-    """Validate the content of a workflow file.
-
-    >>> parse({"name": "a", "process": "zmumu", "features": [{"name": "M"}], "controls": []})
-    Traceback (most recent call last):
-    hepgen.errors.WorkflowError: workflow: unknown key 'controls'; did you mean 'control'?
-    """
-    try:
-        return Workflow.model_validate(content)
-    except ValidationError as error:
-        problems = [_problem(entry) for entry in error.errors()]
-        raise WorkflowError(f"{source}: " + "; ".join(problems)) from None
-
-
-def to_toml(workflow: Workflow) -> str:
-    """The workflow with its defaults filled in, as TOML that reads back the same."""
-    content = workflow.model_dump(mode="json", exclude_none=True, by_alias=True)
-    return tomli_w.dumps(content)
+    return content
 
 
 def _stays_inside(folder: Any, path: Path, overrides: Sequence[str]) -> None:
@@ -117,10 +152,17 @@ def _override(content: dict[str, Any], override: str) -> None:
     content[last] = value
 
 
-def _problem(entry: Any) -> str:
+def _words(source: object, error: ValidationError, file: type[Section], tables: Tables) -> str:
+    """What is wrong with a file."""
+    problems = [_problem(entry, file, tables) for entry in error.errors()]
+    return f"{source}: " + "; ".join(problems)
+
+
+def _problem(entry: Any, file: type[Section], tables: Tables) -> str:
     place = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
-        return f"unknown key {place!r}; {nearest(str(entry['loc'][-1]), _keys(entry['loc'][:-1]))}"
+        known = _keys(entry["loc"][:-1], file, tables)
+        return f"unknown key {place!r}; {nearest(str(entry['loc'][-1]), known)}"
     if entry["type"] == "missing":
         return f"missing key {place!r}"
     message = str(entry["msg"]).removeprefix("Value error, ")
@@ -129,20 +171,8 @@ def _problem(entry: Any) -> str:
     return f"{place}{value}: {message}" if place else message
 
 
-def _keys(place: tuple[int | str, ...]) -> list[str]:
+def _keys(place: tuple[int | str, ...], file: type[Section], tables: Tables) -> list[str]:
     """The keys known in one table of the file."""
-    tables: dict[str, type[Section]] = {
-        "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
-        "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
-        "stages": StageEntry, "surrogate": SurrogateEntry,
-        "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
-        "fmpe": FieldEntry, "npse": FieldEntry,
-        "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
-        "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
-        "inference": InferenceEntry, "statements": StatementsEntry,
-        "calibration": CalibrationEntry, "validation": ValidationEntry,
-        "statistics": StatisticEntry, "checks": ChecksEntry,
-    }  # fmt: skip
     named = [str(part) for part in place if str(part) in tables]
-    fields = (tables[named[-1]] if named else Workflow).model_fields
+    fields = (tables[named[-1]] if named else file).model_fields
     return [field.alias or name for name, field in fields.items()]

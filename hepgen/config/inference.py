@@ -10,8 +10,16 @@ from hepgen.config.estimators import EstimatorName
 from hepgen.config.section import Section
 
 
-class InferenceEntry(Section):
-    """``[inference]``: how the posterior is sampled."""
+class SamplerEntry(Section):
+    """``[inference]`` of a combination: how a posterior is sampled."""
+
+    seed: int = Field(default=1, description="of the sampler")
+    chains: int = Field(default=4, gt=1, description="Markov chains")
+    draws: int = Field(default=500, gt=10, description="for each chain")
+
+
+class InferenceEntry(SamplerEntry):
+    """``[inference]``: of what the posterior is, and how it is sampled."""
 
     method: EstimatorName = Field(default="nle", description="which result is the headline")
     beside: list[EstimatorName] | None = Field(
@@ -29,9 +37,6 @@ class InferenceEntry(Section):
         description="with a luminosity, σ(θ)ε(θ) as the process knows it, or with an efficiency "
         "that is fitted to a simulation; by default the former where the process knows it",
     )
-    seed: int = Field(default=1, description="of the sampler")
-    chains: int = Field(default=4, gt=1, description="Markov chains")
-    draws: int = Field(default=500, gt=10, description="for each chain")
     predictive_events: int = Field(
         default=1_000_000, gt=0, description="generated for the comparison"
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
+from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
@@ -66,6 +67,19 @@ class Inference:
     recalibrated: Sequence[Interval] = ()
 
 
+@runtime_checkable
+class Stated(Protocol):
+    """A result with its statements."""
+
+    @property
+    def result(self) -> InferenceResult:
+        """What is written."""
+
+    @property
+    def statements(self) -> Statements:
+        """What plots are made of."""
+
+
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
     """The posterior of the free parameters given a data file.
 
@@ -95,7 +109,7 @@ def infer_into(
     session.monitor.say(
         f"{len(observed.events)} events selected from {', '.join(observed.sources)}"
     )
-    known = _known_result(Path(output), _key(session, request, method, observed))
+    known = known_result(Path(output), _key(session, request, method, observed))
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
@@ -115,7 +129,8 @@ def _key(session: Session, request: DataRequest, method: str | None, observed: O
     )  # fmt: skip
 
 
-def _known_result(output: Path, key: str) -> InferenceResult | None:
+def known_result(output: Path, key: str) -> InferenceResult | None:
+    """What a folder has, where it is complete and of this key."""
     files = [output / name for name in ("result.json", "posterior.root", "report.html")]
     if not all(file.exists() for file in files):
         return None
@@ -133,7 +148,7 @@ def _inferred(
     started = time.monotonic()
     _ = interest(session), limited(session)  # before anything is trained
     headline, together = method or session.workflow.inference.method, beside(session, method)
-    x, weight = _tensors(session, observed.events)
+    x, weight = tensors(session, observed.events)
     valid = data_checks(session, x, weight, together, headline)
     calibrations = [calibrated(session, name) for name in together]
     checks = threshold_checks(session, calibrations)
@@ -183,12 +198,13 @@ def _inferred(
     )  # fmt: skip
 
 
-def _tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
+def tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
+    """The features ``(N, d)``, and the weights ``(N,)`` where there are any."""
     x = torch.from_numpy(events.flat(session.feature_names))
     return x, torch.from_numpy(events.weight) if WEIGHT in events else None
 
 
-def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
+def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
     """The marginal posterior of each free parameter."""
     return {
         parameter.name: ParameterEstimate.from_samples(
@@ -204,20 +220,30 @@ def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterE
 
 def write_results(session: Session, inference: Inference, output: Path | str) -> Path:
     """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report."""
-    output = Path(output)
+    sample = inference.samples[inference.result.method]
+    with session.monitor.task("write the report", 1) as update:
+        report = write_into(
+            Path(output), inference.result, sample,
+            lambda path: _write_report(session, inference, path),
+        )  # fmt: skip
+        update(1)
+    return report
+
+
+def write_into(
+    output: Path, result: InferenceResult, sample: PosteriorSample, report: Callable[[Path], Path]
+) -> Path:
+    """The three files of a result in a folder, with whoever writes the report."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"cannot make the folder {output}: {error.strerror}") from error
-    with session.monitor.task("write the report", 1) as update:
-        # It says that the others are there: gone before they are replaced, and written last.
-        _forget(output / "result.json")
-        _write_posterior(inference, output / "posterior.root")
-        report = _write_report(session, inference, output / "report.html")
-        content = to_json(inference.result.to_dict()) + "\n"
-        write_atomically(output / "result.json", content.encode())
-        update(1)
-    return report
+    # It says that the others are there: gone before they are replaced, and written last.
+    _forget(output / "result.json")
+    _write_posterior(result, sample, output / "posterior.root")
+    page = report(output / "report.html")
+    write_atomically(output / "result.json", (to_json(result.to_dict()) + "\n").encode())
+    return page
 
 
 def _forget(result: Path) -> None:
@@ -227,12 +253,11 @@ def _forget(result: Path) -> None:
         raise FileError(f"cannot replace {result}: {error.strerror}") from error
 
 
-def _write_posterior(inference: Inference, path: Path) -> None:
-    sample = inference.samples[inference.result.method]
+def _write_posterior(result: InferenceResult, sample: PosteriorSample, path: Path) -> None:
     columns = {n: sample.theta[:, i].numpy() for i, n in enumerate(sample.names)}
     with RootWriter(path, tree="posterior", overwrite=True) as writer:
         writer.write(Events.from_columns(columns))
-        writer.metadata({"method": sample.method, "provenance": inference.result.provenance})
+        writer.metadata({"method": sample.method, "provenance": result.provenance})
 
 
 def _write_report(session: Session, inference: Inference, path: Path) -> Path:
@@ -256,7 +281,7 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
     )  # fmt: skip
 
 
-def statement_figures(session: Session, inference: Inference) -> dict[str, Any]:
+def statement_figures(session: Analysis, inference: Stated) -> dict[str, Any]:
     """The intervals of all methods, scans, contours, impacts, limits and coverage, by title."""
     from hepgen import plots
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.inference.statistics.fit import box, index
-from hepgen.pipeline.session import Session
+from hepgen.pipeline.analysis import Analysis
 
 
-def interest(session: Session) -> tuple[str, ...]:
+def interest(session: Analysis) -> tuple[str, ...]:
     """The parameters that statements are made on.
 
     Raises:
@@ -23,7 +23,7 @@ def interest(session: Session) -> tuple[str, ...]:
     return chosen
 
 
-def limited(session: Session) -> tuple[str, ...]:
+def limited(session: Analysis) -> tuple[str, ...]:
     """Those that an upper limit is made on: where 0, no signal, is in the range.
 
     Raises:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from hepgen.errors import DataError
 from hepgen.inference.grid import compare_with_grid, grid_marginals
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.session import Session
@@ -89,7 +91,7 @@ def _amortised_samples(
         return {}
 
 
-def sampler_checks(session: Session, sample: PosteriorSample, of: str = "") -> list[Check]:
+def sampler_checks(session: Analysis, sample: PosteriorSample, of: str = "") -> list[Check]:
     """Have the Markov chains converged? ``of`` names them in the checks."""
     limits = session.workflow.checks
     r_hat = max(sample.r_hat or (1.0,))
@@ -114,14 +116,26 @@ def grid_checks(
     of: str = "",
 ) -> list[Check]:
     """The Markov chains against a grid, where there are few parameters of interest."""
-    names = session.parameters.interest
-    if not 1 <= len(names) <= GRID_PARAMETERS:
-        return []
     posterior = data_posterior(session, method, len(x))
     if not isinstance(posterior, LikelihoodPosterior):
         return []
+    sets = posterior.likelihood.encode([x], [weight])
+    return posterior_grid_checks(session, posterior, sets, sample, of)
+
+
+def posterior_grid_checks(
+    session: Analysis,
+    posterior: LikelihoodPosterior,
+    sets: DataSets,
+    sample: PosteriorSample,
+    of: str = "",
+) -> list[Check]:
+    """As :func:`grid_checks`, of any likelihood and one data set as it keeps them."""
+    names = session.parameters.interest
+    if not 1 <= len(names) <= GRID_PARAMETERS:
+        return []
     limit = session.workflow.checks.grid
-    marginals = grid_marginals(posterior, x, weight=weight, names=names)
+    marginals = grid_marginals(posterior, sets=sets, names=names)
     return [
         Check(f"grid{of}: {one.name}", abs(one.mean_shift) <= limit, abs(one.mean_shift), limit,
               "difference of the means of the Markov chains and of a grid over which nuisances "

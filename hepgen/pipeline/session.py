@@ -110,6 +110,11 @@ class Session:
         chain = with_stages(chain, self.workflow.stages, self.source.parent)
         return permit(chain, self.allow_code)
 
+    @property
+    def import_path(self) -> str | None:
+        """A folder in which workers find the modules of its stages."""
+        return self.chain.import_path
+
     @cached_property
     def parameters(self) -> ParameterSet:
         """The chain's parameters, with what the workflow says of them."""

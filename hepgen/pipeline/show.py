@@ -263,6 +263,8 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
         lines.append(f"Intervals (likelihood: {name.upper()})" if name else "Intervals")
         width = max(len(f"{one['parameter']} {one['method']}") for one in intervals)
         lines += [line for one in intervals for line in _interval(one, width)]
+    for channel in made.get("channels", ()):
+        lines += [line for one in channel["alone"] for line in _alone(channel, one)]
     for scan in made.get("expected", ()):
         value, error = rounded(scan["best"], scan["error"]), rounded(scan["error"], scan["error"])
         lines.append(f"  {scan['parameter']} expected at the best fit: {value} ± {error}")
@@ -286,6 +288,18 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
     for test in made.get("tests", ()):
         lines += _test(test)
     return lines
+
+
+def _alone(channel: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
+    """The best fit of one channel of a combination."""
+    error = one["pieces"][0][1] - one["best"]
+    value, error_words = rounded(one["best"], error), rounded(error, error)
+    unit = f" {one['unit']}" if one["unit"] else ""
+    words = (
+        f"{one['parameter']} of {channel['name']} alone ({channel['events']} events): "
+        f"{value} ± {error_words}{unit}"
+    )
+    return [*_wrapped(words), *_warned(one["warnings"])]
 
 
 def _test(test: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,53 @@
+"""``hepgen combine``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hepgen.cli.options import (
+    AllowCode,
+    Dask,
+    Device,
+    Jobs,
+    Json,
+    Output,
+    Overrides,
+    Quiet,
+    Timeout,
+)
+from hepgen.cli.program import CHECKS_FAILED, app
+from hepgen.cli.session import print_result, workers_of
+
+
+@app.command()
+def combine(
+    combination: Annotated[
+        Path, typer.Argument(metavar="COMBINATION", help="a file of [[channels]] (TOML)")
+    ],
+    output: Output = Path("results"),
+    jobs: Jobs = 0,
+    dask: Dask = None,
+    timeout: Timeout = None,
+    device: Device = "auto",
+    overrides: Overrides = None,
+    allow_code: AllowCode = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Infer parameters that several data sets share: workflows, and workspaces of pyhf."""
+    from hepgen.pipeline.channels import Combination
+    from hepgen.pipeline.combine import combine_into
+    from hepgen.pipeline.progress import monitor
+    from hepgen.pipeline.show import result_words
+
+    opened = Combination.open(
+        combination, overrides or [], workers_of(jobs, dask, timeout), monitor(quiet), device,
+        allow_code,
+    )  # fmt: skip
+    result, report = combine_into(opened, output)
+    print_result(result.to_dict(), result_words(result, report), as_json)
+    if not result.passed:
+        raise typer.Exit(CHECKS_FAILED)
