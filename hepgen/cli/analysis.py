@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hepgen.cli.additions import added_entries
 from hepgen.cli.options import (
     AllowCode,
     Asimov,
@@ -16,6 +17,7 @@ from hepgen.cli.options import (
     Device,
     DropInvalid,
     EntryStop,
+    Export,
     Intervals,
     Jobs,
     Json,
@@ -58,11 +60,13 @@ def run(
     asimov: Asimov = False,
     toys: Toys = None,
     limit: Limit = False,
+    export: Export = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    asked += added_entries(export)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -91,6 +95,7 @@ def infer(
     asimov: Asimov = False,
     toys: Toys = None,
     limit: Limit = False,
+    export: Export = None,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -104,6 +109,7 @@ def infer(
     from hepgen.pipeline.data import DataRequest
 
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    asked += added_entries(export)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

@@ -106,4 +106,9 @@ Toys = Annotated[
     int | None, typer.Option(help="pseudo-data sets for --interval neyman, and for --limit")
 ]
 
+Export = Annotated[
+    list[str] | None,
+    typer.Option("--export", help="also the analysis in bins: pyhf or hs3; may be repeated"),
+]
+
 Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]

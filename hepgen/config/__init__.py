@@ -13,6 +13,7 @@ from hepgen.config.estimators import (
     ScoreEntry,
     TrainingEntry,
 )
+from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.file import load, parse, to_toml
 from hepgen.config.inference import InferenceEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
@@ -34,6 +35,7 @@ __all__ = [
     "ChecksEntry",
     "DataEntry",
     "EstimatorName",
+    "ExchangeEntry",
     "FeatureEntry",
     "InferenceEntry",
     "JointRatioEntry",

@@ -20,6 +20,7 @@ from hepgen.config.estimators import (
     ScoreDensityEntry,
     ScoreEntry,
 )
+from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.inference import InferenceEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
@@ -120,6 +121,7 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
         "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
         "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
         "inference": InferenceEntry, "statements": StatementsEntry,
+        "exchange": ExchangeEntry,
         "calibration": CalibrationEntry, "validation": ValidationEntry,
         "statistics": StatisticEntry, "checks": ChecksEntry,
     }  # fmt: skip

@@ -26,6 +26,7 @@ from hepgen.pipeline import calibration_report
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
 from hepgen.pipeline.interest import interest, limited
 from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
@@ -64,6 +65,7 @@ class Inference:
     tests: Tests = Tests()  # noqa: RUF009 (frozen)
     budget: Sequence[ErrorBudget] = ()
     recalibrated: Sequence[Interval] = ()
+    exchange: Exchange = Exchange()  # noqa: RUF009 (frozen)
 
 
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
@@ -86,7 +88,8 @@ def infer_into(
 
     Arguments:
         session, request, method: See :func:`infer`.
-        output: The folder for ``result.json``, ``posterior.root`` and ``report.html``.
+        output: The folder for ``result.json``, ``posterior.root`` and ``report.html``, and what
+            ``[exchange]`` asks for.
 
     Returns:
         The result and the path of its report.
@@ -95,7 +98,8 @@ def infer_into(
     session.monitor.say(
         f"{len(observed.events)} events selected from {', '.join(observed.sources)}"
     )
-    known = _known_result(Path(output), _key(session, request, method, observed))
+    key = _key(session, request, method, observed)
+    known = _known_result(Path(output), key, files_of(session))
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
@@ -115,8 +119,8 @@ def _key(session: Session, request: DataRequest, method: str | None, observed: O
     )  # fmt: skip
 
 
-def _known_result(output: Path, key: str) -> InferenceResult | None:
-    files = [output / name for name in ("result.json", "posterior.root", "report.html")]
+def _known_result(output: Path, key: str, more: Sequence[str]) -> InferenceResult | None:
+    files = [output / n for n in ("result.json", "posterior.root", "report.html", *more)]
     if not all(file.exists() for file in files):
         return None
     try:
@@ -134,6 +138,7 @@ def _inferred(
     _ = interest(session), limited(session)  # before anything is trained
     headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = _tensors(session, observed.events)
+    _ = observable(session, weight is not None)
     valid = data_checks(session, x, weight, together, headline)
     calibrations = [calibrated(session, name) for name in together]
     checks = threshold_checks(session, calibrations)
@@ -142,6 +147,8 @@ def _inferred(
     checks += fit_checks(session, x, weight, samples, headline)
     made = statements(session, x, weight, samples, headline)
     checks += made.checks
+    binned, binning = exchange(session, x, samples, headline)
+    checks += binning
     budget, simulation = error_budget(session, x, weight, samples, headline)
     predictive = predict(session, samples[headline].theta.numpy())
     with session.monitor.task("test the data and the estimators", 1) as update:
@@ -168,7 +175,7 @@ def _inferred(
         for interval in calibration_report.recalibrated(parameters, samples[headline], one, len(x))
     )
     stated = {
-        **made.to_dict(), **({} if rate is None else {"rate": rate.words}),
+        **made.to_dict(), **binned.to_dict(), **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
         **({"recalibrated": list(again)} if again else {}),
     }  # fmt: skip
@@ -179,7 +186,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again,
+        tests, budget, again, binned,
     )  # fmt: skip
 
 
@@ -213,6 +220,7 @@ def write_results(session: Session, inference: Inference, output: Path | str) ->
         # It says that the others are there: gone before they are replaced, and written last.
         _forget(output / "result.json")
         _write_posterior(inference, output / "posterior.root")
+        inference.exchange.write(output, session.workflow.title or session.workflow.name)
         report = _write_report(session, inference, output / "report.html")
         content = to_json(inference.result.to_dict()) + "\n"
         write_atomically(output / "result.json", content.encode())
@@ -312,6 +320,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
                 data=f"{inference.result.events} events",
             )  # fmt: skip
     figures |= statement_figures(session, inference)
+    figures |= inference.exchange.figures()
     for budget in inference.budget:
         figures[f"Error budget of {budget.parameter}"] = plots.plot_error_budget(budget)
     figures["All parameters"] = plots.plot_corner(draws, free)

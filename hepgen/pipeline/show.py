@@ -283,8 +283,28 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
             f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
         )
         lines += _warned((*one["warnings"], *scan["warnings"]))
+    lines += _exchange(made.get("exchange"))
     for test in made.get("tests", ()):
         lines += _test(test)
+    return lines
+
+
+def _exchange(made: Mapping[str, Any] | None) -> list[str]:
+    """The files, and what the bins cost."""
+    if made is None:
+        return []
+    lines = [f"In bins of {made['observable']}: {', '.join(made['files'])}"]
+    for one in made["fits"]:
+        value, error, ends = one["value"], one["error"], one["unbinned_error"]
+        if error is None:
+            lines.append(f"  {one['parameter']}: the fit of the counts does not converge")
+            continue
+        lines += _wrapped(
+            f"{one['parameter']} = {rounded(value, error)} ± {rounded(error, error)}, without bins "
+            f"{rounded(one['unbinned_value'], ends)} ± {rounded(ends, ends)}; the "
+            f"bins cost {100 * one['cost']:.1f} %"
+        )
+        lines += _warned(one["warnings"])
     return lines
 
 

@@ -1,5 +1,6 @@
 """Figures: a result goes in, a matplotlib figure comes out, and nothing else happens."""
 
+from hepgen.plots.binning import plot_binning
 from hepgen.plots.calibration import plot_coverage, plot_pulls, plot_ranks, plot_recovery
 from hepgen.plots.comparison import plot_comparison, plot_spectrum
 from hepgen.plots.contours import plot_contours
@@ -29,6 +30,7 @@ from hepgen.plots.uniformity import plot_ecdf_difference, plot_expected_coverage
 
 __all__ = [
     "plot_bias",
+    "plot_binning",
     "plot_budget",
     "plot_classifier_output",
     "plot_closure",
