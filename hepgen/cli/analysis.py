@@ -18,6 +18,7 @@ from hepgen.cli.options import (
     DropInvalid,
     EntryStop,
     Export,
+    Fisher,
     Intervals,
     Jobs,
     Json,
@@ -61,12 +62,13 @@ def run(
     toys: Toys = None,
     limit: Limit = False,
     export: Export = None,
+    fisher: Fisher = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
-    asked += added_entries(export)
+    asked += added_entries(export, fisher)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -96,6 +98,7 @@ def infer(
     toys: Toys = None,
     limit: Limit = False,
     export: Export = None,
+    fisher: Fisher = False,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -109,7 +112,7 @@ def infer(
     from hepgen.pipeline.data import DataRequest
 
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
-    asked += added_entries(export)
+    asked += added_entries(export, fisher)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

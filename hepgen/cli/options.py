@@ -111,4 +111,8 @@ Export = Annotated[
     typer.Option("--export", help="also the analysis in bins: pyhf or hs3; may be repeated"),
 ]
 
+Fisher = Annotated[
+    bool, typer.Option("--fisher", help="also the errors expected by the Fisher information")
+]
+
 Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]

@@ -21,12 +21,14 @@ from hepgen.errors import FileError
 from hepgen.events import WEIGHT, Events
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.information import InformationTable
 from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
+from hepgen.pipeline.information import information
 from hepgen.pipeline.interest import interest, limited
 from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
@@ -66,6 +68,7 @@ class Inference:
     budget: Sequence[ErrorBudget] = ()
     recalibrated: Sequence[Interval] = ()
     exchange: Exchange = Exchange()  # noqa: RUF009 (frozen)
+    information: Sequence[InformationTable] = ()
 
 
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
@@ -149,6 +152,7 @@ def _inferred(
     checks += made.checks
     binned, binning = exchange(session, x, samples, headline)
     checks += binning
+    informed = information(session, x, weight, samples, headline)
     budget, simulation = error_budget(session, x, weight, samples, headline)
     predictive = predict(session, samples[headline].theta.numpy())
     with session.monitor.task("test the data and the estimators", 1) as update:
@@ -175,7 +179,9 @@ def _inferred(
         for interval in calibration_report.recalibrated(parameters, samples[headline], one, len(x))
     )
     stated = {
-        **made.to_dict(), **binned.to_dict(), **({} if rate is None else {"rate": rate.words}),
+        **made.to_dict(), **binned.to_dict(),
+        **({"information": list(informed)} if informed else {}),
+        **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
         **({"recalibrated": list(again)} if again else {}),
     }  # fmt: skip
@@ -186,7 +192,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again, binned,
+        tests, budget, again, binned, informed,
     )  # fmt: skip
 
 
@@ -321,6 +327,8 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
             )  # fmt: skip
     figures |= statement_figures(session, inference)
     figures |= inference.exchange.figures()
+    for table in inference.information:
+        figures[f"Expected error of {table.parameter}"] = plots.plot_expected_errors(table)
     for budget in inference.budget:
         figures[f"Error budget of {budget.parameter}"] = plots.plot_error_budget(budget)
     figures["All parameters"] = plots.plot_corner(draws, free)

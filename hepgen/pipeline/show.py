@@ -283,10 +283,33 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
             f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
         )
         lines += _warned((*one["warnings"], *scan["warnings"]))
+    for table in made.get("information", ()):
+        lines += _information(table)
     lines += _exchange(made.get("exchange"))
     for test in made.get("tests", ()):
         lines += _test(test)
     return lines
+
+
+def _information(table: Mapping[str, Any]) -> list[str]:
+    """The errors that are expected, by source."""
+    unit = f" {table['unit']}" if table["unit"] else ""
+    lines = _wrapped(
+        f"Error of {table['parameter']} expected of {table['events']} events by the Fisher "
+        "information, nuisance parameters fitted (known):", ""
+    )  # fmt: skip
+    width = max(len(row["source"]) for row in table["rows"])
+    for row in table["rows"]:
+        fitted, known = (
+            "not fixed" if row[key] is None else f"{rounded(row[key], 0.1 * row[key])}{unit}"
+            for key in ("profiled", "known")
+        )
+        bound = "" if row["bound"] == "estimate" else f"{row['bound']} "
+        lines.append(f"  {row['source']:<{width}}  {bound}{fitted} ({known})")
+    return [
+        *lines,
+        *_warned((*table["warnings"], *(w for r in table["rows"] for w in r["warnings"]))),
+    ]
 
 
 def _exchange(made: Mapping[str, Any] | None) -> list[str]:

@@ -8,6 +8,7 @@ from hepgen.plots.corner import plot_corner
 from hepgen.plots.coverage_map import plot_coverage_map
 from hepgen.plots.error_budget import plot_error_budget
 from hepgen.plots.event_sets import plot_bias
+from hepgen.plots.expected_errors import plot_expected_errors
 from hepgen.plots.impacts import plot_impacts
 from hepgen.plots.information import plot_budget
 from hepgen.plots.intervals import plot_intervals
@@ -44,6 +45,7 @@ __all__ = [
     "plot_ecdf_difference",
     "plot_error_budget",
     "plot_expected_coverage",
+    "plot_expected_errors",
     "plot_feature_judgement",
     "plot_impacts",
     "plot_intervals",

@@ -14,7 +14,8 @@ def test_the_workspace_is_marked_among_the_others() -> None:
         np.array([0.3, 0.22, np.inf]), 0.2, 20, "GeV", "$m_Z$",
     )  # fmt: skip
     (axes,) = plot_binning(fitted).axes
-    np.testing.assert_allclose(axes.lines[1].get_ydata(), [1.5, 1.1, np.nan])
+    drawn = np.asarray(axes.lines[1].get_ydata(), dtype=np.float64)
+    np.testing.assert_allclose(drawn, np.array([1.5, 1.1, np.nan]))
     assert axes.get_xlabel() == "Bins of Dimuon_mass"
     legend = axes.get_legend()
     assert legend is not None
