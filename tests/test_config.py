@@ -45,6 +45,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "scandal": config.ScoreDensityEntry,
     "inference": config.InferenceEntry,
     "statements": config.StatementsEntry,
+    "exchange": config.ExchangeEntry,
     "calibration": config.CalibrationEntry,
     "validation": config.ValidationEntry,
     "validation.statistics.0": config.StatisticEntry,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hepgen.cli.additions import added_entries
 from hepgen.cli.options import (
     AllowCode,
     Asimov,
@@ -16,6 +17,8 @@ from hepgen.cli.options import (
     Device,
     DropInvalid,
     EntryStop,
+    Export,
+    Fisher,
     Intervals,
     Jobs,
     Json,
@@ -58,11 +61,14 @@ def run(
     asimov: Asimov = False,
     toys: Toys = None,
     limit: Limit = False,
+    export: Export = None,
+    fisher: Fisher = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    asked += added_entries(export, fisher)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -91,6 +97,8 @@ def infer(
     asimov: Asimov = False,
     toys: Toys = None,
     limit: Limit = False,
+    export: Export = None,
+    fisher: Fisher = False,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -104,6 +112,7 @@ def infer(
     from hepgen.pipeline.data import DataRequest
 
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    asked += added_entries(export, fisher)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

@@ -107,4 +107,13 @@ Toys = Annotated[
     int | None, typer.Option(help="pseudo-data sets for --interval neyman, and for --limit")
 ]
 
+Export = Annotated[
+    list[str] | None,
+    typer.Option("--export", help="also the analysis in bins: pyhf or hs3; may be repeated"),
+]
+
+Fisher = Annotated[
+    bool, typer.Option("--fisher", help="also the errors expected by the Fisher information")
+]
+
 Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]

@@ -17,6 +17,7 @@ from hepgen.config.estimators import (
     ScoreEntry,
     TrainingEntry,
 )
+from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.file import load, load_combination, parse, to_toml
 from hepgen.config.inference import InferenceEntry, SamplerEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
@@ -42,6 +43,7 @@ __all__ = [
     "DataEntry",
     "EstimatorEntry",
     "EstimatorName",
+    "ExchangeEntry",
     "FeatureEntry",
     "FieldEntry",
     "InferenceEntry",

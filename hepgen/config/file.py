@@ -22,6 +22,7 @@ from hepgen.config.estimators import (
     ScoreDensityEntry,
     ScoreEntry,
 )
+from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.inference import InferenceEntry, SamplerEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
@@ -46,7 +47,7 @@ _TABLES: Tables = {
     "fmpe": FieldEntry, "npse": FieldEntry,
     "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
     "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
-    "inference": InferenceEntry, "statements": StatementsEntry,
+    "inference": InferenceEntry, "statements": StatementsEntry, "exchange": ExchangeEntry,
     "calibration": CalibrationEntry, "validation": ValidationEntry,
     "statistics": StatisticEntry, "checks": ChecksEntry,
 }  # fmt: skip

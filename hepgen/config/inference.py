@@ -62,4 +62,12 @@ class StatementsEntry(Section):
     toys: int = Field(
         default=2000, ge=500, description="pseudo-data sets from the simulator, for Neyman and CLs"
     )
+    fisher: bool = Field(
+        default=False,
+        description="also the errors that are expected by the Fisher information: of the whole "
+        "history, of the estimator, of each feature and of all",
+    )
+    fisher_events: int = Field(
+        default=200_000, ge=1000, description="generated at the best fit for that"
+    )
     seed: int = Field(default=4, description="of the pseudo-data")

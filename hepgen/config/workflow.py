@@ -18,6 +18,7 @@ from hepgen.config.estimators import (
     ScoreDensityEntry,
     ScoreEntry,
 )
+from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.inference import InferenceEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
@@ -69,6 +70,7 @@ class Workflow(Section):
     surrogate: SurrogateEntry = SurrogateEntry()
     inference: InferenceEntry = InferenceEntry()
     statements: StatementsEntry = StatementsEntry()
+    exchange: ExchangeEntry = ExchangeEntry()
     calibration: CalibrationEntry = CalibrationEntry()
     validation: ValidationEntry = ValidationEntry()
     checks: ChecksEntry = ChecksEntry()

@@ -21,12 +21,15 @@ from hepgen.errors import FileError
 from hepgen.events import WEIGHT, Events
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.information import InformationTable
 from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
+from hepgen.pipeline.information import information
 from hepgen.pipeline.interest import interest, limited
 from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
@@ -65,6 +68,8 @@ class Inference:
     tests: Tests = Tests()  # noqa: RUF009 (frozen)
     budget: Sequence[ErrorBudget] = ()
     recalibrated: Sequence[Interval] = ()
+    exchange: Exchange = Exchange()  # noqa: RUF009 (frozen)
+    information: Sequence[InformationTable] = ()
 
 
 @runtime_checkable
@@ -100,7 +105,8 @@ def infer_into(
 
     Arguments:
         session, request, method: See :func:`infer`.
-        output: The folder for ``result.json``, ``posterior.root`` and ``report.html``.
+        output: The folder for ``result.json``, ``posterior.root`` and ``report.html``, and what
+            ``[exchange]`` asks for.
 
     Returns:
         The result and the path of its report.
@@ -109,7 +115,8 @@ def infer_into(
     session.monitor.say(
         f"{len(observed.events)} events selected from {', '.join(observed.sources)}"
     )
-    known = known_result(Path(output), _key(session, request, method, observed))
+    key = _key(session, request, method, observed)
+    known = known_result(Path(output), key, files_of(session))
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
@@ -129,9 +136,9 @@ def _key(session: Session, request: DataRequest, method: str | None, observed: O
     )  # fmt: skip
 
 
-def known_result(output: Path, key: str) -> InferenceResult | None:
-    """What a folder has, where it is complete and of this key."""
-    files = [output / name for name in ("result.json", "posterior.root", "report.html")]
+def known_result(output: Path, key: str, more: Sequence[str] = ()) -> InferenceResult | None:
+    """What a folder has, where it is complete, with ``more`` files, and of this key."""
+    files = [output / n for n in ("result.json", "posterior.root", "report.html", *more)]
     if not all(file.exists() for file in files):
         return None
     try:
@@ -149,6 +156,7 @@ def _inferred(
     _ = interest(session), limited(session)  # before anything is trained
     headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = tensors(session, observed.events)
+    _ = observable(session, weight is not None)
     valid = data_checks(session, x, weight, together, headline)
     calibrations = [calibrated(session, name) for name in together]
     checks = threshold_checks(session, calibrations)
@@ -157,6 +165,9 @@ def _inferred(
     checks += fit_checks(session, x, weight, samples, headline)
     made = statements(session, x, weight, samples, headline)
     checks += made.checks
+    binned, binning = exchange(session, x, samples, headline)
+    checks += binning
+    informed = information(session, x, weight, samples, headline)
     budget, simulation = error_budget(session, x, weight, samples, headline)
     predictive = predict(session, samples[headline].theta.numpy())
     with session.monitor.task("test the data and the estimators", 1) as update:
@@ -183,7 +194,9 @@ def _inferred(
         for interval in calibration_report.recalibrated(parameters, samples[headline], one, len(x))
     )
     stated = {
-        **made.to_dict(), **({} if rate is None else {"rate": rate.words}),
+        **made.to_dict(), **binned.to_dict(),
+        **({"information": list(informed)} if informed else {}),
+        **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
         **({"recalibrated": list(again)} if again else {}),
     }  # fmt: skip
@@ -194,7 +207,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again,
+        tests, budget, again, binned, informed,
     )  # fmt: skip
 
 
@@ -221,11 +234,13 @@ def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, Parameter
 def write_results(session: Session, inference: Inference, output: Path | str) -> Path:
     """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report."""
     sample = inference.samples[inference.result.method]
+
+    def beside_it(path: Path) -> Path:
+        inference.exchange.write(path.parent, session.workflow.title or session.workflow.name)
+        return _write_report(session, inference, path)
+
     with session.monitor.task("write the report", 1) as update:
-        report = write_into(
-            Path(output), inference.result, sample,
-            lambda path: _write_report(session, inference, path),
-        )  # fmt: skip
+        report = write_into(Path(output), inference.result, sample, beside_it)
         update(1)
     return report
 
@@ -337,6 +352,9 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
                 data=f"{inference.result.events} events",
             )  # fmt: skip
     figures |= statement_figures(session, inference)
+    figures |= inference.exchange.figures()
+    for table in inference.information:
+        figures[f"Expected error of {table.parameter}"] = plots.plot_expected_errors(table)
     for budget in inference.budget:
         figures[f"Error budget of {budget.parameter}"] = plots.plot_error_budget(budget)
     figures["All parameters"] = plots.plot_corner(draws, free)

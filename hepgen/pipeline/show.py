@@ -285,6 +285,9 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
             f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
         )
         lines += _warned((*one["warnings"], *scan["warnings"]))
+    for table in made.get("information", ()):
+        lines += _information(table)
+    lines += _exchange(made.get("exchange"))
     for test in made.get("tests", ()):
         lines += _test(test)
     return lines
@@ -300,6 +303,46 @@ def _alone(channel: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
         f"{value} ± {error_words}{unit}"
     )
     return [*_wrapped(words), *_warned(one["warnings"])]
+
+
+def _information(table: Mapping[str, Any]) -> list[str]:
+    """The errors that are expected, by source."""
+    unit = f" {table['unit']}" if table["unit"] else ""
+    lines = _wrapped(
+        f"Error of {table['parameter']} expected of {table['events']} events by the Fisher "
+        "information, nuisance parameters fitted (known):", ""
+    )  # fmt: skip
+    width = max(len(row["source"]) for row in table["rows"])
+    for row in table["rows"]:
+        fitted, known = (
+            "not fixed" if row[key] is None else f"{rounded(row[key], 0.1 * row[key])}{unit}"
+            for key in ("profiled", "known")
+        )
+        bound = "" if row["bound"] == "estimate" else f"{row['bound']} "
+        lines.append(f"  {row['source']:<{width}}  {bound}{fitted} ({known})")
+    return [
+        *lines,
+        *_warned((*table["warnings"], *(w for r in table["rows"] for w in r["warnings"]))),
+    ]
+
+
+def _exchange(made: Mapping[str, Any] | None) -> list[str]:
+    """The files, and what the bins cost."""
+    if made is None:
+        return []
+    lines = [f"In bins of {made['observable']}: {', '.join(made['files'])}"]
+    for one in made["fits"]:
+        value, error, ends = one["value"], one["error"], one["unbinned_error"]
+        if error is None:
+            lines.append(f"  {one['parameter']}: the fit of the counts does not converge")
+            continue
+        lines += _wrapped(
+            f"{one['parameter']} = {rounded(value, error)} ± {rounded(error, error)}, without bins "
+            f"{rounded(one['unbinned_value'], ends)} ± {rounded(ends, ends)}; the "
+            f"bins cost {100 * one['cost']:.1f} %"
+        )
+        lines += _warned(one["warnings"])
+    return lines
 
 
 def _test(test: Mapping[str, Any]) -> list[str]:
