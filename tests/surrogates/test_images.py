@@ -246,7 +246,7 @@ def test_networks_have_fewer_weights_than_the_images_numbers(method: str) -> Non
 def test_a_surrogate_has_the_energies_and_the_sparsity_of_what_it_saw(method: str) -> None:
     surrogate = trained(method)
     truth, particles = showers(2000, seed=5)
-    made = surrogate.images(particles, seed=3)
+    made = surrogate.sample(1, particles, seed=3)[0]
     energy, expected = (i.reshape(-1, 3, 16).sum(-1) for i in (made, truth))
     torch.testing.assert_close(energy.mean(0), expected.mean(0), rtol=0.05, atol=0)
     torch.testing.assert_close(energy.std(0), expected.std(0), rtol=0.2, atol=0)
@@ -307,7 +307,7 @@ def test_a_diffusion_of_images_is_distilled(tmp_path: Path) -> None:
     other = teacher.cells_given(particles, layer, seed=5)
     assert (images - asked).abs().mean() < 0.5 * (other - asked).abs().mean()
     student.save(tmp_path)
-    assert torch.equal(ImageSurrogate.load(tmp_path).images(particles), student.images(particles))
+    assert torch.equal(ImageSurrogate.load(tmp_path).sample(1, particles)[0], student.sample(1, particles)[0])
 
 
 def test_only_cells_of_a_diffusion_are_distilled() -> None:
@@ -318,7 +318,7 @@ def test_only_cells_of_a_diffusion_are_distilled() -> None:
 def test_images_go_to_hdf5(tmp_path: Path) -> None:
     surrogate = trained("coupling")
     _, particles = showers(20)
-    images = surrogate.images(particles)
+    images = surrogate.sample(1, particles)[0]
     events = surrogate.events(particles, images)
     np.testing.assert_allclose(dense_images(events, VOXELS), images.numpy())
     with ImageWriter(tmp_path / "a.h5", SHAPE) as writer:
