@@ -49,8 +49,9 @@ _JUDGING = {"method", "test_events", "closure_sets", "closure_events", "template
 
 def with_surrogate(chain: Chain, folder: Path) -> Chain:
     """The chain with the surrogate in ``folder`` in the place of its stages."""
+    surrogate = finished(folder)
     sha256 = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
-    return hybrid(chain, finished(folder), sha256)
+    return hybrid(chain, surrogate, sha256)
 
 
 @one_thread()

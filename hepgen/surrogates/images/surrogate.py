@@ -162,7 +162,7 @@ class ImageSurrogate:
         Raises:
             SurrogateError: A column is missing, or a particle is outside the training.
         """
-        self._check_width(context)
+        self._check(context)
         rows = context.double().expand(n, *context.shape).flatten(0, -2)
         parts = []
         with torch.inference_mode():  # of one image, half the time is what surrounds the numbers
@@ -173,22 +173,29 @@ class ImageSurrogate:
         return torch.cat(parts).reshape(n, *context.shape[:-1], self.size)
 
     def sample_and_log_prob(
-        self, n: int, context: Tensor, seed: int = 0  # noqa: ARG002
+        self,
+        n: int,  # noqa: ARG002
+        context: Tensor,
+        seed: int = 0,
     ) -> tuple[Tensor, LogDensity]:
         """Refuses, as :meth:`log_density` does."""
-        raise self._no_density()
+        return context, self.log_density(context, context, seed)
 
-    def log_prob(self, x: Tensor, context: Tensor, seed: int = 0) -> Tensor:  # noqa: ARG002
+    def log_prob(self, x: Tensor, context: Tensor, seed: int = 0) -> Tensor:
         """Refuses, as :meth:`log_density` does."""
-        raise self._no_density()
+        return self.log_density(x, context, seed).value
 
     def log_density(self, x: Tensor, context: Tensor, seed: int = 0) -> LogDensity:  # noqa: ARG002
-        """Refuses: there is none.
+        """Refuses: there is none, see :attr:`quality`.
 
         Raises:
-            SurrogateError: Always; it says why, as :attr:`quality` does.
+            SurrogateError: Always.
         """
-        raise self._no_density()
+        self._check(context)
+        raise SurrogateError(
+            f"a surrogate of images has no density: {self.quality.words}; compare its images with "
+            "simulated ones, or ask its parts, `energies` and `cells`, for theirs"
+        )
 
     @torch.no_grad()
     def cells_given(self, particle: Tensor, layer: Tensor, seed: int = 0) -> Tensor:
@@ -287,18 +294,14 @@ class ImageSurrogate:
         size = " x ".join(map(str, self.code.shape))
         return f"ImageSurrogate({self.method}: p({size} cells | {', '.join(self.names)}))"
 
-    def _no_density(self) -> SurrogateError:
-        return SurrogateError(
-            f"a surrogate of images has no density: {self.quality.words}; compare its images with "
-            "simulated ones, or ask its parts, `energies` and `cells`, for theirs"
-        )
-
-    def _check_width(self, context: Tensor) -> None:
+    def _check(self, context: Tensor) -> None:
         if context.shape[-1] != len(self.names):
             raise SurrogateError(
                 f"particles of shape {tuple(context.shape)}; expected {len(self.names)} columns: "
                 f"{', '.join(self.names)}"
             )
+        if not self.extrapolate:
+            self.domain.check(context.detach().reshape(-1, len(self.names)))
 
 
 def _digest(folder: Path) -> str:
