@@ -224,6 +224,11 @@ class Surrogate:
         """What kind of number a log-density of it is."""
         return self.model.quality
 
+    @property
+    def size(self) -> int:
+        """How many numbers an event has, d."""
+        return len(self.features)
+
     @torch.no_grad()
     def sample(self, n: int, context: Tensor, seed: int = 0) -> Tensor:
         """n events for each context: shape ``(n, *, d)`` for a context of shape ``(*, C)``.

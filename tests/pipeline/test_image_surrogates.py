@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,9 @@ from hepgen.errors import SurrogateError, WorkflowError
 from hepgen.images import dense_images
 from hepgen.io.hdf5 import ImageReader
 from hepgen.io.tables import read
+from hepgen.pipeline.data import DataRequest
 from hepgen.pipeline.images import image_task
+from hepgen.pipeline.infer import infer
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show
 from hepgen.pipeline.surrogates import surrogate_events, surrogate_task, trained_surrogate
@@ -175,6 +178,54 @@ def test_it_is_judged_with_a_page_and_fails_an_impossible_limit(folder: Path) ->
     page = Path(found["report"]).read_text()
     for title in ("Layers", "Showers", "No closure"):
         assert title in page
+
+
+def test_one_line_puts_it_into_the_chain(model: Path, tmp_path: Path) -> None:
+    """Cells and observables of a file are of each other; in both formats the same showers."""
+    line = f"surrogates=[{str(model)!r}]"
+    for name in ("a.root", "a.hdf5"):
+        words = ("-n", "600", "-o", tmp_path / name, "-q", "-j", "1")
+        run("simulate", CALO, *words, *settings(tmp_path, line))
+    events, images = read(tmp_path / "a.root").read(), ImageReader(tmp_path / "a.hdf5").read()
+    np.testing.assert_allclose(images.showers, 1000 * dense_images(events, 192), rtol=1e-6)
+    chain = Session.open(CALO, overrides(tmp_path, line)).chain
+    again = chain.reconstruct(events)
+    for name in ("Calo_energy", "Calo_depth", "Calo_width"):
+        np.testing.assert_allclose(again.flat([name]), events.flat([name]), rtol=1e-5)
+    ratio = np.asarray(events["Calo_energy"]) / np.asarray(events["theta_energy"])
+    assert 0.7 < ratio.mean() < 1.1
+
+
+def test_a_chain_with_it_goes_on_to_a_posterior(model: Path, tmp_path: Path) -> None:
+    """Sixteen simulated showers of 50 GeV, and a likelihood learned on showers of the surrogate."""
+    run("simulate", CALO, "-n", "16", "--theta", THETA, "-o", tmp_path / "data.root", "-q",
+        *settings(tmp_path))  # fmt: skip
+    session = Session.open(CALO, overrides(
+        tmp_path / "run", f"surrogates=[{str(model)!r}]", "simulation.events=3000", "nle.epochs=6",
+        "inference.beside=[]",
+    ))  # fmt: skip
+    cells = [f"{name}={name}" for name in ("Cell_index", "Cell_energy")]
+    data = DataRequest([str(tmp_path / "data.root")], branches=cells)
+    energy = infer(session, data).result.parameters["energy"]
+    assert abs(energy.mean - 50) < 4
+    assert energy.std < 4
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("-n", "5", "--set", "parameters.energy.prior={ uniform = [5.0, 100.0] }"), 2,
+         "energy between .* and the surrogate was trained in \\[30, 70\\]"),
+        (("-n", "5", "--augment"), 2, "density is not known, so it has no score"),
+        (("-n", "5", "--set", "chain.threshold=0.012"), 2, "other options .* threshold: 0.009"),
+    ],
+)  # fmt: skip
+def test_what_a_chain_with_it_refuses(
+    model: Path, tmp_path: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    line = settings(tmp_path, f"surrogates=[{str(model)!r}]")
+    said = run("simulate", CALO, "-o", tmp_path / "a.root", "-j", "1", *line, *words, code=code)
+    assert re.search(message, " ".join(said.split())), said
 
 
 @pytest.mark.parametrize(
