@@ -334,8 +334,8 @@ class Surrogate:
             )
         if not self.extrapolate:
             self.domain.check(context.detach())
-        dtype = next(self.model.parameters(), torch.zeros(0)).dtype
-        return (self.inputs.forward(context) if self.inputs else context).to(dtype)
+        given = self.inputs.forward(context) if self.inputs else context
+        return given.to(self.model.precision)
 
     def _generate(
         self, context: Tensor, seed: int, *, density: bool
