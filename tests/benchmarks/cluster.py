@@ -127,12 +127,13 @@ def through(campaign: Campaign, folder: Path, made: Any) -> float:
         call = _NumberedBlock(campaign, warm.folder)
         list(completed(engine, call, range(min(2 * len(processes), campaign.blocks))))
     memory, store = Memory(processes), BlockStore(folder, campaign.identity())
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     run_campaign(campaign, store, workers=workers, monitor=memory)
-    seconds = time.perf_counter() - started
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
     print(f"{len(processes)} workers: {seconds:.1f} s, {campaign.events / seconds:.0f} events/s; "
           f"resident at the start / middle / end: {memory.at(0)} / {memory.at(0.5)} / "
-          f"{memory.at(1)} MiB, asked flat and < 1024", flush=True)  # fmt: skip
+          f"{memory.at(1)} MiB, asked flat and < 1024; client and scheduler "
+          f"{1e3 * busy / campaign.blocks:.1f} ms of CPU a block", flush=True)  # fmt: skip
     return seconds
 
 
