@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from hepgen.compute.engine import Engine
 from hepgen.compute.pool import start_worker
+from hepgen.compute.versions import versions_of_all
 from hepgen.errors import InputError, SimulationError
 
 LOCAL = "local"
