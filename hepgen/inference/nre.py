@@ -144,7 +144,7 @@ class ParametrisedClassifier(Ratio):
 
 
 class _Classes:
-    """Events of θ with it, then events of the reference with the θ of another in their batch."""
+    """Events of θ with it, then events of the reference with a random event's θ."""
 
     def __init__(self, u: Column, c: Column) -> None:
         self.u, self.c, self.window = u, c, window_of(u, c)
@@ -155,9 +155,12 @@ class _Classes:
     def take(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """u, c, and whether the event is of θ."""
         at_theta = index < len(self.c)
-        # Of the batch, because θ of any event would be read from anywhere on a disk.
-        own = index[at_theta] if bool(at_theta.any()) else torch.arange(len(self.c))
-        other = own[torch.randint(len(own), index.shape, generator=generator)]
+        if self.window and bool(at_theta.any()):
+            # Of this batch: that of any event would be read from anywhere on the disk.
+            own = index[at_theta]
+            other = own[torch.randint(len(own), index.shape, generator=generator)]
+        else:
+            other = torch.randint(len(self.c), index.shape, generator=generator)
         c = taken(self.c, torch.where(at_theta, index, other))
         return taken(self.u, index), c, at_theta
 

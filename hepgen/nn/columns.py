@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hepgen.errors import DataError
 
-_PART = 2**20
+_PART = 2**17
 
 
 @runtime_checkable
@@ -95,7 +95,7 @@ def taken(column: Column, rows: slice | Tensor) -> Tensor:
 
 
 def parts(*columns: Column) -> Iterator[tuple[Tensor, ...]]:
-    """All rows of columns of one length in order, a million at a time."""
+    """All rows of columns of one length in order, 131,072 at a time."""
     for start in range(0, len(columns[0]), _PART):
         yield tuple(column[start : start + _PART] for column in columns)
 

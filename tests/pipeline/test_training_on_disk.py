@@ -12,6 +12,7 @@ from torch import Tensor
 from hepgen.errors import DataError
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.nn import rows as training_rows
+from hepgen.nn.row_file import RowFile
 from hepgen.pipeline import gather as gathering
 from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.gather import gather, shared
@@ -48,7 +49,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Memory is full from now on; the row files that are written."""
     made: list[object] = []
 
-    class Noted(gathering.RowFile):
+    class Noted(RowFile):
         def __enter__(self) -> Noted:
             made.append(self)
             super().__enter__()
