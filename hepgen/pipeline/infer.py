@@ -22,7 +22,7 @@ from hepgen.events import WEIGHT, Events
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.root import RootWriter
-from hepgen.pipeline import calibration_report
+from hepgen.pipeline import calibration_report, ratio_posterior
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
 from hepgen.pipeline.estimators import beside
@@ -64,6 +64,7 @@ class Inference:
     tests: Tests = Tests()  # noqa: RUF009 (frozen)
     budget: Sequence[ErrorBudget] = ()
     recalibrated: Sequence[Interval] = ()
+    from_ratio: Sequence[Interval] = ()
 
 
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
@@ -167,10 +168,13 @@ def _inferred(
         if one.method == headline
         for interval in calibration_report.recalibrated(parameters, samples[headline], one, len(x))
     )
+    ratio = ratio_posterior.ratio_intervals(
+        session, tests.ratios, headline, (x, weight), parameters
+    )
     stated = {
         **made.to_dict(), **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
-        **({"recalibrated": list(again)} if again else {}),
+        **({"recalibrated": [*again, *ratio]} if again or ratio else {}),
     }  # fmt: skip
     result = InferenceResult(
         headline, len(observed.events), parameters, checks,
@@ -179,7 +183,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again,
+        tests, budget, again, ratio,
     )  # fmt: skip
 
 
@@ -252,6 +256,7 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
                 inference.recalibrated, inference.result.parameters,
                 sum(len(c) for c in inference.calibrations if c.method == inference.result.method),
             ),
+            *ratio_posterior.in_words(inference.from_ratio, inference.result.parameters),
         ],
     )  # fmt: skip
 
