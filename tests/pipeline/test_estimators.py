@@ -90,6 +90,15 @@ def test_a_result_by_every_estimator(method: str, folder: Path, data: Path) -> N
     assert estimate.std == pytest.approx(std, rel=0.35)
     profiled = [one for one in inference.statements.intervals if one.method == "profile"]
     assert profiled[0].best == pytest.approx(estimate.mean, abs=std)
+    again = [one for one in inference.from_ratio if one.level == 0.68]
+    assert len(again) == (method in ("nre", "classifier", "rascal", "alices"))
+    for one in again:
+        # A power of the likelihood, near one where the ratio has learned what it should.
+        assert one.method == "recalibrated ratio"
+        assert abs(one.best - estimate.mean) < estimate.std
+        assert 0.5 < (one.high - one.low) / (2 * estimate.std) < 2
+        assert any(entry["method"] == one.method
+                   for entry in inference.result.statements["recalibrated"])  # fmt: skip
 
 
 def observed(inference: Inference) -> torch.Tensor:
