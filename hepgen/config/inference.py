@@ -25,7 +25,7 @@ class InferenceEntry(SamplerEntry):
     beside: list[EstimatorName] | None = Field(
         default=None,
         description="estimators whose results are set beside it; by default nle and npe beside "
-        "one another, and none beside the others",
+        "one another, nle beside fmpe and npse, and none beside the others",
     )
     luminosity: float | None = Field(
         default=None,

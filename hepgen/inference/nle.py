@@ -219,6 +219,11 @@ class NLE:
         )  # fmt: skip
 
     @property
+    def standardisation(self) -> tuple[Tensor, Tensor]:
+        """Location and scale of θ in training, shape ``(D,)`` each, float64."""
+        return self._location, self._scale
+
+    @property
     def _dtype(self) -> torch.dtype:
         dtype: torch.dtype = next(self.estimator.parameters()).dtype
         return dtype

@@ -254,7 +254,8 @@ class NPE:
             features = FeatureSpace.from_dict(entry["features"])
             low, high = entry["sizes"]
             curves = [curve_from_dict(entry["training"][part]) for part in ("density", "embedding")]
-            with torch.device("meta"):
+            # Not on the device meta: what follows from the architecture is in no file.
+            with torch.random.fork_rng(devices=[]):
                 network = _Network(len(features), len(parameters.free), entry["architecture"])
         except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
             raise FileError(f"{folder}/model.json does not describe an NPE: {error!r}") from error

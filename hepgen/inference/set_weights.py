@@ -50,7 +50,7 @@ def training_weights(
     if bool((w == w[0]).all()):
         return None, counts.double()
     effective = total.square() / square
-    share = (effective / counts).min().item()
+    share = (w.sum().square() / w.square().sum()).item() / events
     if bool((w < 0).any()) and share * min(smallest, int(counts.min())) < _LEAST:
         raise DataError(
             f"weights of both signs: {smallest} events of a set are worth {share * smallest:.3g} "

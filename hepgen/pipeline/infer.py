@@ -23,7 +23,7 @@ from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.information import InformationTable
 from hepgen.io.root import RootWriter
-from hepgen.pipeline import calibration_report
+from hepgen.pipeline import calibration_report, ratio_posterior
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed
@@ -70,6 +70,7 @@ class Inference:
     recalibrated: Sequence[Interval] = ()
     exchange: Exchange = Exchange()  # noqa: RUF009 (frozen)
     information: Sequence[InformationTable] = ()
+    from_ratio: Sequence[Interval] = ()
 
 
 @runtime_checkable
@@ -193,12 +194,15 @@ def _inferred(
         if one.method == headline
         for interval in calibration_report.recalibrated(parameters, samples[headline], one, len(x))
     )
+    ratio = ratio_posterior.ratio_intervals(
+        session, tests.ratios, headline, (x, weight), parameters
+    )
     stated = {
         **made.to_dict(), **binned.to_dict(),
         **({"information": list(informed)} if informed else {}),
         **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
-        **({"recalibrated": list(again)} if again else {}),
+        **({"recalibrated": [*again, *ratio]} if again or ratio else {}),
     }  # fmt: skip
     result = InferenceResult(
         headline, len(observed.events), parameters, checks,
@@ -207,7 +211,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again, binned, informed,
+        tests, budget, again, binned, informed, ratio,
     )  # fmt: skip
 
 
@@ -292,6 +296,7 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
                 inference.recalibrated, inference.result.parameters,
                 sum(len(c) for c in inference.calibrations if c.method == inference.result.method),
             ),
+            *ratio_posterior.in_words(inference.from_ratio, inference.result.parameters),
         ],
     )  # fmt: skip
 
