@@ -26,6 +26,7 @@ from hepgen.config.validation import (
     StatisticEntry,
     ValidationEntry,
 )
+from hepgen.config.variations import VariationEntry
 from hepgen.config.workflow import Workflow
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "TrainingEntry",
     "ValidationEntry",
     "VariableEntry",
+    "VariationEntry",
     "Workflow",
     "load",
     "load_combination",

@@ -32,6 +32,7 @@ from hepgen.config.validation import (
     StatisticEntry,
     ValidationEntry,
 )
+from hepgen.config.variations import VariationEntry
 from hepgen.config.workflow import Workflow
 from hepgen.errors import WorkflowError, nearest
 
@@ -41,7 +42,8 @@ _TABLES: Tables = {
     "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
     "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
     "stages": StageEntry, "surrogate": SurrogateEntry,
-    "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
+    "variables": VariableEntry, "variations": VariationEntry,
+    "nle": LikelihoodEntry, "npe": PosteriorEntry,
     "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
     "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
     "inference": InferenceEntry, "statements": StatementsEntry,
