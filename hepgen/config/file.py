@@ -67,6 +67,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
         WorkflowError: It does not exist, is not TOML, or says something it cannot mean.
     """
     content = _read(path, overrides)
+    if "channels" in content and "process" not in content:
+        raise WorkflowError(
+            f"{path} has [[channels]]: it is the file of a combination; use `hepgen combine {path}`"
+        )
     content.setdefault("name", path.stem)
     return parse(content, str(path))
 
