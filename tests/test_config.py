@@ -32,6 +32,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "features.0": config.FeatureEntry,
     "data": config.DataEntry,
     "data.layouts.0": config.LayoutEntry,
+    "variations.0": config.VariationEntry,
     "simulation": config.SimulationEntry,
     "nle": config.LikelihoodEntry,
     "npe": config.PosteriorEntry,
@@ -56,7 +57,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "surrogate.variables.pt": config.VariableEntry,
 }
 
-COMBINED = {
+COMBINED: dict[str, type[config.Section]] = {
     "": config.Combination, "channels.0": config.ChannelEntry, "inference": config.SamplerEntry
 }  # fmt: skip
 """Those of the file of a combination; its other tables are those of a workflow."""
@@ -80,6 +81,8 @@ def changed(table: str, key: str, value: Any) -> dict[str, Any]:
             place = place.setdefault(part, [{"name": "a"}])
         elif part == "statistics":
             place = place.setdefault(part, [{"kind": "mean", "columns": ["a"]}])
+        elif part == "variations":
+            place = place.setdefault(part, [{"name": "a", "rate": [0.9, 1.1]}])
         elif part == "stages":
             place = place.setdefault(part, [{"import": "a:B"}])
         else:

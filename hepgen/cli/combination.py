@@ -9,17 +9,23 @@ import typer
 
 from hepgen.cli.options import (
     AllowCode,
+    Asimov,
     Dask,
     Device,
+    Intervals,
     Jobs,
     Json,
+    Limit,
     Output,
     Overrides,
+    Poi,
+    Profile,
     Quiet,
     Timeout,
+    Toys,
 )
 from hepgen.cli.program import CHECKS_FAILED, app
-from hepgen.cli.session import print_result, workers_of
+from hepgen.cli.session import print_result, statement_entries, workers_of
 
 
 @app.command()
@@ -28,6 +34,12 @@ def combine(
         Path, typer.Argument(metavar="COMBINATION", help="a file of [[channels]] (TOML)")
     ],
     output: Output = Path("results"),
+    poi: Poi = None,
+    intervals: Intervals = None,
+    profile: Profile = False,
+    asimov: Asimov = False,
+    toys: Toys = None,
+    limit: Limit = False,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -43,9 +55,12 @@ def combine(
     from hepgen.pipeline.progress import monitor
     from hepgen.pipeline.show import result_words
 
+    asked = statement_entries(
+        combination, overrides, poi, intervals, profile, asimov, toys, limit, combined=True
+    )
     opened = Combination.open(
-        combination, overrides or [], workers_of(jobs, dask, timeout), monitor(quiet), device,
-        allow_code,
+        combination, [*(overrides or []), *asked], workers_of(jobs, dask, timeout),
+        monitor(quiet), device, allow_code,
     )  # fmt: skip
     result, report = combine_into(opened, output)
     print_result(result.to_dict(), result_words(result, report), as_json)

@@ -50,13 +50,18 @@ def statement_entries(
     asimov: bool,
     toys: int | None,
     limit: bool,
+    combined: bool = False,
 ) -> list[str]:
     """The options as entries of ``[statements]``, with those of the workflow.
+
+    Arguments:
+        workflow: The file; where ``combined``, that of a combination.
+        overrides, poi, intervals, profile, asimov, toys, limit, combined: The options.
 
     Raises:
         InputError: An option that nothing would come of.
     """
-    from hepgen.config import load
+    from hepgen.config import load, load_combination
 
     known = ("posterior", "profile", "neyman")
     for name in intervals or ():
@@ -64,7 +69,7 @@ def statement_entries(
             raise InputError(f"--interval {name!r}: expected one of {', '.join(known)}")
     if not (poi or intervals or profile or asimov or limit or toys is not None):
         return []
-    entry = load(workflow, overrides or []).statements
+    entry = (load_combination if combined else load)(workflow, overrides or []).statements
     chosen = list(intervals or entry.intervals)
     chosen += ["profile"] if profile and "profile" not in chosen else []
     limits = limit or entry.limit is not None

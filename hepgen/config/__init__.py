@@ -30,6 +30,7 @@ from hepgen.config.validation import (
     StatisticEntry,
     ValidationEntry,
 )
+from hepgen.config.variations import VariationEntry
 from hepgen.config.workflow import Workflow
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "TrainingEntry",
     "ValidationEntry",
     "VariableEntry",
+    "VariationEntry",
     "Workflow",
     "load",
     "load_combination",

@@ -34,6 +34,7 @@ from hepgen.config.validation import (
     StatisticEntry,
     ValidationEntry,
 )
+from hepgen.config.variations import VariationEntry
 from hepgen.config.workflow import Workflow
 from hepgen.errors import WorkflowError, nearest
 
@@ -43,8 +44,8 @@ _TABLES: Tables = {
     "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
     "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
     "stages": StageEntry, "surrogate": SurrogateEntry,
-    "variables": VariableEntry, "nle": LikelihoodEntry, "npe": PosteriorEntry,
-    "fmpe": FieldEntry, "npse": FieldEntry,
+    "variables": VariableEntry, "variations": VariationEntry,
+    "nle": LikelihoodEntry, "npe": PosteriorEntry, "fmpe": FieldEntry, "npse": FieldEntry,
     "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
     "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
     "inference": InferenceEntry, "statements": StatementsEntry, "exchange": ExchangeEntry,
@@ -69,6 +70,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
             products written outside of the current folder, which only an override may.
     """
     content = _read(path, overrides)
+    if "channels" in content and "process" not in content:
+        raise WorkflowError(
+            f"{path} has [[channels]]: it is the file of a combination; use `hepgen combine {path}`"
+        )
     content.setdefault("name", path.stem)
     return parse(content, str(path))
 

@@ -29,6 +29,7 @@ from hepgen.config.validation import (
     ChecksEntry,
     ValidationEntry,
 )
+from hepgen.config.variations import VariationEntry
 
 
 class Workflow(Section):
@@ -55,6 +56,7 @@ class Workflow(Section):
         "`--set folder=…` takes any",
     )
     data: DataEntry = DataEntry()
+    variations: list[VariationEntry] = Field(default_factory=list)
     simulation: SimulationEntry = SimulationEntry()
     augment: AugmentEntry = AugmentEntry()
     nle: LikelihoodEntry = LikelihoodEntry()
@@ -100,7 +102,10 @@ class Workflow(Section):
     @model_validator(mode="after")
     def _names_each_once(self) -> Workflow:
         layouts = [layout.name for layout in self.data.layouts]
-        for kind, names in (("feature", [f.name for f in self.features]), ("layout", layouts)):
+        for kind, names in (
+            ("feature", [f.name for f in self.features]), ("layout", layouts),
+            ("variation", [v.name for v in self.variations]),
+        ):  # fmt: skip
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind} {', '.join(map(repr, twice))} is there more than once")

@@ -65,7 +65,7 @@ class RatioNetwork(nn.Module):
         self.f = ConditionedMLP(parameters, features, 1, tuple(hidden))
         self.register_buffer("reference", reference)
         # Of a factor of θ alone: the coefficients of 1, c, c².
-        self.register_buffer("shift", torch.zeros(len(_monomials(torch.zeros(parameters)))))
+        self.register_buffer("shift", torch.zeros(len(monomials(torch.zeros(parameters)))))
 
     def forward(self, u: Tensor, c: Tensor) -> Tensor:
         """Shape ``(*,)``."""
@@ -226,7 +226,7 @@ class Ratio(ABC):
         c = (theta - self._location) / self._scale
         u = events.to(self._dtype)
         value: Tensor = self.network(u[:, :, None], c[:, None].to(self._dtype)).double()
-        shift: Tensor = _monomials(c.double()) @ self.network.shift.double()
+        shift: Tensor = monomials(c.double()) @ self.network.shift.double()
         return value - shift[:, None]
 
     def _weighted(self, events: Tensor, weight: Tensor, theta: Tensor) -> Tensor:
@@ -322,8 +322,8 @@ def log_mean_weight(c: Column, weight: Tensor | None) -> Tensor:
         DataError: The mean is not positive at every θ.
     """
     if weight is None:
-        return torch.zeros(_monomials(c[:1]).shape[-1])
-    basis = _monomials(c[:].float().double())
+        return torch.zeros(monomials(c[:1]).shape[-1])
+    basis = monomials(c[:].float().double())
     fit = torch.linalg.lstsq(basis, weight.double()[:, None], driver="gelsd").solution
     mean = (basis @ fit)[:, 0]
     if not bool((mean > 0).all()):
@@ -336,7 +336,7 @@ def log_mean_weight(c: Column, weight: Tensor | None) -> Tensor:
     return shift.float()
 
 
-def _monomials(c: Tensor) -> Tensor:
+def monomials(c: Tensor) -> Tensor:
     """1, c and the products of two components, shape ``(*, 1 + D + D(D + 1)/2)``."""
     pairs = combinations_with_replacement(range(c.shape[-1]), 2)
     squares = [c[..., i] * c[..., j] for i, j in pairs]

@@ -37,7 +37,11 @@ class Analysis(Protocol):
 
     @property
     def parameters(self) -> ParameterSet:
-        """Those of its likelihood."""
+        """Those of its simulators, and of its workspaces."""
+
+    @property
+    def likelihood_parameters(self) -> ParameterSet:
+        """The same, with nuisance parameters that no simulator has."""
 
     @property
     def monitor(self) -> Monitor:

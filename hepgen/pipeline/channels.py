@@ -23,8 +23,7 @@ from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.joint import JointLikelihood, joined
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.parameters import ParameterSet
-from hepgen.pipeline.data import DataRequest, Observed, read_observed
-from hepgen.pipeline.infer import tensors
+from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.session import Session
@@ -108,10 +107,15 @@ class Combination:
     @cached_property
     def parameters(self) -> ParameterSet:
         """Those of all channels; what is shared is there once."""
-        own = {name: session.parameters for name, session in self.sessions.items()}
+        own = {name: session.likelihood_parameters for name, session in self.sessions.items()}
         parts = {self.events_name: union(own, self.renamed)[0]} if own else {}
         parts |= {name: likelihood.parameters for name, (likelihood, _) in self.binned.items()}
         return joined(parts, self.renamed)[0]
+
+    @property
+    def likelihood_parameters(self) -> ParameterSet:
+        """The same."""
+        return self.parameters
 
     @property
     def events_name(self) -> str:

@@ -30,6 +30,7 @@ from hepgen.pipeline.statements import Statements, check_toys, stated
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.validate import calibrated, threshold_checks
 from hepgen.pipeline.validity import best_fit_checks, data_checks, profiles
+from hepgen.pipeline.variations import variation_key
 from hepgen.results import Check, InferenceResult, to_json
 from hepgen.statements import Interval
 from hepgen.store import digest, versions
@@ -186,6 +187,12 @@ def _key(combination: Combination, read: Mapping[str, EventChannel]) -> str:
     """What a result depends on, the data themselves included."""
     content = hashlib.sha256(b"".join(columns(read)))
     keys = [training_key(channel.session, channel.method) for channel in read.values()]
+    keys += [
+        variation_key(channel.session, v)
+        for channel in read.values()
+        for v in channel.session.workflow.variations
+        if v.up is not None
+    ]
     files = [to_toml(channel.session.workflow) for channel in read.values()]
     return digest(
         content.hexdigest(), keys, files, json.dumps(dict(combination.workspaces)),

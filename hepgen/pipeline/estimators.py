@@ -122,8 +122,9 @@ def beside(session: Session, headline: str | None = None) -> tuple[str, ...]:
     chosen = headline or entry.method
     others = entry.beside
     if others is None:
-        # Where the number of events counts, NPE answers another question.
-        both: list[EstimatorName] = ["nle", "npe"] if entry.luminosity is None else ["nle"]
+        # Where the number of events counts, or a variation, NPE answers another question.
+        other = entry.luminosity is not None or session.workflow.variations
+        both: list[EstimatorName] = ["nle"] if other else ["nle", "npe"]
         others = both if chosen in both else ["nle"] if estimator(chosen).amortised else []
     together = {chosen, *others}
     return tuple(name for name in TABLE if name in together)

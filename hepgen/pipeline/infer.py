@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.config import to_toml
 from hepgen.errors import FileError
-from hepgen.events import WEIGHT, Events
+from hepgen.events import Events
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.information import InformationTable
@@ -26,7 +24,7 @@ from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report, ratio_posterior
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
-from hepgen.pipeline.data import DataRequest, Observed, read_observed
+from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
 from hepgen.pipeline.information import information
@@ -40,6 +38,7 @@ from hepgen.pipeline.statements import Statements, statements
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.validate import calibrated, threshold_checks
 from hepgen.pipeline.validity import data_checks, fit_checks
+from hepgen.pipeline.variations import variation_key
 from hepgen.results import (
     Calibration,
     FeatureComparison,
@@ -131,6 +130,7 @@ def _key(session: Session, request: DataRequest, method: str | None, observed: O
     for name in observed.events.fields:
         content.update(observed.events.flat([name]).tobytes())
     keys = [training_key(session, name) for name in beside(session, method)]
+    keys += [variation_key(session, v) for v in session.workflow.variations if v.up is not None]
     return digest(
         content.hexdigest(), keys, to_toml(session.workflow), method, list(observed.sources),
         request.cut, versions(),
@@ -215,12 +215,6 @@ def _inferred(
     )  # fmt: skip
 
 
-def tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
-    """The features ``(N, d)``, and the weights ``(N,)`` where there are any."""
-    x = torch.from_numpy(events.flat(session.feature_names))
-    return x, torch.from_numpy(events.weight) if WEIGHT in events else None
-
-
 def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
     """The marginal posterior of each free parameter."""
     return {
@@ -231,7 +225,7 @@ def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, Parameter
             sample.r_hat[i] if sample.r_hat else None,
             sample.effective_samples[i],
         )
-        for i, parameter in enumerate(session.parameters.free)
+        for i, parameter in enumerate(session.likelihood_parameters.free)
     }
 
 
@@ -342,7 +336,7 @@ def statement_figures(session: Analysis, inference: Stated) -> dict[str, Any]:
 def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     from hepgen import plots
 
-    parameters, free = session.parameters, session.parameters.free
+    parameters, free = session.parameters, session.likelihood_parameters.free
     order = [
         inference.result.method,
         *(m for m in inference.samples if m != inference.result.method),

@@ -14,6 +14,7 @@ from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
+from hepgen.pipeline.variations import varied
 
 
 def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLikelihood:
@@ -38,10 +39,11 @@ def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLi
         )
     found = event_rate(session)
     sampler = FromChain(session.chain, session.parameters, session.feature_names)
-    sample = Sample("events", density, None if found is None else found.rate, sampler)
+    rate = None if found is None else found.rate
+    sample = varied(session, Sample("events", density, rate, sampler))
     number = events if found is None else None
     channel = Channel("data", (sample,), extended=found is not None, events=number)
-    return EventLikelihood(session.parameters, [channel])
+    return EventLikelihood(session.likelihood_parameters, [channel])
 
 
 def density_of(session: Session, method: str) -> Density | None:

@@ -56,7 +56,7 @@ def sample_checks(
 
 def data_posterior(session: Session, method: str, events: int) -> Posterior:
     """The posterior of a data set: that of its events, and of their number if that counts."""
-    if session.workflow.inference.luminosity is None:
+    if session.workflow.inference.luminosity is None and not session.workflow.variations:
         return posterior_of(session, method)
     chains = session.workflow.inference.chains
     return LikelihoodPosterior(likelihood_of(session, events, method), chains=chains)
@@ -81,6 +81,11 @@ def _amortised_samples(
             raise DataError(
                 f"{method.upper()} learns from sets of any size, whose number says nothing; use "
                 "--method nle where inference.luminosity is set"
+            )
+        if session.workflow.variations:
+            raise DataError(
+                f"{method.upper()} learns from the chain, which knows nothing of [[variations]]; use "
+                "--method nle"
             )
         posterior, draws = posterior_of(session, method), entry.chains * entry.draws
         return {method: posterior.draw(draws, x, weight=weight, seed=entry.seed)}

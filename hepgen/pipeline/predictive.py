@@ -40,7 +40,9 @@ class Predictive:
 def predict(session: Session, theta: Array) -> Predictive:
     """Simulate the chain at ``theta``, posterior draws of shape ``(S, D)``."""
     entry = session.workflow.inference
-    chosen = theta[np.linspace(0, len(theta) - 1, POINTS).astype(int)]
+    rows = np.linspace(0, len(theta) - 1, POINTS).astype(int)
+    # The chain's own parameters come first; of variations it knows nothing.
+    chosen = theta[rows, : len(session.parameters.free)]
     per_point = 1 << max(8, int(math.log2(entry.predictive_events / POINTS)))
     campaign = Campaign(
         session.chain, session.parameters, per_point * POINTS, entry.seed, theta=chosen,

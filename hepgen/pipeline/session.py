@@ -18,7 +18,7 @@ from hepgen.config import ESTIMATORS, ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature, Kind
 from hepgen.nn.device import choose
-from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
+from hepgen.parameters import Normal, Parameter, ParameterSet, prior_from_dict
 from hepgen.pipeline.chains import builtin, chain_of, permit
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.stages import with_stages
@@ -79,7 +79,7 @@ class Session:
         path = Path(path)
         workflow = load(path, overrides)
         session = cls(workflow, path, workers, monitor or Silent(), device, allow_code)
-        _ = session.chain, session.parameters, session.features, session.control
+        _ = session.chain, session.likelihood_parameters, session.features, session.control
         return session
 
     @cached_property
@@ -123,6 +123,24 @@ class Session:
             if name not in known and not (self._replaced(name) and entry == ParameterEntry()):
                 raise WorkflowError(self._no_parameter(name))
         return ParameterSet([self._parameter(p) for p in known])
+
+    @cached_property
+    def nuisances(self) -> ParameterSet:
+        """Those that no stage has, of the ``[[variations]]``."""
+        entries = self.workflow.variations
+        for name in (entry.name for entry in entries):
+            if name in self.chain.parameters:
+                raise WorkflowError(
+                    f"variation {name!r}: the chain {self.chain.name!r} has a parameter of this "
+                    f"name: give that a prior, [parameters.{name}], or the variation another name"
+                )
+        pull = Normal(0.0, 1.0)
+        return ParameterSet([Parameter(e.name, 0.0, prior=pull, label=e.label) for e in entries])
+
+    @cached_property
+    def likelihood_parameters(self) -> ParameterSet:
+        """The chain's parameters, then those of the variations."""
+        return ParameterSet([*self.parameters, *self.nuisances])
 
     def _replaced(self, name: str) -> bool:
         """Whether a parameter is one of a stage in whose place a foreign generator stands."""
@@ -257,6 +275,7 @@ class Session:
         """The files that are read: the workflow, its events, its data, the code of its stages."""
         _, colon, events = str(self.workflow.chain.get("generator", "")).partition(":")
         named = [events if colon else None, self.workflow.data.file]
+        named += [f for v in self.workflow.variations for f in (v.nominal, v.up, v.down)]
         code = [inspect.getsourcefile(type(stage)) for stage in self.chain.stages]
         return [
             self.source,

@@ -260,7 +260,7 @@ def _start(sample: PosteriorSample) -> Tensor:
 def _profiled(session: Analysis, likelihood: Likelihood, data: DataSets, best: Fit) -> Statements:
     names = interest(session)
     scans = tuple(profile_scan(likelihood, data, name, best=best) for name in names)
-    others = [name for name in session.parameters.free_names if name not in names]
+    others = [name for name in likelihood.parameters.free_names if name not in names]
     expected: tuple[ProfileScan, ...] = ()
     if session.workflow.statements.asimov:
         asimov = likelihood.asimov(best.theta[0])

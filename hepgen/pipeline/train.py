@@ -43,6 +43,13 @@ def learns_from_files(session: Session, method: str) -> bool:
     return any(isinstance(c, TrainingFiles) for c in estimator(method).campaigns(session))
 
 
+def training_settings(session: Session, method: str) -> dict[str, Any]:
+    """What a workflow says of a training."""
+    entry = getattr(session.workflow, method)
+    settings: dict[str, Any] = entry.model_dump(exclude_none=True, exclude=_NOT_FOR_TRAINING)
+    return settings
+
+
 @one_thread()
 def trained(session: Session, method: str) -> Trained:
     """The estimator in the run folder, trained first where it is missing or out of date.
@@ -120,7 +127,7 @@ class _Task:
     def fit(self, sample: Any) -> None:
         """Train it and keep it."""
         entry = getattr(self.session.workflow, self.method)
-        options = entry.model_dump(exclude_none=True, exclude=_NOT_FOR_TRAINING)
+        options = training_settings(self.session, self.method)
         # Members differ in their start, too.
         options["seed"] = entry.seed * 1000 + self.member if self.member else entry.seed
         checkpoint = self.session.folder / f"checkpoints/{self._name}-{self._key[:8]}"

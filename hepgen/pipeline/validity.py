@@ -50,6 +50,11 @@ def data_checks(
             f"inference.luminosity: the number of events counts, and {headline!r} knows nothing of "
             "it: use a method with a likelihood, e.g. --method nle, or remove the luminosity"
         )
+    if session.workflow.variations and headline == "npe":
+        raise WorkflowError(
+            "variations: 'npe' learns from the chain, which knows nothing of them: use a method "
+            "with a likelihood, e.g. --method nle, or remove them"
+        )
     method = first_likelihood(session, methods, headline)
     if method is None:
         return []

@@ -18,6 +18,7 @@ from hepgen.pipeline.channels import Combination, Combined, EventChannel
 from hepgen.pipeline.combine import combine_into
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.monitor import Silent
+from hepgen.pipeline.reproduce import reproduce
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import result_words
 from hepgen.pipeline.simulate import simulate_to_file
@@ -185,6 +186,13 @@ def test_a_result_that_is_there_is_not_made_again(
     again, report = combine_into(Combination.open(place / "all.toml"), place / "results")
     assert again.provenance["seconds"] == written[0].provenance["seconds"]
     assert report == written[1]
+
+
+def test_other_commands_say_what_it_is(place: Path, written: tuple[InferenceResult, Path]) -> None:
+    with pytest.raises(HepgenError, match="use `hepgen combine"):
+        Session.open(place / "all.toml")
+    with pytest.raises(HepgenError, match="is of a combination"):
+        reproduce(written[1].parent, monitor=Silent())
 
 
 def test_kinds_of_likelihood(place: Path) -> None:
