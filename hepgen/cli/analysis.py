@@ -30,6 +30,7 @@ from hepgen.cli.options import (
     Poi,
     Profile,
     Quiet,
+    Scan,
     Timeout,
     Toys,
     Tree,
@@ -63,12 +64,13 @@ def run(
     limit: Limit = False,
     export: Export = None,
     fisher: Fisher = False,
+    scan: Scan = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
-    asked += added_entries(export, fisher)
+    asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -99,6 +101,7 @@ def infer(
     limit: Limit = False,
     export: Export = None,
     fisher: Fisher = False,
+    scan: Scan = None,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -112,7 +115,7 @@ def infer(
     from hepgen.pipeline.data import DataRequest
 
     asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
-    asked += added_entries(export, fisher)
+    asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

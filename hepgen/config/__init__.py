@@ -15,7 +15,7 @@ from hepgen.config.estimators import (
 )
 from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.file import load, parse, to_toml
-from hepgen.config.inference import InferenceEntry, StatementsEntry
+from hepgen.config.inference import InferenceEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -45,6 +45,7 @@ __all__ = [
     "PosteriorEntry",
     "RatioEntry",
     "ReferenceEntry",
+    "ScanEntry",
     "ScoreDensityEntry",
     "ScoreEntry",
     "Section",

@@ -21,7 +21,7 @@ from hepgen.config.estimators import (
     ScoreEntry,
 )
 from hepgen.config.exchange import ExchangeEntry
-from hepgen.config.inference import InferenceEntry, StatementsEntry
+from hepgen.config.inference import InferenceEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -121,7 +121,7 @@ def _keys(place: tuple[int | str, ...]) -> list[str]:
         "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
         "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
         "inference": InferenceEntry, "statements": StatementsEntry,
-        "exchange": ExchangeEntry,
+        "scan": ScanEntry, "exchange": ExchangeEntry,
         "calibration": CalibrationEntry, "validation": ValidationEntry,
         "statistics": StatisticEntry, "checks": ChecksEntry,
     }  # fmt: skip

@@ -117,8 +117,12 @@ def beside(session: Session, headline: str | None = None) -> tuple[str, ...]:
     chosen = headline or entry.method
     others = entry.beside
     if others is None:
-        # Where the number of events counts, NPE answers another question.
-        both: list[EstimatorName] = ["nle", "npe"] if entry.luminosity is None else ["nle"]
+        # Where the number of events counts, NPE answers another question; and it has no density
+        # that could be held at the value of a scan.
+        scan = session.workflow.statements.scan
+        both: list[EstimatorName] = (
+            ["nle", "npe"] if entry.luminosity is None and scan is None else ["nle"]
+        )
         others = both if chosen in both or chosen == "npe" else []
     together = {chosen, *others}
     return tuple(name for name in TABLE if name in together)

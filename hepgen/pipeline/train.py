@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hepgen.compute import one_thread
+from hepgen.errors import WorkflowError
+from hepgen.inference.density import Density
 from hepgen.inference.ensemble import shares
 from hepgen.inference.ensemble_files import TrainedEnsemble
+from hepgen.inference.held import Held
 from hepgen.nn import together
 from hepgen.nn.train import Progress
 from hepgen.pipeline.estimators import Estimator, Trained, estimator, require_scores
@@ -28,6 +31,7 @@ _NOT_FOR_TRAINING = {"members", "scheme", "reference"}
 
 def training_key(session: Session, method: str) -> str:
     """What a trained estimator depends on."""
+    session = session.for_training()
     campaigns = estimator(method).campaigns(session)
     entry = getattr(session.workflow, method)
     features = [repr(feature) for feature in session.features]
@@ -50,6 +54,8 @@ def trained(session: Session, method: str) -> Trained:
         InputError: There is no such method.
         WorkflowError: It learns from joint scores, and a free parameter has none.
     """
+    if session.for_training() is not session:
+        return _held(session, method)
     line = estimator(method)
     require_scores(session, method)
     members = getattr(getattr(session.workflow, method), "members", 1)
@@ -59,6 +65,18 @@ def trained(session: Session, method: str) -> Trained:
     if not task.current:
         task.fit(_read(session, line))
     return line.load(task.path)
+
+
+def _held(session: Session, method: str) -> Trained:
+    """One that is trained over all values of what is scanned, with that at its default."""
+    scan, model = session.workflow.statements.scan, trained(session.for_training(), method)
+    if scan is None or not isinstance(model, Density):
+        raise WorkflowError(
+            f"statements.scan: method {method!r} has no density of single events that could be "
+            "held at a value; use --method nle, scandal or a ratio"
+        )
+    value = session.parameters[scan.parameter].default
+    return cast(Trained, Held(model, scan.parameter, value))  # all but for its own files
 
 
 def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:

@@ -106,7 +106,11 @@ def fit_checks(
 def profiles(session: Session) -> bool:
     """Whether statements are asked for that maximise the likelihood."""
     entry = session.workflow.statements
-    return entry.intervals != ["posterior"] or entry.asimov or entry.limit is not None
+    return (
+        entry.intervals != ["posterior"]
+        or entry.asimov
+        or (entry.limit is not None and entry.scan is None)
+    )
 
 
 def _converged(best: Fit) -> Check:
