@@ -37,7 +37,7 @@ def plot_p_values(scan: SearchScan, *, data: str = "") -> StyledFigure:
         label = f"Global: {_p(scan.global_p_value)}, {_sigmas(scan.global_significance)}"
         axes.plot(scan.values[k], scan.global_p_value, "D", color=SECOND, markersize=8, zorder=4,
                   label=label)  # fmt: skip
-        reach = max(2, math.ceil(scan.local_significance) + 1)
+        reach = max(2, math.floor(scan.local_significance + 0.5) + 1)
         axes.set_yscale("log")
         axes.set_ylim(0.6 * float(ndtr(-reach)), 8)
         for z in range(1, reach + 1):
