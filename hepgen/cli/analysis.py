@@ -69,7 +69,10 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
-    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    more = bool(export or fisher or scan)
+    asked = statement_entries(
+        workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
+    )
     asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
@@ -114,7 +117,10 @@ def infer(
     """Infer the parameters from a data file, training first where that is needed."""
     from hepgen.pipeline.data import DataRequest
 
-    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    more = bool(export or fisher or scan)
+    asked = statement_entries(
+        workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
+    )
     asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
