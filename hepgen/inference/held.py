@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +43,10 @@ class Held:
         """Of its training."""
         curve: TrainingCurve = self.model.curve
         return curve
+
+    def save(self, folder: Path | str) -> None:
+        """Write the estimator of all values."""
+        self.model.save(folder)
 
     def at(self, value: float) -> Held:
         """The same at another value."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hepgen.compute import one_thread
 from hepgen.errors import WorkflowError
@@ -76,7 +76,7 @@ def _held(session: Session, method: str) -> Trained:
             "held at a value; use --method nle, scandal or a ratio"
         )
     value = session.parameters[scan.parameter].default
-    return cast(Trained, Held(model, scan.parameter, value))  # all but for its own files
+    return Held(model, scan.parameter, value)
 
 
 def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
