@@ -46,6 +46,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "scandal": config.ScoreDensityEntry,
     "inference": config.InferenceEntry,
     "statements": config.StatementsEntry,
+    "statements.scan": config.ScanEntry,
     "exchange": config.ExchangeEntry,
     "calibration": config.CalibrationEntry,
     "validation": config.ValidationEntry,

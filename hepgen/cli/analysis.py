@@ -30,6 +30,7 @@ from hepgen.cli.options import (
     Poi,
     Profile,
     Quiet,
+    Scan,
     Timeout,
     Toys,
     Tree,
@@ -63,12 +64,16 @@ def run(
     limit: Limit = False,
     export: Export = None,
     fisher: Fisher = False,
+    scan: Scan = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
-    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
-    asked += added_entries(export, fisher)
+    more = bool(export or fisher or scan)
+    asked = statement_entries(
+        workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
+    )
+    asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -99,6 +104,7 @@ def infer(
     limit: Limit = False,
     export: Export = None,
     fisher: Fisher = False,
+    scan: Scan = None,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -111,8 +117,11 @@ def infer(
     """Infer the parameters from a data file, training first where that is needed."""
     from hepgen.pipeline.data import DataRequest
 
-    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
-    asked += added_entries(export, fisher)
+    more = bool(export or fisher or scan)
+    asked = statement_entries(
+        workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
+    )
+    asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

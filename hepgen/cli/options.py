@@ -116,4 +116,13 @@ Fisher = Annotated[
     bool, typer.Option("--fisher", help="also the errors expected by the Fisher information")
 ]
 
+Scan = Annotated[
+    str | None,
+    typer.Option(
+        "--scan",
+        metavar="NAME=LOW:HIGH:NUMBER",
+        help="p-values, and with --limit limits, along a hypothesis such as a mass",
+    ),
+]
+
 Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]

@@ -19,7 +19,7 @@ from hepgen.config.estimators import (
 )
 from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.file import load, load_combination, parse, to_toml
-from hepgen.config.inference import InferenceEntry, SamplerEntry, StatementsEntry
+from hepgen.config.inference import InferenceEntry, SamplerEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -56,6 +56,7 @@ __all__ = [
     "RatioEntry",
     "ReferenceEntry",
     "SamplerEntry",
+    "ScanEntry",
     "ScoreDensityEntry",
     "ScoreEntry",
     "Section",

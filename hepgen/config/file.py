@@ -23,7 +23,7 @@ from hepgen.config.estimators import (
     ScoreEntry,
 )
 from hepgen.config.exchange import ExchangeEntry
-from hepgen.config.inference import InferenceEntry, SamplerEntry, StatementsEntry
+from hepgen.config.inference import InferenceEntry, SamplerEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -48,13 +48,14 @@ _TABLES: Tables = {
     "nle": LikelihoodEntry, "npe": PosteriorEntry, "fmpe": FieldEntry, "npse": FieldEntry,
     "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
     "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,
-    "inference": InferenceEntry, "statements": StatementsEntry, "exchange": ExchangeEntry,
+    "inference": InferenceEntry, "statements": StatementsEntry, "scan": ScanEntry,
+    "exchange": ExchangeEntry,
     "calibration": CalibrationEntry, "validation": ValidationEntry,
     "statistics": StatisticEntry, "checks": ChecksEntry,
 }  # fmt: skip
 _COMBINED: Tables = {
     "channels": ChannelEntry, "inference": SamplerEntry, "statements": StatementsEntry,
-    "checks": ChecksEntry,
+    "scan": ScanEntry, "checks": ChecksEntry,
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hepgen.config.estimators import EstimatorName
 from hepgen.config.section import Section
@@ -42,6 +42,31 @@ class InferenceEntry(SamplerEntry):
     )
 
 
+class ScanEntry(Section):
+    """``statements.scan``: a hypothesis, such as the mass of a resonance, that is scanned."""
+
+    parameter: str = Field(
+        description="which has a meaning only with a signal; it is held at its default for all "
+        "else that is stated"
+    )
+    values: list[float] = Field(
+        min_length=2, description="where the tests are made, and the limits if there are any"
+    )
+    toys: int = Field(
+        default=10_000, ge=100, description="of the Gaussian process, for the global p-value"
+    )
+    events: int = Field(
+        default=50_000, ge=1000, description="simulated without a signal, for its correlations"
+    )
+
+    @field_validator("values")
+    @classmethod
+    def _are_several(cls, value: list[float]) -> list[float]:
+        if len(set(value)) < len(value):
+            raise ValueError("expected each value once")
+        return value
+
+
 class StatementsEntry(Section):
     """``[statements]``: what is stated of the parameters beside the posterior."""
 
@@ -61,6 +86,11 @@ class StatementsEntry(Section):
     )
     toys: int = Field(
         default=2000, ge=500, description="pseudo-data sets from the simulator, for Neyman and CLs"
+    )
+    scan: ScanEntry | None = Field(
+        default=None,
+        description="local p-values, limits and the global p-value along a hypothesis, by one "
+        "training over all its values",
     )
     fisher: bool = Field(
         default=False,

@@ -122,9 +122,11 @@ def beside(session: Session, headline: str | None = None) -> tuple[str, ...]:
     chosen = headline or entry.method
     others = entry.beside
     if others is None:
-        # Where the number of events counts, or a variation, NPE answers another question.
-        other = entry.luminosity is not None or session.workflow.variations
-        both: list[EstimatorName] = ["nle"] if other else ["nle", "npe"]
+        # Where the number of events counts, or a variation, NPE answers another question; and it
+        # has no density that could be held at the value of a scan.
+        workflow = session.workflow
+        alone = entry.luminosity is not None or workflow.variations or workflow.statements.scan
+        both: list[EstimatorName] = ["nle"] if alone else ["nle", "npe"]
         others = both if chosen in both else ["nle"] if estimator(chosen).amortised else []
     together = {chosen, *others}
     return tuple(name for name in TABLE if name in together)

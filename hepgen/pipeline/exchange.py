@@ -300,7 +300,7 @@ class _Cost:
         return bins, errors, self._error(name, self.score)
 
     def _averaged(self, edges: Tensor) -> Tensor:
-        column = self.templates.x[:, self.templates.column].double()
+        column = self.templates.x[:, self.templates.column].double().contiguous()
         place = torch.bucketize(column, edges[1:-1], right=True)
         count = torch.bincount(place, minlength=len(edges) - 1).clamp(min=1)
         sums = torch.zeros(len(edges) - 1, self.score.shape[1], dtype=torch.float64)

@@ -28,11 +28,12 @@ from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
 from hepgen.pipeline.information import information
-from hepgen.pipeline.interest import interest, limited
+from hepgen.pipeline.interest import interest, limited, signal
 from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict
 from hepgen.pipeline.rates import event_rate
+from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
 from hepgen.pipeline.train import trained, training_key
@@ -47,6 +48,7 @@ from hepgen.results import (
     TrainingCurve,
     to_json,
 )
+from hepgen.search import SearchScan
 from hepgen.statements import ErrorBudget, Interval
 from hepgen.store import digest, versions
 
@@ -70,6 +72,7 @@ class Inference:
     exchange: Exchange = Exchange()  # noqa: RUF009 (frozen)
     information: Sequence[InformationTable] = ()
     from_ratio: Sequence[Interval] = ()
+    search: SearchScan | None = None
 
 
 @runtime_checkable
@@ -155,6 +158,8 @@ def _inferred(
 ) -> Inference:
     started = time.monotonic()
     _ = interest(session), limited(session)  # before anything is trained
+    if session.workflow.statements.scan is not None:
+        _ = signal(session)
     headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = tensors(session, observed.events)
     _ = observable(session, weight is not None)
@@ -169,6 +174,8 @@ def _inferred(
     binned, binning = exchange(session, x, samples, headline)
     checks += binning
     informed = information(session, x, weight, samples, headline)
+    scanned, searched = search(session, x, weight, samples, headline)
+    checks += searched
     budget, simulation = error_budget(session, x, weight, samples, headline)
     predictive = predict(session, samples[headline].theta.numpy())
     with session.monitor.task("test the data and the estimators", 1) as update:
@@ -200,6 +207,7 @@ def _inferred(
     stated = {
         **made.to_dict(), **binned.to_dict(),
         **({"information": list(informed)} if informed else {}),
+        **({"search": scanned} if scanned is not None else {}),
         **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
         **({"recalibrated": [*again, *ratio]} if again or ratio else {}),
@@ -211,7 +219,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again, binned, informed, ratio,
+        tests, budget, again, binned, informed, ratio, scanned,
     )  # fmt: skip
 
 
@@ -333,6 +341,23 @@ def statement_figures(session: Analysis, inference: Stated) -> dict[str, Any]:
     return figures
 
 
+def _search_figures(inference: Inference) -> dict[str, Any]:
+    from hepgen import plots
+
+    scan, data = inference.search, f"{inference.result.events} events"
+    if scan is None:
+        return {}
+    along = scan.along_label or scan.along
+    figures: dict[str, Any] = {
+        f"No signal along {scan.along}": plots.plot_p_values(scan, data=data)
+    }
+    if scan.limits:
+        figures[f"Limits along {scan.along}"] = plots.plot_limits(
+            scan.limits, along=along, unit=scan.along_unit, data=data
+        )
+    return figures
+
+
 def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     from hepgen import plots
 
@@ -351,6 +376,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
                 data=f"{inference.result.events} events",
             )  # fmt: skip
     figures |= statement_figures(session, inference)
+    figures |= _search_figures(inference)
     figures |= inference.exchange.figures()
     for table in inference.information:
         figures[f"Expected error of {table.parameter}"] = plots.plot_expected_errors(table)

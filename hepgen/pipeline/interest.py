@@ -29,8 +29,28 @@ def limited(session: Analysis) -> tuple[str, ...]:
     Raises:
         WorkflowError: A limit is asked for, and there is none; or one that was named is not one.
     """
-    if session.workflow.statements.limit is None:
+    entry = session.workflow.statements
+    if entry.limit is None or entry.scan is not None:
         return ()
+    return _with_zero(session)
+
+
+def signal(session: Session) -> str:
+    """The one parameter that is zero without the signal that is scanned for.
+
+    Raises:
+        WorkflowError: There is none, or several.
+    """
+    found = _with_zero(session)
+    if len(found) != 1:
+        raise WorkflowError(
+            f"statements.scan: {', '.join(found)} may all be zero; name one (--poi), the strength "
+            "of the signal"
+        )
+    return found[0]
+
+
+def _with_zero(session: Session) -> tuple[str, ...]:
     low, high = box(session.parameters)
     names = interest(session)
     found = [n for n in names if low[i := index(session.parameters, n)] <= 0 < high[i]]

@@ -84,8 +84,8 @@ def _amortised_samples(
             )
         if session.workflow.variations:
             raise DataError(
-                f"{method.upper()} learns from the chain, which knows nothing of [[variations]]; use "
-                "--method nle"
+                f"{method.upper()} learns from the chain, which knows nothing of [[variations]]; "
+                "use --method nle"
             )
         posterior, draws = posterior_of(session, method), entry.chains * entry.draws
         return {method: posterior.draw(draws, x, weight=weight, seed=entry.seed)}

@@ -287,6 +287,7 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
         lines += _warned((*one["warnings"], *scan["warnings"]))
     for table in made.get("information", ()):
         lines += _information(table)
+    lines += _search(made.get("search"))
     lines += _exchange(made.get("exchange"))
     for test in made.get("tests", ()):
         lines += _test(test)
@@ -324,6 +325,31 @@ def _information(table: Mapping[str, Any]) -> list[str]:
         *lines,
         *_warned((*table["warnings"], *(w for r in table["rows"] for w in r["warnings"]))),
     ]
+
+
+def _search(scan: Mapping[str, Any] | None) -> list[str]:
+    """The largest excess, and the range of the limits."""
+    if scan is None:
+        return []
+    k = max(range(len(scan["values"])), key=lambda i: scan["statistic"][i])
+    unit = f" {scan['along_unit']}" if scan["along_unit"] else ""
+    local, anywhere = scan["p_value"][k], scan["global_p_value"]
+    lines = _wrapped(
+        f"Scan of {scan['along']}, {len(scan['values'])} values: largest excess at "
+        f"{scan['values'][k]:g}{unit}, local p = {local:.3g} ({significance(local):.2f} σ), "
+        f"global p = {anywhere:.3g} ± {scan['global_error']:.1g} ({significance(anywhere):.2f} σ; "
+        f"{scan['method']})", ""
+    )  # fmt: skip
+    for one in scan["limits"]:
+        seen, median = (
+            "none" if v is None else f"{v:.4g}"
+            for v in (one["observed"], one["expected"][len(one["expected"]) // 2])
+        )
+        lines.append(
+            f"  {one['at']:g}{unit}: {one['parameter']} < {seen} at {100 * one['level']:.0f} % "
+            f"(expected {median})"
+        )
+    return [*lines, *_warned(scan["warnings"])]
 
 
 def _exchange(made: Mapping[str, Any] | None) -> list[str]:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hepgen.compute import one_thread
+from hepgen.errors import WorkflowError
+from hepgen.inference.density import Density
 from hepgen.inference.ensemble import shares
 from hepgen.inference.ensemble_files import TrainedEnsemble
+from hepgen.inference.held import Held
 from hepgen.inference.posterior_ensemble import PosteriorEnsemble
 from hepgen.nn import together
 from hepgen.nn.train import Progress
@@ -29,6 +32,7 @@ _NOT_FOR_TRAINING = {"members", "scheme", "reference"}
 
 def training_key(session: Session, method: str) -> str:
     """What a trained estimator depends on."""
+    session = session.for_training()
     campaigns = estimator(method).campaigns(session)
     entry = getattr(session.workflow, method)
     features = [repr(feature) for feature in session.features]
@@ -58,6 +62,8 @@ def trained(session: Session, method: str) -> Trained:
         InputError: There is no such method.
         WorkflowError: It learns from joint scores, and a free parameter has none.
     """
+    if session.for_training() is not session:
+        return _held(session, method)
     line = estimator(method)
     require_scores(session, method)
     members = getattr(getattr(session.workflow, method), "members", 1)
@@ -67,6 +73,18 @@ def trained(session: Session, method: str) -> Trained:
     if not task.current:
         task.fit(_read(session, line))
     return line.load(task.path)
+
+
+def _held(session: Session, method: str) -> Trained:
+    """One that is trained over all values of what is scanned, with that at its default."""
+    scan, model = session.workflow.statements.scan, trained(session.for_training(), method)
+    if scan is None or not isinstance(model, Density):
+        raise WorkflowError(
+            f"statements.scan: method {method!r} has no density of single events that could be "
+            "held at a value; use --method nle, scandal or a ratio"
+        )
+    value = session.parameters[scan.parameter].default
+    return Held(model, scan.parameter, value)
 
 
 def _ensemble(session: Session, method: str, members: int) -> Trained:

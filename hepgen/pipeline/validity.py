@@ -129,7 +129,11 @@ def best_fit_checks(
 def profiles(session: Analysis) -> bool:
     """Whether statements are asked for that maximise the likelihood."""
     entry = session.workflow.statements
-    return entry.intervals != ["posterior"] or entry.asimov or entry.limit is not None
+    return (
+        entry.intervals != ["posterior"]
+        or entry.asimov
+        or (entry.limit is not None and entry.scan is None)
+    )
 
 
 def _converged(best: Fit) -> Check:

@@ -16,6 +16,7 @@ from hepgen.plots.latent import plot_sheet, plot_traversal
 from hepgen.plots.limits import plot_cls, plot_limits
 from hepgen.plots.posterior import plot_posterior
 from hepgen.plots.scan import plot_scan
+from hepgen.plots.search import plot_p_values
 from hepgen.plots.statistics import plot_null, plot_ratio_calibration, plot_statistics
 from hepgen.plots.style import png, svg
 from hepgen.plots.surrogates import (
@@ -52,6 +53,7 @@ __all__ = [
     "plot_layers",
     "plot_limits",
     "plot_null",
+    "plot_p_values",
     "plot_posterior",
     "plot_pulls",
     "plot_ranks",

@@ -42,7 +42,9 @@ class ReweightedCounts:
     def __call__(self, theta: Tensor, edges: Tensor) -> Counts:
         """See :data:`hepgen.inference.exchange.counts.Filler`."""
         weight = self._weights(theta.double())
-        place = torch.bucketize(self.x[:, self.column].double(), edges[1:-1], right=True)
+        place = torch.bucketize(
+            self.x[:, self.column].double().contiguous(), edges[1:-1], right=True
+        )
         sums = torch.zeros(len(theta), len(edges) - 1, dtype=torch.float64)
         sums.index_add_(1, place, weight)
         square = torch.zeros(len(edges) - 1, dtype=torch.float64)
