@@ -97,7 +97,8 @@ def _selected(session: Session, reader: Any) -> Any:
         measured = session.chain.measured
         if measured and all(name in events for name in measured):
             events = session.chain.reconstruct(events)
-            events = events.select(np.asarray(events["selected"]))
+            if "selected" in events:
+                events = events.select(np.asarray(events["selected"]))
         present = [name for name in wanted if name in events]
         missing = set(session.feature_names) - set(present)
         if missing:

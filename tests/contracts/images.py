@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from hepgen.features import Feature
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 
 SHAPE = (2, 2, 2)
-_QUICK = {"batch_size": 200, "epochs": 2, "patience": None, "device": "cpu"}
+_QUICK: dict[str, Any] = {"batch_size": 200, "epochs": 2, "patience": None, "device": "cpu"}
 
 
 def showers(n: int, seed: int = 1) -> tuple[Tensor, Tensor]:

@@ -142,8 +142,10 @@ class ImageSurrogate:
 
     @property
     def quality(self) -> Quality:
-        """It has no density of an image."""
-        return Quality("none", "cells are scaled to the energies of their layers")
+        """It has no density of an image: many v give the same one, see the page on images."""
+        return Quality(
+            "none", "a scale of each layer, and w of each cell that is not read, are not known"
+        )
 
     @property
     def extrapolate(self) -> bool:
