@@ -78,3 +78,12 @@ class Combination(Section):
         if twice:
             raise ValueError(f"channel {', '.join(map(repr, twice))} is there more than once")
         return self
+
+    @model_validator(mode="after")
+    def _asks_what_a_combination_has(self) -> Combination:
+        if self.statements.scan is not None or self.statements.fisher:
+            raise ValueError(
+                "statements.scan and statements.fisher are of one workflow, which `hepgen infer` "
+                "takes; remove them from the combination"
+            )
+        return self

@@ -57,11 +57,12 @@ class ParabolaMean:
     coefficients: Tensor
 
     @classmethod
-    def fit(cls, y: Tensor, theta: Tensor) -> ParabolaMean:
-        """By least squares, of y ``(N, 2)`` at θ ``(N, D)``."""
+    def fit(cls, y: Tensor, theta: Tensor, weight: Tensor | None = None) -> ParabolaMean:
+        """By least squares, of y ``(N, 2)`` at θ ``(N, D)`` with positive weights ``(N,)``."""
         centre, scale = theta.mean(0), theta.std(0).clamp_min(1e-300)
         basis = monomials((theta - centre) / scale)
-        found = torch.linalg.lstsq(basis, y, driver="gelsd").solution
+        root = 1.0 if weight is None else weight.double().sqrt()[:, None]
+        found = torch.linalg.lstsq(root * basis, root * y, driver="gelsd").solution
         return cls(centre, scale, found)
 
     def __call__(self, theta: Tensor) -> Tensor:
@@ -91,6 +92,7 @@ class ShapeVariation:
         theta: Tensor,
         *,
         features: Sequence[Feature],
+        weight: Tensor | None = None,
         weights: Sequence[Tensor | None] = (None, None, None),
         hidden: Sequence[int] = (64, 64, 64),
         **options: Unpack[TrainingOptions],
@@ -101,6 +103,7 @@ class ShapeVariation:
             nominal, up, down: Events at ν = 0, 1 and −1, all at one θ, shape ``(N, d)`` each.
             x, theta: Nominal events at many θ, shape ``(M, d)`` and ``(M, D)``, for Z.
             features: What the d columns are.
+            weight: Positive weights of the events at many θ, shape ``(M,)``.
             weights: Signed event weights of the first three.
             hidden, options: Of the classifier.
 
@@ -115,7 +118,7 @@ class ShapeVariation:
             features=features, parameters=nu, weight=own, weight_reference=weights[0],
             hidden=hidden, **options,
         )  # fmt: skip
-        return cls(ratio, ParabolaMean.fit(_ratios(ratio, x), theta.double()))
+        return cls(ratio, ParabolaMean.fit(_ratios(ratio, x), theta.double(), weight))
 
     def ratios(self, x: Tensor) -> Tensor:
         """r⁺ and r⁻ of each event, shape ``(N, 2)``, for x ``(N, d)``."""

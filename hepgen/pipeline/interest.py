@@ -35,7 +35,7 @@ def limited(session: Analysis) -> tuple[str, ...]:
     return _with_zero(session)
 
 
-def signal(session: Session) -> str:
+def signal(session: Analysis) -> str:
     """The one parameter that is zero without the signal that is scanned for.
 
     Raises:
@@ -50,7 +50,7 @@ def signal(session: Session) -> str:
     return found[0]
 
 
-def _with_zero(session: Session) -> tuple[str, ...]:
+def _with_zero(session: Analysis) -> tuple[str, ...]:
     low, high = box(session.parameters)
     names = interest(session)
     found = [n for n in names if low[i := index(session.parameters, n)] <= 0 < high[i]]

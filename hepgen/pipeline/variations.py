@@ -71,11 +71,11 @@ def shape_variation(session: Session, entry: VariationEntry) -> ShapeVariation:
         nominal, up, down = (
             _events(session, file) for file in (entry.nominal, entry.up, entry.down)
         )
-        x, theta = training_events(session)
+        at_many = training_events(session)
         with session.monitor.task(f"learn the variation {entry.name}", 1.0) as update:
             found = ShapeVariation.fit(
-                nominal[0], up[0], down[0], x, theta,
-                features=session.features, weights=(nominal[1], up[1], down[1]),
+                nominal[0], up[0], down[0], at_many.x, at_many.theta,
+                features=session.features, weight=at_many.weight, weights=(nominal[1], up[1], down[1]),
                 progress=reporter(update), device=session.device,
                 **training_settings(session, "classifier"),
             )  # fmt: skip
@@ -104,7 +104,8 @@ def _events(session: Session, name: str | None) -> tuple[Tensor, Tensor | None]:
     """Events of a file, or those of the chain at the defaults, with their weights."""
     if name is not None:
         return tensors(session, read_observed(session, DataRequest([session.near(name)])).events)
-    return training_events(session, _nominal(session), "nominal events of the variations")[0], None
+    made = training_events(session, _nominal(session), "nominal events of the variations")
+    return made.x, made.weight
 
 
 def _nominal(session: Session) -> Any:

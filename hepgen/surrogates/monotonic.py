@@ -85,7 +85,8 @@ class _Integral(zuko.transforms.UnconstrainedMonotonicTransform):  # type: ignor
         # tensors of torch's compiler.
         column = (-1, *(1,) * x.dim())
         nodes, weights = self.nodes.to(x).reshape(column), self.weights.to(x).reshape(column)
-        return x * (self.g(nodes * x) * weights).sum(0)
+        integral: Tensor = x * (self.g(nodes * x) * weights).sum(0)
+        return integral
 
     def _inverse(self, y: Tensor) -> Tensor:
         with torch.no_grad():

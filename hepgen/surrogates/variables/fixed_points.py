@@ -41,7 +41,8 @@ class FixedPoints(ConditionalDensity):
         super().__init__(mixed.features, mixed.context)
         self.mixed, self.noise = mixed, mixed.noise
         zeros, counts = len(mixed.layout.zero), len(mixed.layout.dequantised)
-        sobol = SobolEngine(zeros + counts).draw(points, dtype=torch.float64) + 0.5 / points
+        engine: Any = SobolEngine(zeros + counts)  # type: ignore[no-untyped-call]
+        sobol = engine.draw(points, dtype=torch.float64) + 0.5 / points
         fill = torch.special.ndtri(sobol[:, :zeros])
         self.register_buffer("fill", fill.to(mixed.precision))
         self.register_buffer("uniform", sobol[:, zeros:].to(mixed.precision))
