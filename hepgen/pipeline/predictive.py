@@ -154,7 +154,8 @@ def support_p_values(session: Session, observed: Observed, predictive: Predictiv
     data, simulation = observed.events.flat(names), predictive.events.flat(names)
     sets, _ = pseudo_data(session)
     training = _training_sample(session)
-    reference = np.stack([training[name] for name in names], axis=-1)[:COMPARED]
+    # Without their weights: a rank among pseudo-data is right beside any reference.
+    reference = np.stack([training[name][0] for name in names], axis=-1)[:COMPARED]
     arrays = [s.numpy() for s in sets]
     groups = [[i] for i in range(len(names))] + ([list(range(len(names)))] if names[1:] else [])
     titles = names + (["jointly"] if names[1:] else [])
