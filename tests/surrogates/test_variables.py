@@ -207,12 +207,12 @@ def test_fixed_points_average_what_draws_estimate() -> None:
     u, c = torch.randn(60, 3, generator=generator), torch.zeros(60, 1)
     u[:, 2] = (40 + 12 * u[:, 2]).round()
     u[::2, 1] = math.nan
-    model.draws = 4000
+    model.draws = 600
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         drawn, fixed = model.log_prob(u, c), twin.log_prob(u, c)
         assert torch.equal(fixed.value, twin.log_prob(u, c).value)
-    assert float(drawn.error.max()) < 0.02
+    assert float(drawn.error.max()) < 0.1
     # Sixteen points of two variables are off by some hundredths, where draws scatter by tenths.
-    assert float((fixed.value - drawn.value).abs().max()) < 0.1
+    assert float((fixed.value - drawn.value).abs().max()) < 0.3
     assert fixed.quality.kind == "estimate"
