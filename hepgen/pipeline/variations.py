@@ -75,7 +75,8 @@ def shape_variation(session: Session, entry: VariationEntry) -> ShapeVariation:
         with session.monitor.task(f"learn the variation {entry.name}", 1.0) as update:
             found = ShapeVariation.fit(
                 nominal[0], up[0], down[0], at_many.x, at_many.theta,
-                features=session.features, weight=at_many.weight, weights=(nominal[1], up[1], down[1]),
+                features=session.features, weight=at_many.weight,
+                weights=(nominal[1], up[1], down[1]),
                 progress=reporter(update), device=session.device,
                 **training_settings(session, "classifier"),
             )  # fmt: skip
