@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import uproot
 
 from hepgen.events import Events
+from hepgen.inference.posterior import PosteriorSample
 from hepgen.pipeline import infer as inference_module
 from hepgen.pipeline.data import DataRequest, Observed
 from hepgen.pipeline.infer import Inference, infer, infer_into, write_results
@@ -93,7 +95,8 @@ def test_a_result_is_there_only_with_the_files_beside_it(
     result = InferenceResult("nle", 1, {}, (), {"key": "new"})
     observed = Observed(Events.from_columns({"x": [1.0]}), {})
     with pytest.raises(KeyboardInterrupt):
-        write_results(session, Inference(result, {}, (), (), {}, observed), tmp_path)
+        sample = PosteriorSample(torch.zeros(1, 1), ("x",), "nle", (1.0,))
+        write_results(session, Inference(result, {"nle": sample}, (), (), {}, observed), tmp_path)
     assert not (tmp_path / "result.json").exists()
 
 
