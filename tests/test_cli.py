@@ -63,7 +63,7 @@ def test_version() -> None:
         (["simulate", ZMUMU, "--shard", "4/3", "-o", "x.root"], "expected i/n"),
         (["simulate", "zmumu.tml", "-o", "x.root"], "no workflow file"),
         (["infer", ZMUMU, "nothing.root"], "no file 'nothing.root'"),
-        (["infer", ZMUMU, "--method", "magic"], "expected one of nle, npe, nre"),
+        (["infer", ZMUMU, "--method", "magic"], "expected one of nle, npe, fmpe"),
         (["infer", ZMUMU, "--set", "simulaton.seed=1"], "did you mean 'simulation'"),
         (["train", ZMUMU, "--method", "magic"], "expected one of nle, npe"),
         (

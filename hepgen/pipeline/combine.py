@@ -54,6 +54,11 @@ class CombinedInference:
     statements: Statements
     alone: Sequence[Interval]
 
+    @property
+    def samples(self) -> Mapping[str, PosteriorSample]:
+        """The draws, by method."""
+        return {METHOD: self.sample}
+
 
 def combine_into(combination: Combination, output: Path | str) -> tuple[InferenceResult, Path]:
     """Infer and write the results, unless the folder has just these already.
@@ -75,7 +80,7 @@ def combine_into(combination: Combination, output: Path | str) -> tuple[Inferenc
     inference = combine(combination, read)
     with combination.monitor.task("write the report", 1) as update:
         report = write_into(
-            output, inference.result, inference.sample,
+            output, inference,
             lambda path: _write_report(combination, inference, read, path),
         )  # fmt: skip
         update(1)

@@ -77,11 +77,15 @@ class Inference:
 
 @runtime_checkable
 class Stated(Protocol):
-    """A result with its statements."""
+    """A result with its draws and statements."""
 
     @property
     def result(self) -> InferenceResult:
         """What is written."""
+
+    @property
+    def samples(self) -> Mapping[str, PosteriorSample]:
+        """Draws, by method."""
 
     @property
     def statements(self) -> Statements:
@@ -239,21 +243,18 @@ def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, Parameter
 
 def write_results(session: Session, inference: Inference, output: Path | str) -> Path:
     """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report."""
-    sample = inference.samples[inference.result.method]
 
     def beside_it(path: Path) -> Path:
         inference.exchange.write(path.parent, session.workflow.title or session.workflow.name)
         return _write_report(session, inference, path)
 
     with session.monitor.task("write the report", 1) as update:
-        report = write_into(Path(output), inference.result, sample, beside_it)
+        report = write_into(Path(output), inference, beside_it)
         update(1)
     return report
 
 
-def write_into(
-    output: Path, result: InferenceResult, sample: PosteriorSample, report: Callable[[Path], Path]
-) -> Path:
+def write_into(output: Path, inference: Stated, report: Callable[[Path], Path]) -> Path:
     """The three files of a result in a folder, with whoever writes the report."""
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -261,9 +262,10 @@ def write_into(
         raise FileError(f"cannot make the folder {output}: {error.strerror}") from error
     # It says that the others are there: gone before they are replaced, and written last.
     _forget(output / "result.json")
-    _write_posterior(result, sample, output / "posterior.root")
+    _write_posterior(inference, output / "posterior.root")
     page = report(output / "report.html")
-    write_atomically(output / "result.json", (to_json(result.to_dict()) + "\n").encode())
+    content = to_json(inference.result.to_dict()) + "\n"
+    write_atomically(output / "result.json", content.encode())
     return page
 
 
@@ -274,7 +276,8 @@ def _forget(result: Path) -> None:
         raise FileError(f"cannot replace {result}: {error.strerror}") from error
 
 
-def _write_posterior(result: InferenceResult, sample: PosteriorSample, path: Path) -> None:
+def _write_posterior(inference: Stated, path: Path) -> None:
+    result, sample = inference.result, inference.samples[inference.result.method]
     columns = {n: sample.theta[:, i].numpy() for i, n in enumerate(sample.names)}
     with RootWriter(path, tree="posterior", overwrite=True) as writer:
         writer.write(Events.from_columns(columns))

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import uproot
 
 from hepgen.events import Events
-from hepgen.inference.posterior import PosteriorSample
 from hepgen.pipeline import infer as inference_module
 from hepgen.pipeline.data import DataRequest, Observed
 from hepgen.pipeline.infer import Inference, infer, infer_into, write_results
@@ -94,8 +92,7 @@ def test_a_result_is_there_only_with_the_files_beside_it(
         (tmp_path / name).write_text("old")
     result = InferenceResult("nle", 1, {}, (), {"key": "new"})
     observed = Observed(Events.from_columns({"x": [1.0]}), {})
-    sample = PosteriorSample(torch.zeros(1, 1), ("x",), "nle", (1.0,))
-    inference = Inference(result, {"nle": sample}, (), (), {}, observed)
+    inference = Inference(result, {}, (), (), {}, observed)
     with pytest.raises(KeyboardInterrupt):
         write_results(session, inference, tmp_path)
     assert not (tmp_path / "result.json").exists()
