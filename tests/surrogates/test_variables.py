@@ -199,7 +199,7 @@ def test_fixed_points_average_what_draws_estimate() -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(0.03 * torch.randn(parameter.shape, generator=generator))
         model.mean.fill_(40.0)
         model.scale.fill_(12.0)
     twin, words = model.exportable()
