@@ -183,36 +183,3 @@ def test_a_wide_density_on_the_line_has_no_spike_on_the_circle() -> None:
     logistic = -v.abs() / 2
     assert bool(((logistic + slope).diff() < 0).all())
     assert float((logistic + slope)[-1]) < -20
-
-
-def test_fixed_points_average_what_draws_estimate() -> None:
-    """Of a component that may be zero and of a count: the same integrals."""
-    from hepgen.surrogates.families import build
-
-    features = (
-        Feature("y"),
-        Feature("e", low=0.0, kind="zero_inflated"),
-        Feature("n", low=0, high=99, kind="discrete"),
-    )
-    space = FeatureSpace(features, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    model = Mixed(Layout.of(space), 1, lambda d, c: build("coupling", d, c, {"hidden": [8]}, 3))
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-        model.mean.fill_(40.0)
-        model.scale.fill_(12.0)
-    twin, words = model.exportable()
-    assert "16 fixed points, not from 16 draws" in words
-    u, c = torch.randn(60, 3, generator=generator), torch.zeros(60, 1)
-    u[:, 2] = (40 + 12 * u[:, 2]).round()
-    u[::2, 1] = math.nan
-    model.draws = 600
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        drawn, fixed = model.log_prob(u, c), twin.log_prob(u, c)
-        assert torch.equal(fixed.value, twin.log_prob(u, c).value)
-    assert float(drawn.error.max()) < 0.1
-    # Sixteen points of two variables are off by some hundredths, where draws scatter by tenths.
-    assert float((fixed.value - drawn.value).abs().max()) < 0.3
-    assert fixed.quality.kind == "estimate"
