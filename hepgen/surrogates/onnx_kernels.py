@@ -25,7 +25,7 @@ def _asinh(x: Any) -> Any:
 
     if not _double(x):
         return op.Asinh(x)
-    one = op.CastLike(1.0, x)  # type: ignore[type-var]
+    one = op.CastLike(1.0, x)
     return op.Mul(op.Sign(x), op.Log(op.Add(op.Abs(x), op.Sqrt(op.Add(op.Mul(x, x), one)))))
 
 
@@ -33,11 +33,11 @@ def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:  # noq
     """ln(1 + exp βx)/β = max(x, 0) + ln(1 + exp −|βx|)/β, which overflows nowhere."""
     from onnxscript import opset18 as op
 
-    slope = op.CastLike(beta, x)  # type: ignore[type-var]
+    slope = op.CastLike(beta, x)
     scaled = op.Mul(x, slope)
     if not _double(x):
         return op.Div(op.Softplus(scaled), slope)
-    one = op.CastLike(1.0, x)  # type: ignore[type-var]
+    one = op.CastLike(1.0, x)
     correction = op.Log(op.Add(op.Exp(op.Neg(op.Abs(scaled))), one))
     return op.Add(op.Relu(x), op.Div(correction, slope))
 
