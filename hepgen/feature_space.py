@@ -53,11 +53,13 @@ class FeatureSpace:
             )
 
     @classmethod
-    def from_sample(cls, features: Sequence[Feature], x: Tensor) -> FeatureSpace:
-        """The space in which the sample ``x``, shape ``(N, d)``, has unit scale."""
-        check_features(x, features)
-        columns = x[:: max(1, len(x) // _QUARTILE_EVENTS)].double().unbind(-1)
-        parts = torch.split(x, ROWS)
+    def from_sample(cls, features: Sequence[Feature], *samples: Tensor) -> FeatureSpace:
+        """The space in which the ``samples``, of shape ``(N, d)``, together have unit scale."""
+        for x in samples:
+            check_features(x, features)
+        step = max(1, sum(map(len, samples)) // _QUARTILE_EVENTS)
+        columns = torch.cat([x[::step] for x in samples]).double().unbind(-1)
+        parts = [part for x in samples for part in torch.split(x, ROWS)]
         features = [_measured(f, [p[:, i] for p in parts]) for i, f in enumerate(features)]
         scales = [_scale(f, column) for f, column in zip(features, columns, strict=True)]
         mean, std = zip(*scales, strict=True)

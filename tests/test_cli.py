@@ -27,7 +27,7 @@ def hepgen(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comple
 def test_help_names_every_command() -> None:
     done = hepgen("--help")
     assert done.returncode == 0
-    commands = "run simulate batch merge train infer validate reproduce show sample export"
+    commands = "run simulate batch merge train infer validate reproduce show sample export combine"
     for command in commands.split():
         assert f"\n  {command}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -63,7 +63,7 @@ def test_version() -> None:
         (["simulate", ZMUMU, "--shard", "4/3", "-o", "x.root"], "expected i/n"),
         (["simulate", "zmumu.tml", "-o", "x.root"], "no workflow file"),
         (["infer", ZMUMU, "nothing.root"], "no file 'nothing.root'"),
-        (["infer", ZMUMU, "--method", "magic"], "expected one of nle, npe, nre"),
+        (["infer", ZMUMU, "--method", "magic"], "expected one of nle, npe, fmpe"),
         (["infer", ZMUMU, "--set", "simulaton.seed=1"], "did you mean 'simulation'"),
         (["train", ZMUMU, "--method", "magic"], "expected one of nle, npe"),
         (

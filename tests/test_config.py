@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hepgen import config
-from hepgen.config import Workflow, load, parse, to_toml
+from hepgen.config import Workflow, load, load_combination, parse, to_toml
 from hepgen.errors import WorkflowError
 
 WORKFLOWS = sorted((Path(__file__).parents[1] / "workflows").glob("*.toml"))
@@ -32,9 +32,12 @@ TABLES: dict[str, type[BaseModel]] = {
     "features.0": config.FeatureEntry,
     "data": config.DataEntry,
     "data.layouts.0": config.LayoutEntry,
+    "variations.0": config.VariationEntry,
     "simulation": config.SimulationEntry,
     "nle": config.LikelihoodEntry,
     "npe": config.PosteriorEntry,
+    "fmpe": config.FieldEntry,
+    "npse": config.FieldEntry,
     "nre": config.RatioEntry,
     "classifier": config.ReferenceEntry,
     "sally": config.ScoreEntry,
@@ -43,6 +46,8 @@ TABLES: dict[str, type[BaseModel]] = {
     "scandal": config.ScoreDensityEntry,
     "inference": config.InferenceEntry,
     "statements": config.StatementsEntry,
+    "statements.scan": config.ScanEntry,
+    "exchange": config.ExchangeEntry,
     "calibration": config.CalibrationEntry,
     "validation": config.ValidationEntry,
     "validation.statistics.0": config.StatisticEntry,
@@ -52,6 +57,11 @@ TABLES: dict[str, type[BaseModel]] = {
     "surrogate": config.SurrogateEntry,
     "surrogate.variables.pt": config.VariableEntry,
 }
+
+COMBINED: dict[str, type[config.Section]] = {
+    "": config.Combination, "channels.0": config.ChannelEntry, "inference": config.SamplerEntry
+}  # fmt: skip
+"""Those of the file of a combination; its other tables are those of a workflow."""
 
 
 KEYS = [
@@ -72,6 +82,8 @@ def changed(table: str, key: str, value: Any) -> dict[str, Any]:
             place = place.setdefault(part, [{"name": "a"}])
         elif part == "statistics":
             place = place.setdefault(part, [{"kind": "mean", "columns": ["a"]}])
+        elif part == "variations":
+            place = place.setdefault(part, [{"name": "a", "rate": [0.9, 1.1]}])
         elif part == "stages":
             place = place.setdefault(part, [{"import": "a:B"}])
         else:
@@ -92,7 +104,27 @@ def least(tmp_path: Path) -> Path:
 
 def test_every_table_of_the_file_is_tested_here() -> None:
     models = {m for m in vars(config).values() if isinstance(m, type) and issubclass(m, BaseModel)}
-    assert models - {BaseModel, config.Section, config.TrainingEntry} == set(TABLES.values())
+    own = set(TABLES.values()) | set(COMBINED.values())
+    shared = {config.EstimatorEntry, config.TrainingEntry, config.AmortisedEntry}
+    assert models - {BaseModel, config.Section} - shared == own
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [(table, f.alias or n) for table, m in COMBINED.items() for n, f in m.model_fields.items()],
+)
+def test_keys_of_a_combination_are_known_and_no_others(
+    tmp_path: Path, table: str, key: str
+) -> None:
+    channel = {"name": "a", "workflow": "a.toml"}
+    content: dict[str, Any] = {"channels": [channel], "inference": {}}
+    place: Any = {"": content, "channels.0": channel, "inference": content["inference"]}[table]
+    place[f"{key}x"] = 1
+    path = tmp_path / "both.toml"
+    path.write_text(tomli_w.dumps(content))
+    name = f"{table}.{key}x".removeprefix(".")
+    with pytest.raises(WorkflowError, match=rf"unknown key '{name}'; did you mean .*'{key}'"):
+        load_combination(path)
 
 
 @every_key
@@ -146,6 +178,7 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
         ("", "name", ""),
         ("", "name", "a\nb"),
         ("", "name", "a\\b"),
+        ("", "folder", "a\0b"),
         ("surrogate", "replace", []),
         ("surrogate", "events", 0),
         ("surrogate", "variables", {"pt": {"ratio": "a", "difference": "b"}}),
@@ -157,6 +190,25 @@ def test_a_key_that_is_missing_is_named(key: str) -> None:
 def test_a_value_that_makes_no_sense_is_refused_by_name(table: str, key: str, value: Any) -> None:
     with pytest.raises(WorkflowError, match=f"{table}.{key}".removeprefix(".")):
         parse(changed(table, key, value))
+
+
+@pytest.mark.parametrize(
+    "folder", ["/tmp/outside", "../outside", "runs/../../outside", "..", "/", "a/..//b/../../c"]
+)
+def test_a_file_writes_nowhere_else_than_here_unless_it_is_asked_for(
+    least: Path, folder: str
+) -> None:
+    """The file may be somebody else's; an override is the user's own."""
+    text = least.read_text()
+    least.write_text(f"folder = {folder!r}\n{text}")
+    with pytest.raises(WorkflowError, match=rf"least\.toml: folder = '{folder}' .*--set folder="):
+        load(least)
+    with pytest.raises(WorkflowError, match="leads out of the current folder"):
+        load(least, ["simulation.seed=3", "name='folder='"])
+    assert load(least, [f"folder={folder}"]).folder == folder
+    assert load(least, [" folder = 'mine'"]).folder == "mine"
+    least.write_text(f"folder = 'runs/a..b/mine'\n{text}")
+    assert load(least).folder == "runs/a..b/mine"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Results go to standard output, progress and errors to standard error.
 
 # The order of the commands in --help.
 from hepgen.cli.analysis import infer, reproduce, run  # isort: skip
+from hepgen.cli.combination import combine  # isort: skip
 from hepgen.cli.simulation import batch, merge, simulate  # isort: skip
 from hepgen.cli.training import train  # isort: skip
 from hepgen.cli.surrogate import export, sample  # isort: skip
@@ -19,6 +20,7 @@ __all__ = [
     "Program",
     "app",
     "batch",
+    "combine",
     "export",
     "infer",
     "main",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hepgen.cli.additions import added_entries
 from hepgen.cli.options import (
     AllowCode,
     Asimov,
@@ -16,6 +17,8 @@ from hepgen.cli.options import (
     Device,
     DropInvalid,
     EntryStop,
+    Export,
+    Fisher,
     Intervals,
     Jobs,
     Json,
@@ -27,6 +30,7 @@ from hepgen.cli.options import (
     Poi,
     Profile,
     Quiet,
+    Scan,
     Timeout,
     Toys,
     Tree,
@@ -58,11 +62,18 @@ def run(
     asimov: Asimov = False,
     toys: Toys = None,
     limit: Limit = False,
+    export: Export = None,
+    fisher: Fisher = False,
+    scan: Scan = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate, train, validate, infer and report, skipping what is up to date."""
-    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    more = bool(export or fisher or scan)
+    asked = statement_entries(
+        workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
+    )
+    asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -91,6 +102,9 @@ def infer(
     asimov: Asimov = False,
     toys: Toys = None,
     limit: Limit = False,
+    export: Export = None,
+    fisher: Fisher = False,
+    scan: Scan = None,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -103,7 +117,11 @@ def infer(
     """Infer the parameters from a data file, training first where that is needed."""
     from hepgen.pipeline.data import DataRequest
 
-    asked = statement_entries(workflow, overrides, poi, intervals, profile, asimov, toys, limit)
+    more = bool(export or fisher or scan)
+    asked = statement_entries(
+        workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
+    )
+    asked += added_entries(export, fisher, scan)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

@@ -63,7 +63,8 @@ AllowCode = Annotated[
 Method = Annotated[
     str | None,
     typer.Option(
-        help="headline estimator: nle, npe, nre, classifier, sally, rascal, alices or scandal"
+        help="headline estimator: nle, npe, fmpe, npse, nre, classifier, sally, rascal, alices or "
+        "scandal"
     ),
 ]
 
@@ -104,6 +105,24 @@ Asimov = Annotated[bool, typer.Option("--asimov", help="also what is expected at
 
 Toys = Annotated[
     int | None, typer.Option(help="pseudo-data sets for --interval neyman, and for --limit")
+]
+
+Export = Annotated[
+    list[str] | None,
+    typer.Option("--export", help="also the analysis in bins: pyhf or hs3; may be repeated"),
+]
+
+Fisher = Annotated[
+    bool, typer.Option("--fisher", help="also the errors expected by the Fisher information")
+]
+
+Scan = Annotated[
+    str | None,
+    typer.Option(
+        "--scan",
+        metavar="NAME=LOW:HIGH:NUMBER",
+        help="p-values, and with --limit limits, along a hypothesis such as a mass",
+    ),
 ]
 
 Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]

@@ -50,13 +50,20 @@ def statement_entries(
     asimov: bool,
     toys: int | None,
     limit: bool,
+    more: bool = False,
+    combined: bool = False,
 ) -> list[str]:
     """The options as entries of ``[statements]``, with those of the workflow.
+
+    Arguments:
+        workflow: The file; where ``combined``, that of a combination.
+        overrides, poi, intervals, profile, asimov, toys, limit, combined: The options.
+        more: Whether other options state something of the parameters, too.
 
     Raises:
         InputError: An option that nothing would come of.
     """
-    from hepgen.config import load
+    from hepgen.config import load, load_combination
 
     known = ("posterior", "profile", "neyman")
     for name in intervals or ():
@@ -64,16 +71,16 @@ def statement_entries(
             raise InputError(f"--interval {name!r}: expected one of {', '.join(known)}")
     if not (poi or intervals or profile or asimov or limit or toys is not None):
         return []
-    entry = load(workflow, overrides or []).statements
+    entry = (load_combination if combined else load)(workflow, overrides or []).statements
     chosen = list(intervals or entry.intervals)
     chosen += ["profile"] if profile and "profile" not in chosen else []
     limits = limit or entry.limit is not None
     if toys is not None and "neyman" not in chosen and not limits:
         raise InputError(f"--toys {toys}: nothing asks for toys; add --interval neyman or --limit")
-    if poi and chosen == ["posterior"] and not (asimov or entry.asimov or limits):
+    if poi and chosen == ["posterior"] and not (asimov or entry.asimov or limits or more):
         raise InputError(
             f"--poi {' '.join(poi)}: nothing is stated but the posterior, which has all of them; "
-            "add --profile, --interval neyman, --asimov or --limit"
+            "add --profile, --interval neyman, --asimov, --limit, --scan, --fisher or --export"
         )
     asked = [f"statements.intervals={json.dumps(chosen)}"]
     asked += [f"statements.parameters={json.dumps(poi)}"] if poi else []

@@ -175,14 +175,14 @@ def merge(
 ) -> None:
     """Merge the shards of a simulation, and refuse a missing or overlapping one."""
     from hepgen.io.blocks import SUFFIX
-    from hepgen.pipeline.blocks import words
+    from hepgen.pipeline.blocks import mixture, words
     from hepgen.pipeline.merge import merge as merged
     from hepgen.pipeline.progress import monitor
 
     facts = merged(folders, output, format=format, overwrite=force, monitor=monitor(quiet))
-    told = (
-        words(facts)
-        if output.suffix == SUFFIX
-        else f"{output}: {facts['events']} events of {facts['genEventCount']} generated"
-    )
+    if output.suffix == SUFFIX:
+        told = words(facts)
+    else:
+        told = f"{output}: {facts['events']} events of {facts['genEventCount']} generated"
+        told += f"\n  {mixture(facts['mixedVersions'])}" if "mixedVersions" in facts else ""
     print_result(facts, told, as_json)

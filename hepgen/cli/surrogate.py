@@ -59,7 +59,9 @@ def sample(
 
 @app.command()
 def export(
-    model: ModelArgument,
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="the folder of a surrogate, or of an NLE")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="the folder to write to")],
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
     sampler_only: Annotated[
@@ -71,7 +73,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="replace the export")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a trained surrogate for programs without hepgen, and check what they will get."""
+    """Export a surrogate, or the density of an NLE, for programs without hepgen, and check it."""
     from hepgen.pipeline.export import export_model
 
     manifest, words = export_model(

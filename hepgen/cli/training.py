@@ -32,8 +32,8 @@ def train(
     method: Annotated[
         str | None,
         typer.Option(
-            help="nle, npe, nre, classifier, sally, rascal, alices or scandal, by default those "
-            "of [inference]; or the family of a surrogate: flow, diffusion, vae …"
+            help="nle, npe, fmpe, npse, nre, classifier, sally, rascal, alices or scandal, by "
+            "default those of [inference]; or the family of a surrogate: flow, diffusion, vae …"
         ),
     ] = None,
     events: Annotated[

@@ -14,16 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import metadata
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from hepgen.compute.engine import Engine
 from hepgen.compute.pool import start_worker
+from hepgen.compute.versions import versions_of_all
 from hepgen.errors import InputError, SimulationError
 
 LOCAL = "local"
-_PACKAGES = ("hepgen", "torch", "pyro-ppl", "numpy", "awkward", "safetensors")
 _CONNECT_SECONDS = 10.0
 _WORKER_SECONDS = 60.0
 _ASK_SECONDS = 2.0
@@ -61,7 +60,7 @@ class Dask(Engine):
         import_path: str | None = None,
     ) -> None:
         self.address = address
-        self._start = _Start(_versions(), timeout, import_path)
+        self._start = _Start(versions_of_all(), timeout, import_path)
         self._cluster = _local_cluster(jobs) if address == LOCAL else None
         self._client = _client(self._cluster or address, address)
         self._executor = self._client.get_executor(pure=False, retries=0)
@@ -214,7 +213,7 @@ def _timed(start: _Start, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any
 @cache
 def _prepare(start: _Start) -> None:
     """Once in each worker: refuse other versions, take one thread, find modules."""
-    here = dict(_versions())
+    here = dict(versions_of_all())
     wrong = [f"{n} {here.get(n, 'missing')}, not {v}" for n, v in start.versions if here[n] != v]
     if wrong:
         raise InputError(
@@ -222,17 +221,6 @@ def _prepare(start: _Start) -> None:
             "may make other events; install the same on all workers"
         )
     start_worker(start.import_path)
-
-
-def _versions() -> tuple[tuple[str, str], ...]:
-    def version(name: str) -> str:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return "missing"
-
-    python = ".".join(platform.python_version_tuple()[:2])
-    return (("python", python), *((name, version(name)) for name in _PACKAGES))
 
 
 def _distributed() -> Any:

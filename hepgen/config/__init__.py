@@ -1,9 +1,13 @@
 """The workflow file: the one package that knows its format."""
 
+from hepgen.config.combination import ChannelEntry, Combination
 from hepgen.config.data import DataEntry, LayoutEntry
 from hepgen.config.estimators import (
     ESTIMATORS,
+    AmortisedEntry,
+    EstimatorEntry,
     EstimatorName,
+    FieldEntry,
     JointRatioEntry,
     LikelihoodEntry,
     PosteriorEntry,
@@ -13,8 +17,9 @@ from hepgen.config.estimators import (
     ScoreEntry,
     TrainingEntry,
 )
-from hepgen.config.file import load, parse, to_toml
-from hepgen.config.inference import InferenceEntry, StatementsEntry
+from hepgen.config.exchange import ExchangeEntry
+from hepgen.config.file import load, load_combination, parse, to_toml
+from hepgen.config.inference import InferenceEntry, SamplerEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
@@ -25,16 +30,23 @@ from hepgen.config.validation import (
     StatisticEntry,
     ValidationEntry,
 )
+from hepgen.config.variations import VariationEntry
 from hepgen.config.workflow import Workflow
 
 __all__ = [
     "ESTIMATORS",
+    "AmortisedEntry",
     "AugmentEntry",
     "CalibrationEntry",
+    "ChannelEntry",
     "ChecksEntry",
+    "Combination",
     "DataEntry",
+    "EstimatorEntry",
     "EstimatorName",
+    "ExchangeEntry",
     "FeatureEntry",
+    "FieldEntry",
     "InferenceEntry",
     "JointRatioEntry",
     "LayoutEntry",
@@ -43,6 +55,8 @@ __all__ = [
     "PosteriorEntry",
     "RatioEntry",
     "ReferenceEntry",
+    "SamplerEntry",
+    "ScanEntry",
     "ScoreDensityEntry",
     "ScoreEntry",
     "Section",
@@ -54,8 +68,10 @@ __all__ = [
     "TrainingEntry",
     "ValidationEntry",
     "VariableEntry",
+    "VariationEntry",
     "Workflow",
     "load",
+    "load_combination",
     "parse",
     "to_toml",
 ]

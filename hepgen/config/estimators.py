@@ -8,31 +8,39 @@ from pydantic import Field, PositiveInt
 
 from hepgen.config.section import Section
 
-EstimatorName = Literal["nle", "npe", "nre", "classifier", "sally", "rascal", "alices", "scandal"]
+EstimatorName = Literal[
+    "nle", "npe", "fmpe", "npse", "nre", "classifier", "sally", "rascal", "alices", "scandal"
+]
 
 ESTIMATORS: tuple[EstimatorName, ...] = get_args(EstimatorName)
 """The estimators, each with a table of its name in the workflow file."""
 
 
-class TrainingEntry(Section):
-    """What the training of every estimator of single events has; absent keys are its defaults."""
+class EstimatorEntry(Section):
+    """What the training of every estimator has; absent keys are its defaults."""
 
     seed: int = Field(default=1, description="of the training")
+    members: int = Field(
+        default=1,
+        gt=0,
+        description="networks, whose average is used: of likelihoods the mean logarithm, whose "
+        "spread is the uncertainty of finite simulation, of posteriors the mixture",
+    )
+    scheme: Literal["bootstrap", "parts"] = Field(
+        default="bootstrap",
+        description="what members learn from: all events with Poisson weights, or a part each; of "
+        "posteriors all event sets, or a part",
+    )
+
+
+class TrainingEntry(EstimatorEntry):
+    """What the training of every estimator of single events has; absent keys are its defaults."""
+
     epochs: int | None = Field(default=None, gt=0, description="passes over the events")
     batch_size: int | None = Field(default=None, gt=0, description="events in a step")
     max_learning_rate: float | None = Field(default=None, gt=0, description="top of the cycle")
     hidden: list[PositiveInt] | None = Field(
         default=None, min_length=2, description="widths of the network"
-    )
-    members: int = Field(
-        default=1,
-        gt=0,
-        description="networks, whose average is used and whose spread is the uncertainty of finite "
-        "simulation",
-    )
-    scheme: Literal["bootstrap", "parts"] = Field(
-        default="bootstrap",
-        description="what members learn from: all events with Poisson weights, or a part each",
     )
 
 
@@ -86,10 +94,9 @@ class ScoreDensityEntry(LikelihoodEntry):
     alpha: float | None = Field(default=None, ge=0, description="weight of the score")
 
 
-class PosteriorEntry(Section):
-    """``[npe]``: the training of the amortised posterior; absent keys are its defaults."""
+class AmortisedEntry(EstimatorEntry):
+    """What the training of every amortised posterior has; absent keys are its defaults."""
 
-    seed: int = Field(default=1, description="of the training")
     embedding_epochs: int | None = Field(
         default=None, gt=0, description="passes over the sets for the embedding of an event"
     )
@@ -97,6 +104,18 @@ class PosteriorEntry(Section):
         default=None, gt=0, description="passes over the sets for the density of the parameters"
     )
     smallest: int | None = Field(default=None, gt=0, description="fewest events of a data set")
+
+
+class PosteriorEntry(AmortisedEntry):
+    """``[npe]``: the training of the amortised posterior; absent keys are its defaults."""
+
     components: int | None = Field(
         default=None, gt=0, description="of the mixture, for each parameter"
     )
+
+
+class FieldEntry(AmortisedEntry):
+    """``[fmpe]`` and ``[npse]``: the posterior by flow matching and by diffusion."""
+
+    width: int | None = Field(default=None, gt=0, description="of the network of the field")
+    blocks: int | None = Field(default=None, gt=0, description="of that network")

@@ -20,7 +20,9 @@ class SimulationEntry(Section):
         "NLE, NRE, a classifier and a surrogate of the whole chain; relative to the workflow file",
     )
     events_per_point: int = Field(default=128, gt=0, description="events for each parameter point")
-    set_events: int = Field(default=60_000_000, gt=0, description="generated as event sets (NPE)")
+    set_events: int = Field(
+        default=60_000_000, gt=0, description="generated as event sets (NPE, FMPE, NPSE)"
+    )
     set_sizes: tuple[int, int] = Field(
         default=(512, 32_768), description="events generated for a set: smallest and largest"
     )

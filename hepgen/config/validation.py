@@ -98,4 +98,7 @@ class ChecksEntry(Section):
     rate: float = Field(
         default=0.5, description="largest error of a learned rate, in 1/√N of the data"
     )
+    binning: float = Field(
+        default=0.1, description="largest growth of an error by the bins of a workspace"
+    )
     grid: float = Field(default=0.2, description="largest |NUTS − grid| in standard deviations")

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hepgen.config.data import DataEntry
 from hepgen.config.estimators import (
+    FieldEntry,
     JointRatioEntry,
     LikelihoodEntry,
     PosteriorEntry,
@@ -17,6 +18,7 @@ from hepgen.config.estimators import (
     ScoreDensityEntry,
     ScoreEntry,
 )
+from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.inference import InferenceEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.section import Section
@@ -27,6 +29,7 @@ from hepgen.config.validation import (
     ChecksEntry,
     ValidationEntry,
 )
+from hepgen.config.variations import VariationEntry
 
 
 class Workflow(Section):
@@ -47,12 +50,19 @@ class Workflow(Section):
         default_factory=list, description="needed for inference, not for simulation"
     )
     control: list[str] = Field(default_factory=list, description="columns to plot beside")
-    folder: str | None = Field(default=None, description="run folder; by default runs/NAME")
+    folder: str | None = Field(
+        default=None,
+        description="run folder, inside the current one; by default runs/NAME. "
+        "`--set folder=…` takes any",
+    )
     data: DataEntry = DataEntry()
+    variations: list[VariationEntry] = Field(default_factory=list)
     simulation: SimulationEntry = SimulationEntry()
     augment: AugmentEntry = AugmentEntry()
     nle: LikelihoodEntry = LikelihoodEntry()
     npe: PosteriorEntry = PosteriorEntry()
+    fmpe: FieldEntry = FieldEntry()
+    npse: FieldEntry = FieldEntry()
     nre: RatioEntry = RatioEntry()
     classifier: ReferenceEntry = ReferenceEntry()
     sally: ScoreEntry = ScoreEntry()
@@ -62,6 +72,7 @@ class Workflow(Section):
     surrogate: SurrogateEntry = SurrogateEntry()
     inference: InferenceEntry = InferenceEntry()
     statements: StatementsEntry = StatementsEntry()
+    exchange: ExchangeEntry = ExchangeEntry()
     calibration: CalibrationEntry = CalibrationEntry()
     validation: ValidationEntry = ValidationEntry()
     checks: ChecksEntry = ChecksEntry()
@@ -75,6 +86,13 @@ class Workflow(Section):
             raise ValueError("expected a plain file name, without / or ..; see also: folder")
         return value
 
+    @field_validator("folder")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        if value is not None and set(value) & set("\0\r\n\t"):
+            raise ValueError("expected a path")
+        return value
+
     @model_validator(mode="after")
     def _has_free_parameters(self) -> Workflow:
         if not any(p.prior and p.role == "interest" for p in self.parameters.values()):
@@ -84,7 +102,10 @@ class Workflow(Section):
     @model_validator(mode="after")
     def _names_each_once(self) -> Workflow:
         layouts = [layout.name for layout in self.data.layouts]
-        for kind, names in (("feature", [f.name for f in self.features]), ("layout", layouts)):
+        for kind, names in (
+            ("feature", [f.name for f in self.features]), ("layout", layouts),
+            ("variation", [v.name for v in self.variations]),
+        ):  # fmt: skip
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind} {', '.join(map(repr, twice))} is there more than once")

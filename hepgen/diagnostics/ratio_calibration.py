@@ -111,6 +111,22 @@ class RatioCalibration:
         return self.correct(np.clip(log_ratio, self.low, self.high))
 
 
+def slope(numerator: Array, denominator: Array) -> float:
+    """a of log r = a·s + b, the line of the kind ``platt``: 1 for the ratio of two densities.
+
+    Arguments:
+        numerator: s of events of p₁, shape ``(N,)``.
+        denominator: s of events of p₀, shape ``(M,)``.
+
+    Raises:
+        DataError: Too few events, or log-ratios that are not finite.
+    """
+    _check_samples(numerator, denominator)
+    label = np.repeat([True, False], [len(numerator), len(denominator)])
+    found, _ = calibrate(np.concatenate([numerator, denominator]), label)
+    return float(found)
+
+
 def normalisation(log_ratio: Array, weight: Array | None = None) -> tuple[float, float]:
     """E₀[r] over events of p₀ and its standard error: 1 for the ratio of two densities.
 

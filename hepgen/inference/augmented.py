@@ -25,6 +25,7 @@ from hepgen.errors import DataError, ParameterError
 from hepgen.events import LOG_RATIO, SCORE, WEIGHT, Events
 from hepgen.features import Feature, events_to_tensor
 from hepgen.inference.selection_efficiency import SelectionEfficiency
+from hepgen.nn.columns import Column, Derived
 from hepgen.parameters import ParameterSet
 from hepgen.simulators.augment import joint_log_ratio, joint_score
 from hepgen.simulators.chain import Chain, Trace, stream
@@ -59,10 +60,14 @@ class AugmentedEvents:
 
     def __getitem__(self, rows: slice | Tensor) -> AugmentedEvents:
         """Some of the events: a slice, a mask, or indices."""
+        kept: dict[str, Any] = {name: column[rows] for name, column in self.columns.items()}
+        return dataclasses.replace(self, **kept)
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """Those that are there, by the names of the arguments."""
         names = ("x", "theta", "score", "log_ratio", "weight", "at_theta")
-        columns = ((n, getattr(self, n)) for n in names)
-        kept: dict[str, Any] = {n: None if c is None else c[rows] for n, c in columns}
-        return AugmentedEvents(**kept, reference=self.reference)
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @classmethod
     def from_events(
@@ -146,14 +151,18 @@ class AugmentedEvents:
         if self.at_theta is None:
             raise DataError("all events are of their own θ; expected some of a reference")
         part = self[~self.at_theta]
-        return AugmentedEvents(part.x, part.made_at, part.score, weight=part.weight)
+        return AugmentedEvents(part.x, part.made_at[:], part.score, weight=part.weight)
 
     @property
-    def made_at(self) -> Tensor:
+    def made_at(self) -> Column:
         """The parameters that made each event, shape ``(N, D)``."""
         if self.at_theta is None or self.reference is None:
             return self.theta
-        return torch.where(self.at_theta[:, None], self.theta, self.reference)
+        reference = self.reference
+        return Derived(
+            lambda theta, own: torch.where(own[:, None], theta, reference),
+            self.theta, self.at_theta,
+        )  # fmt: skip
 
     def efficiency(self, degree: int = 3) -> SelectionEfficiency:
         """log ε(θ) from the scores of all events."""
@@ -161,12 +170,23 @@ class AugmentedEvents:
 
     def selected(self, efficiency: SelectionEfficiency) -> AugmentedEvents:
         """With t and r of the density of selected events, which is normalised over them."""
-        score = self.score - efficiency.score(self.made_at)
-        ratio = self.log_ratio
-        if ratio is not None:
-            there = 0.0 if self.reference is None else efficiency.log(self.reference)
-            ratio = ratio - efficiency.log(self.theta) + there
-        return dataclasses.replace(self, score=score, log_ratio=ratio)
+        score, ratio = self.selected_score(efficiency), self.selected_ratio(efficiency)
+        return dataclasses.replace(
+            self, score=score[:], log_ratio=None if ratio is None else ratio[:]
+        )
+
+    def selected_score(self, efficiency: SelectionEfficiency) -> Column:
+        """t of the density of selected events, shape ``(N, D)``."""
+        return Derived(lambda t, at: t - efficiency.score(at), self.score, self.made_at)
+
+    def selected_ratio(self, efficiency: SelectionEfficiency) -> Column | None:
+        """log r of the density of selected events, shape ``(N,)``."""
+        if self.log_ratio is None:
+            return None
+        there = 0.0 if self.reference is None else efficiency.log(self.reference)
+        return Derived(
+            lambda ratio, theta: ratio - efficiency.log(theta) + there, self.log_ratio, self.theta
+        )
 
 
 def concatenate(parts: Sequence[AugmentedEvents]) -> AugmentedEvents:

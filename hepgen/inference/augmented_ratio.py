@@ -25,7 +25,8 @@ from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.ratio import Prepared
 from hepgen.inference.scores import check_scores, score_variance
 from hepgen.inference.training_options import TrainingOptions, fit_network
-from hepgen.nn.rows import Table
+from hepgen.nn.columns import Column, Derived, taken, whole
+from hepgen.nn.rows import Table, standardised
 from hepgen.parameters import ParameterSet
 
 RatioLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -52,17 +53,18 @@ def fit_ratio(
         DataError: There is no ratio, or there are no events of one of the two classes.
     """
     at_theta, reference = _classes(events)
-    check_scores(events.score[at_theta], parameters)
+    own = at_theta.nonzero()[:, 0]
+    check_scores(_of(own, events.score), parameters)
     efficiency = events.efficiency()
-    weight = _balanced(events, at_theta, efficiency.log(events.theta))
-    events = events.selected(efficiency)
-    assert events.log_ratio is not None
+    weight = _balanced(events, at_theta, whole(Derived(efficiency.log, events.theta)))
+    log_ratio = events.selected_ratio(efficiency)
+    assert log_ratio is not None
     data = Prepared.of(
         events.x, events.theta, features, parameters, hidden, options, reference
     )  # fmt: skip
-    score = events.score * data.scale
-    own = None if events.weight is None else events.weight[at_theta]
-    factor = (alpha / (2 * score_variance(score[at_theta], own))).float()
+    score = Derived(lambda t: t * data.scale, events.selected_score(efficiency))
+    own_weight = None if events.weight is None else _of(own, events.weight)
+    factor = (alpha / (2 * score_variance(_of(own, score), own_weight))).float()
 
     def total(batch: tuple[Tensor, ...]) -> Tensor:
         u, c, log_r, t, of_theta = batch
@@ -70,8 +72,13 @@ def fit_ratio(
         miss = ((slope - t).square() * factor.to(t)).sum(-1)
         return loss(value, log_r, of_theta) + torch.where(of_theta, miss, 0.0)
 
-    rows = Table(data.u, data.c, events.log_ratio.float(), score.float(), at_theta)
+    rows = Table(*standardised(data.u, data.c, log_ratio, score, at_theta))
     return data.arguments(fit_network(data.network, total, rows, weight, _DEFAULTS, options))
+
+
+def _of(index: Tensor, column: Column) -> Derived:
+    """The rows ``index`` of a column, shape ``(M,)``."""
+    return Derived(lambda rows: taken(column, rows), index)
 
 
 def _classes(events: AugmentedEvents) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -196,6 +196,8 @@ class BinnedLikelihood(Likelihood):
             parameter without a prior is a constant.
         poisson: τ of the parameters with a Poisson constraint, by name: an auxiliary count of
             mean τθ that was τ in the data. Their priors are Uniform: bounds.
+        elsewhere: Parameters with a Normal prior whose constraint another likelihood has, with
+            which this one is multiplied.
 
     Raises:
         DataError: Histograms of different lengths, or with values that are not finite.
@@ -207,6 +209,7 @@ class BinnedLikelihood(Likelihood):
         channels: Sequence[BinnedChannel],
         parameters: ParameterSet,
         poisson: Mapping[str, float] | None = None,
+        elsewhere: Collection[str] = (),
     ) -> None:
         self.channels, self.parameters = tuple(channels), parameters
         self.poisson = dict(poisson or {})
@@ -219,7 +222,11 @@ class BinnedLikelihood(Likelihood):
                     f"parameter {name!r} has a Poisson constraint; expected a free parameter with "
                     "a uniform prior, which is its range"
                 )
-        gaussian = [(i, p) for i, p in enumerate(parameters.priors) if isinstance(p, Normal)]
+        gaussian = [
+            (i, p.prior)
+            for i, p in enumerate(parameters.free)
+            if isinstance(p.prior, Normal) and p.name not in elsewhere
+        ]
         self._normal = torch.tensor([i for i, _ in gaussian], dtype=torch.long)
         self._mean = torch.tensor([p.mean for _, p in gaussian], dtype=torch.float64)
         self._std = torch.tensor([p.std for _, p in gaussian], dtype=torch.float64)

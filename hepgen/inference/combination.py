@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from hepgen.errors import ParameterError
+from hepgen.errors import ParameterError, nearest
 from hepgen.inference.channel import Channel
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.parameters import Parameter, ParameterSet
@@ -43,16 +44,41 @@ def combine(
     >>> both.parameters.free_names, both.constrained
     (('mu', 'lumi', 'mu_b'), ('lumi',))
     """
+    own = {name: likelihood.parameters for name, likelihood in likelihoods.items()}
+    parameters, names = union(own, renamed)
+    channels = [
+        _renamed(channel, name, names[name])
+        for name, likelihood in likelihoods.items()
+        for channel in likelihood.channels
+    ]
+    return EventLikelihood(parameters, channels)
+
+
+def union(
+    parameters: Mapping[str, ParameterSet],
+    renamed: Mapping[str, Mapping[str, str]] | None = None,
+) -> tuple[ParameterSet, dict[str, dict[str, str]]]:
+    """The parameters of a combination, and the new names in each of its parts.
+
+    What is fixed, and has other values in two parts, such as the energy of the beams, is no
+    parameter that they share: it is kept apart, as ``part/name``.
+
+    Raises:
+        ParameterError: See :func:`combine`.
+    """
     found: dict[str, Parameter] = {}
-    channels: list[Channel] = []
-    for name, likelihood in likelihoods.items():
-        names = dict((renamed or {}).get(name, {}))
-        _check_renamed(name, names, likelihood.parameters)
-        for parameter in likelihood.parameters:
-            there = replace(parameter, name=names.get(parameter.name, parameter.name))
-            _check_same(found.setdefault(there.name, there), there, name)
-        channels += [_renamed(channel, name, names) for channel in likelihood.channels]
-    return EventLikelihood(ParameterSet(list(found.values())), channels)
+    owner: dict[str, str] = {}
+    names = {part: dict((renamed or {}).get(part, {})) for part in parameters}
+    for part, own in parameters.items():
+        check_renamed(part, names[part], own.names)
+        for parameter in own:
+            name = names[part].get(parameter.name, parameter.name)
+            known = found.get(name)
+            if known and not (known.free or parameter.free) and known.default != parameter.default:
+                name = names[part][parameter.name] = f"{part}/{name}"
+            there = found.setdefault(name, replace(parameter, name=name))
+            _check_same(there, replace(parameter, name=name), owner.setdefault(name, part), part)
+    return ParameterSet(list(found.values())), names
 
 
 def _renamed(channel: Channel, likelihood: str, names: Mapping[str, str]) -> Channel:
@@ -63,21 +89,26 @@ def _renamed(channel: Channel, likelihood: str, names: Mapping[str, str]) -> Cha
     )  # fmt: skip
 
 
-def _check_renamed(name: str, names: Mapping[str, str], parameters: ParameterSet) -> None:
-    for old in names:
-        if old not in parameters:
-            known: Sequence[str] = parameters.names
+def check_renamed(part: str, renamed: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse to rename a parameter that a part does not have."""
+    for old in renamed:
+        if old not in known:
             raise ParameterError(
-                f"likelihood {name!r} has no parameter {old!r} to rename; known: {', '.join(known)}"
+                f"{part!r} has no parameter {old!r} to rename; {nearest(old, known)}"
             )
 
 
-def _check_same(first: Parameter, second: Parameter, name: str) -> None:
+def _check_same(first: Parameter, second: Parameter, one: str, other: str) -> None:
     for what in ("prior", "unit", "default", "role"):
-        one, other = getattr(first, what), getattr(second, what)
-        if one != other:
-            raise ParameterError(
-                f"parameter {first.name!r} has the {what} {one} in one likelihood and {other} in "
-                f"{name!r}; expected the same, or another name: combine(…, renamed={{{name!r}: "
-                f"{{{first.name!r}: …}}}})"
-            )
+        values = getattr(first, what), getattr(second, what)
+        if values[0] != values[1]:
+            raise ParameterError(at_odds(first.name, what, values, (one, other)))
+
+
+def at_odds(name: str, what: str, values: tuple[Any, Any], parts: tuple[str, str]) -> str:
+    """Two parts that cannot share a parameter, in words."""
+    return (
+        f"parameter {name!r} has the {what} {values[0]} in {parts[0]!r} and {values[1]} in "
+        f"{parts[1]!r}; what they share is the same in both: make it so, or rename one of the two "
+        f"(renamed = {{ {name} = … }} of {parts[1]!r})"
+    )

@@ -28,7 +28,7 @@ class TrainedEnsemble(Ensemble[Any]):
     def save(self, folder: Path | str) -> None:
         """Write the members into ``folder/member-1`` and on, and ``folder/model.json``."""
         for number, one in enumerate(self.members, start=1):
-            one.save(_place(Path(folder), number))
+            one.save(place(Path(folder), number))
         description = {"members": len(self), "average": self.average, "scheme": self.scheme}
         write_numbers(Path(folder), KIND, description, {})
 
@@ -45,7 +45,7 @@ class TrainedEnsemble(Ensemble[Any]):
         """
         entry, _ = read_numbers(Path(folder), KIND)
         try:
-            members = [member(_place(Path(folder), m + 1)) for m in range(int(entry["members"]))]
+            members = [member(place(Path(folder), m + 1)) for m in range(int(entry["members"]))]
             return cls(members, average=entry["average"], scheme=entry["scheme"])
         except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
             raise FileError(
@@ -53,5 +53,6 @@ class TrainedEnsemble(Ensemble[Any]):
             ) from error
 
 
-def _place(folder: Path, number: int) -> Path:
+def place(folder: Path, number: int) -> Path:
+    """The folder of a member, numbered from 1."""
     return folder / f"member-{number}"

@@ -93,6 +93,11 @@ class EventLikelihood(Likelihood):
         """The parameters that an auxiliary measurement constrains: the columns of those."""
         return tuple(self.parameters.free_names[j] for j in self._constrained)
 
+    def constraints(self, sets: EventData) -> dict[str, tuple[float, float]]:
+        """The centre and the width of the constraint of each parameter, in the first data set."""
+        pairs = zip(sets.auxiliary[0].tolist(), self._sigma.tolist(), strict=True)
+        return dict(zip(self.constrained, pairs, strict=True))
+
     def data(
         self,
         events: Mapping[str, Tensor],

@@ -22,11 +22,12 @@ from hepgen.errors import DataError, FileError, ParameterError
 from hepgen.feature_space import FeatureSpace
 from hepgen.features import Feature, as_continuous
 from hepgen.inference.event_sets import EventSets, pad
+from hepgen.nn.columns import Derived
 from hepgen.nn.density_weights import check_density_weights
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.mixture import LogisticMixture
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
-from hepgen.nn.rows import standardised
+from hepgen.nn.rows import Table, standardised
 from hepgen.nn.train import Progress, train
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
@@ -109,9 +110,8 @@ class NLE:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             estimator = build_estimator(len(space), len(parameters.free), architecture)
-        rows = standardised(
-            (x, space.forward), (theta, lambda one: (one.double() - location) / scale)
-        )
+        c = Derived(lambda one: (one.double() - location) / scale, theta)
+        rows = Table(*standardised(Derived(space.forward, x), c))
         with trained_on(estimator, choose(device)):
             curve = train(
                 estimator,
@@ -217,6 +217,11 @@ class NLE:
             location=self._location, scale=self._scale, architecture=self._architecture,
             curve=self.curve,
         )  # fmt: skip
+
+    @property
+    def standardisation(self) -> tuple[Tensor, Tensor]:
+        """Location and scale of θ in training, shape ``(D,)`` each, float64."""
+        return self._location, self._scale
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -13,6 +13,10 @@ observations Radev et al., arXiv:2003.06281). Training has two parts:
 The mean of f carries its information about θ in digits below 1/√N. It is whitened over the
 training sets, and each kernel of the density has a linear skip from its condition to its
 location and log-scale; the width of the posterior then follows 1/√N over the range trained.
+
+The density of the second part is a mixture, or a field as in FMPE and NPSE; see
+:mod:`hepgen.inference.posterior_density`. Events may have signed weights: the mean of f is then
+Σ wᵢ f(xᵢ)/Σ wᵢ, and N is (Σw)²/Σw².
 """
 
 from __future__ import annotations
@@ -32,10 +36,13 @@ from hepgen.features import Feature, as_continuous
 from hepgen.inference.event_sets import event_weights
 from hepgen.inference.nle import check_theta
 from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.inference.posterior_density import METHODS, build_density, check_density, training_parts
+from hepgen.inference.set_weights import training_weights
 from hepgen.inference.unbounded import UnboundedPrior
+from hepgen.nn.columns import Column, Derived
 from hepgen.nn.device import choose, trained_on
-from hepgen.nn.mixture import LogisticMixture
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
+from hepgen.nn.rows import standardised
 from hepgen.nn.sets import (
     BlockRows,
     DeepSet,
@@ -44,7 +51,7 @@ from hepgen.nn.sets import (
     check_offsets,
     segment_sum,
 )
-from hepgen.nn.train import Progress, train
+from hepgen.nn.train import Loss, Progress, train
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
@@ -88,12 +95,17 @@ class NPE:
         *,
         features: Sequence[Feature],
         parameters: ParameterSet,
+        weight: Tensor | None = None,
+        set_weight: Tensor | None = None,
+        density: str = "mixture",
         smallest: int = 100,
         subset: int = 300,
         embedding: int = 24,
         event_hidden: Sequence[int] = (48, 48),
         components: int = 4,
         hidden: Sequence[int] = (48, 48, 48),
+        width: int = 32,
+        blocks: int = 2,
         embedding_epochs: int = 40,
         density_epochs: int = 120,
         validation_fraction: float = 0.1,
@@ -111,11 +123,15 @@ class NPE:
             theta: The parameters that made each set, shape ``(S, D)``.
             features: What the d columns are, with their bounds.
             parameters: What the D columns of θ are.
+            weight: Signed event weights, shape ``(T,)``.
+            set_weight: Weights of the sets, e.g. those of a bootstrap, shape ``(S,)``.
+            density: ``mixture``, ``flow-matching`` or ``diffusion``.
             smallest: The fewest events of a data set that the posterior will be asked about.
             subset: The most events of a set that a step of the first part looks at.
             embedding: The length of the embedding of an event.
             event_hidden, hidden: The widths of the network of an event, and of the density.
             components: Logistics a parameter; see :class:`hepgen.nn.mixture.LogisticMixture`.
+            width, blocks: Of the network of a field.
             embedding_epochs, density_epochs: Passes over the sets in the two parts.
             seed, validation_fraction, progress: See :func:`hepgen.nn.train.train`.
             checkpoint: As there; the second part has a file of its own beside it.
@@ -123,69 +139,83 @@ class NPE:
             device: Where to train, see :func:`hepgen.nn.device.choose`.
 
         Raises:
-            DataError: Events or offsets that cannot be used.
-            ParameterError: A θ outside its prior.
+            DataError: Events, offsets or weights that cannot be used.
+            ParameterError: A θ outside its prior, or no such density.
         """
+        check_density(density)
         check_offsets(offsets, len(x))
         check_theta(theta, parameters, len(offsets) - 1)
         space = FeatureSpace.from_sample(as_continuous(features), x)
-        sizes = (min(smallest, int(offsets.diff().min())), int(offsets.diff().max()))
+        weight, worth = training_weights(weight, offsets.diff(), smallest)
+        sizes = (min(smallest, int(worth.min())), int(worth.max()))
         architecture = {
             "embedding": embedding,
             "event_hidden": list(event_hidden),
             "components": components,
             "hidden": list(hidden),
         }
+        chosen = {**architecture, "density": density, "width": width, "blocks": blocks}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            # The first part always has a mixture: its density only serves the embedding.
             first, network = (
-                _Network(len(space), len(parameters.free), architecture) for _ in range(2)
+                _Network(len(space), len(parameters.free), one)
+                for one in (architecture, architecture if density == "mixture" else chosen)
             )
-        events = space.forward(x).float()
+        (events,) = standardised(Derived(space.forward, x))
         target = UnboundedPrior(parameters).unbounded(theta).float()
-        subsets = SetRows(events, offsets, target, smallest=smallest, largest=subset)
+        subsets = SetRows(events, offsets, target, smallest=smallest, largest=subset, weight=weight)
         first.embedding.whiten(_some_means(first.embedding, subsets, seed), floor=_FLOORS[0])
         share = 1 / (1 + _DENSITY_SHARE)
         with trained_on(first, choose(device)):
             embedding_curve = train(
                 first,
-                lambda batch: first.density.loss(batch[2], first.embedding(batch[0], batch[1])),
+                lambda batch: first.density.loss(
+                    batch[2], first.embedding(batch[0], batch[1], *batch[3:])
+                ),
                 subsets,
+                weight=set_weight,
                 batch_size=_batch(len(target), 40, 64),
                 epochs=embedding_epochs,
                 max_learning_rate=4e-3,
                 patience=None,
                 validation_fraction=validation_fraction,
                 seed=seed,
-                checkpoint=checkpoint and checkpoint.with_name(f"embedding_{checkpoint.name}"),
+                checkpoint=checkpoint and _beside(checkpoint, "embedding"),
                 progress=_both_parts(progress),
                 time_budget=time_budget and time_budget * share,
             )
         network.embedding.event.load_state_dict(first.embedding.event.state_dict())
-        rows = block_rows(network.embedding, events, offsets, target, smallest)
+        rows = block_rows(network.embedding, events, offsets, target, smallest, weight)
         network.embedding.whiten(rows.full()[0], floor=_FLOORS[1])
         with trained_on(network, choose(device)):
-            curve = train(
-                network.density,
-                lambda batch: network.density.loss(
-                    batch[2], network.embedding.standardise(batch[0], batch[1])
-                ),
-                rows,
-                batch_size=_batch(len(target), 30, 256),
-                epochs=density_epochs,
-                max_learning_rate=3e-3,
-                weight_decay=0.1,
-                patience=None,
-                validation_fraction=validation_fraction,
-                seed=seed,
-                checkpoint=checkpoint,
-                progress=progress and _named(progress, "density"),
-                time_budget=time_budget and time_budget * (1 - share),
-            )
+            parts = training_parts(network.density)
+            for name, part, loss in parts:
+                curve = train(
+                    part,
+                    _given(network.embedding, loss),
+                    rows,
+                    weight=set_weight,
+                    batch_size=_batch(len(target), 30, 256),
+                    epochs=density_epochs,
+                    max_learning_rate=3e-3,
+                    weight_decay=0.1,
+                    patience=None,
+                    validation_fraction=validation_fraction,
+                    seed=seed,
+                    checkpoint=checkpoint and _beside(checkpoint, name),
+                    progress=progress and _named(progress, name),
+                    time_budget=time_budget and time_budget * (1 - share) / len(parts),
+                )
         network.eval()
         return cls(
             network, space, parameters, sizes=sizes, curve=curve, embedding_curve=embedding_curve
         )
+
+    @property
+    def method(self) -> str:
+        """``npe``, ``fmpe`` or ``npse``."""
+        return METHODS[self.network.architecture.get("density", "mixture")]
 
     def posterior(self) -> NPEPosterior:
         """The posterior, in sbi's shapes."""
@@ -224,7 +254,8 @@ class NPE:
             features = FeatureSpace.from_dict(entry["features"])
             low, high = entry["sizes"]
             curves = [curve_from_dict(entry["training"][part]) for part in ("density", "embedding")]
-            with torch.device("meta"):
+            # Not on the device meta: what follows from the architecture is in no file.
+            with torch.random.fork_rng(devices=[]):
                 network = _Network(len(features), len(parameters.free), entry["architecture"])
         except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
             raise FileError(f"{folder}/model.json does not describe an NPE: {error!r}") from error
@@ -236,15 +267,18 @@ class NPE:
 
     def __repr__(self) -> str:
         names = ", ".join(self.features.names)
-        return f"NPE(p({', '.join(self.parameters.free_names)} | {{{names}}}))"
+        name = self.method.upper()
+        return f"{name}(p({', '.join(self.parameters.free_names)} | {{{names}}}))"
 
     def _embed(self, x: Tensor, weight: Tensor | None) -> Tensor:
         self.features.check(x)
         weights = event_weights(weight, len(x))
         low, high = self.sizes
-        if not low / _SLACK <= weights.sum() <= high * _SLACK:
+        worth = weights.sum().square() / weights.square().sum()
+        if not low / _SLACK <= worth <= high * _SLACK:
+            counted = "" if weight is None else f" of one weight, which {len(x)} are worth"
             raise DataError(
-                f"a data set of {weights.sum().item():g} events; this posterior was trained on "
+                f"a data set of {worth.item():g} events{counted}; this posterior was trained on "
                 f"{low} to {high}: train it on sets of such a size, or use NLE, which knows no "
                 "limit"
             )
@@ -255,7 +289,7 @@ class NPE:
             for chunk, w in zip(chunks, torch.split(weights, _EMBEDDED_AT_ONCE), strict=True)
         )
         mean = torch.as_tensor(total / weights.sum()).float()
-        return embedding.standardise(mean[None], weights.sum()[None])
+        return embedding.standardise(mean[None], worth[None])
 
 
 class NPEPosterior(Posterior):
@@ -280,8 +314,8 @@ class NPEPosterior(Posterior):
             torch.manual_seed(seed)
             u = self.npe.network.density.sample(torch.Size([n]), condition)
         theta = self._unbounded.physical(u).transpose(0, 1)
-        names = self._unbounded.names
-        return [PosteriorSample(one, names, "npe", (float(n),) * len(names)) for one in theta]
+        names, method = self._unbounded.names, self.npe.method
+        return [PosteriorSample(one, names, method, (float(n),) * len(names)) for one in theta]
 
     def log_prob(
         self, theta: Tensor, x: Tensor | None = None, *, weight: Tensor | None = None
@@ -301,26 +335,22 @@ class _Network(nn.Module):
     """The two networks: of an event, and of the density."""
 
     def __init__(self, features: int, parameters: int, architecture: dict[str, Any]) -> None:
-        from sbi.neural_nets.estimators import ZukoFlow  # takes seconds to import
-
         super().__init__()
         self.architecture = architecture
-        outputs, components = int(architecture["embedding"]), int(architecture["components"])
-        event_hidden, hidden = (
-            tuple(map(int, architecture[key])) for key in ("event_hidden", "hidden")
-        )
+        outputs = int(architecture["embedding"])
+        event_hidden = tuple(map(int, architecture["event_hidden"]))
         self.embedding = DeepSet(features, outputs, event_hidden)
-        self.density: Any = ZukoFlow(
-            LogisticMixture(parameters, outputs + 1, components, hidden),
-            nn.Identity(),
-            input_shape=torch.Size([parameters]),
-            condition_shape=torch.Size([outputs + 1]),
-        )
+        self.density: Any = build_density(parameters, outputs + 1, architecture)
 
 
 @torch.no_grad()
 def block_rows(
-    embedding: DeepSet, events: Tensor, offsets: Tensor, target: Tensor, smallest: int
+    embedding: DeepSet,
+    events: Column,
+    offsets: Tensor,
+    target: Tensor,
+    smallest: int,
+    weight: Tensor | None = None,
 ) -> BlockRows:
     """The sums of the embedding over blocks of events; see :class:`hepgen.nn.sets.BlockRows`."""
     counts, starts = block_offsets(offsets, min(_BLOCK, smallest))
@@ -328,22 +358,38 @@ def block_rows(
     sums, first = [], 0
     for part in torch.split(counts, blocks):
         last = first + int(part.sum())
-        sums.append(segment_sum(embedding.embed(events[first:last]), part))
+        embedded = embedding.embed(events[first:last])
+        if weight is not None:
+            embedded = weight[first:last, None] * embedded
+        sums.append(segment_sum(embedded, part))
         first = last
-    return BlockRows(torch.cat(sums), counts, starts, target, smallest=smallest)
+    both = None
+    if weight is not None:
+        both = segment_sum(weight, counts), segment_sum(weight.square(), counts)
+    return BlockRows(torch.cat(sums), counts, starts, target, smallest=smallest, weight=both)
 
 
 @torch.no_grad()
 def _some_means(embedding: DeepSet, subsets: SetRows, seed: int) -> Tensor:
     """The means of f over subsets of the first sets, shape ``(S, E)``."""
     index = torch.arange(min(2000, len(subsets)))
-    events, counts, _ = subsets.take(index, torch.Generator().manual_seed(seed))
-    return segment_sum(embedding.embed(events), counts) / counts[:, None]
+    events, counts, _, *weight = subsets.take(index, torch.Generator().manual_seed(seed))
+    return embedding.mean(events, counts, *weight)[0]
 
 
 def _batch(rows: int, steps: int, most: int) -> int:
     """A batch of at most ``most`` rows that leaves an epoch about ``steps`` steps."""
     return max(8, min(most, rows // steps))
+
+
+def _given(embedding: DeepSet, loss: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """The loss of a density, of what :class:`BlockRows` gives."""
+    return lambda batch: loss(batch[2], embedding.standardise(batch[0], batch[1]))
+
+
+def _beside(checkpoint: Path, part: str) -> Path:
+    """A file for each part; that of the density is the one that was asked for."""
+    return checkpoint if part == "density" else checkpoint.with_name(f"{part}_{checkpoint.name}")
 
 
 def _named(progress: Callable[[Progress], None], part: str) -> Callable[[Progress], None]:

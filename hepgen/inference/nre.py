@@ -36,7 +36,8 @@ from hepgen.features import Feature
 from hepgen.inference.event_sets import event_weights
 from hepgen.inference.ratio import Prepared, Ratio, RatioNetwork, log_mean_weight
 from hepgen.inference.training_options import TrainingOptions, fit_network
-from hepgen.nn.rows import Table
+from hepgen.nn.columns import Column, taken
+from hepgen.nn.rows import Table, standardised, window_of
 from hepgen.parameters import ParameterSet
 
 _DEFAULTS: TrainingOptions = {
@@ -94,7 +95,7 @@ class NRE(Ratio):
         curve = fit_network(
             data.network,
             lambda batch: of_logits(*_logits(data.network, batch, contrasts), gamma),
-            Table(data.u, data.c), weight, _DEFAULTS, options,
+            Table(*standardised(data.u, data.c)), weight, _DEFAULTS, options,
         )  # fmt: skip
         data.network.shift.copy_(shift)
         return cls(**data.arguments(curve))
@@ -127,13 +128,11 @@ class ParametrisedClassifier(Ratio):
             reference: θ_ref, shape ``(D,)``.
             weight_reference: Their signed weights, shape ``(M,)``.
         """
-        everything = torch.cat([x, x_reference])
-        theta_of_all = torch.cat([theta, theta[:1].expand(len(x_reference), -1)])
         data = Prepared.of(
-            everything, theta_of_all, features, parameters, hidden, options, reference.double()
+            x, theta, features, parameters, hidden, options, reference.double(), x_reference
         )
-        rows = _Classes(data.u, data.c[: len(x)])
-        shift = log_mean_weight(data.c[: len(x)], weight)
+        rows = _Classes(*standardised(data.u, data.c))
+        shift = log_mean_weight(data.c, weight)
         weights = balanced(weight, len(x), weight_reference, len(x_reference))
         curve = fit_network(
             data.network,
@@ -147,8 +146,8 @@ class ParametrisedClassifier(Ratio):
 class _Classes:
     """Events of θ with it, then events of the reference with a random event's θ."""
 
-    def __init__(self, u: Tensor, c: Tensor) -> None:
-        self.u, self.c = u, c
+    def __init__(self, u: Column, c: Column) -> None:
+        self.u, self.c, self.window = u, c, window_of(u, c)
 
     def __len__(self) -> int:
         return len(self.u)
@@ -156,8 +155,14 @@ class _Classes:
     def take(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
         """u, c, and whether the event is of θ."""
         at_theta = index < len(self.c)
-        other = torch.randint(len(self.c), index.shape, generator=generator)
-        return self.u[index], self.c[torch.where(at_theta, index, other)], at_theta
+        if self.window and bool(at_theta.any()):
+            # Of this batch: that of any event would be read from anywhere on the disk.
+            own = index[at_theta]
+            other = own[torch.randint(len(own), index.shape, generator=generator)]
+        else:
+            other = torch.randint(len(self.c), index.shape, generator=generator)
+        c = taken(self.c, torch.where(at_theta, index, other))
+        return taken(self.u, index), c, at_theta
 
 
 def balanced(first: Tensor | None, n: int, second: Tensor | None, m: int) -> Tensor | None:

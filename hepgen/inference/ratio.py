@@ -34,6 +34,7 @@ from hepgen.features import Feature, as_continuous
 from hepgen.inference.event_sets import EventSets, pad
 from hepgen.inference.nle import check_columns, check_theta
 from hepgen.inference.training_options import TrainingOptions, seeded
+from hepgen.nn.columns import Column, Derived, Joined
 from hepgen.nn.mlp import ConditionedMLP
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
 from hepgen.parameters import ParameterSet
@@ -64,7 +65,7 @@ class RatioNetwork(nn.Module):
         self.f = ConditionedMLP(parameters, features, 1, tuple(hidden))
         self.register_buffer("reference", reference)
         # Of a factor of θ alone: the coefficients of 1, c, c².
-        self.register_buffer("shift", torch.zeros(len(_monomials(torch.zeros(parameters)))))
+        self.register_buffer("shift", torch.zeros(len(monomials(torch.zeros(parameters)))))
 
     def forward(self, u: Tensor, c: Tensor) -> Tensor:
         """Shape ``(*,)``."""
@@ -225,7 +226,7 @@ class Ratio(ABC):
         c = (theta - self._location) / self._scale
         u = events.to(self._dtype)
         value: Tensor = self.network(u[:, :, None], c[:, None].to(self._dtype)).double()
-        shift: Tensor = _monomials(c.double()) @ self.network.shift.double()
+        shift: Tensor = monomials(c.double()) @ self.network.shift.double()
         return value - shift[:, None]
 
     def _weighted(self, events: Tensor, weight: Tensor, theta: Tensor) -> Tensor:
@@ -251,15 +252,15 @@ class Prepared:
     Arguments:
         network: Untrained.
         u: Standardised features, shape ``(N, d)``.
-        c: θ in units of its spread, shape ``(N, D)``.
+        c: θ in units of its spread, a row for each event that has one, shape ``(M, D)``.
         space, location, scale: Of these units.
         hidden: The widths of the network.
         parameters: What θ is.
     """
 
     network: RatioNetwork
-    u: Tensor
-    c: Tensor
+    u: Column
+    c: Column
     space: FeatureSpace
     location: Tensor
     scale: Tensor
@@ -276,9 +277,20 @@ class Prepared:
         hidden: Sequence[int],
         options: TrainingOptions,
         reference: Tensor | None = None,
+        others: Tensor | None = None,
     ) -> Prepared:
-        """Check the sample, and set the network up with the seed of the training."""
-        space = FeatureSpace.from_sample(as_continuous(features), x)
+        """Check the sample, and set the network up with the seed of the training.
+
+        Arguments:
+            x, theta: Events, shape ``(M, d)``, and their parameters, ``(M, D)``.
+            features, parameters: Their columns.
+            hidden: The widths of the network.
+            options: Of the training.
+            reference: θ_ref, shape ``(D,)``.
+            others: Events that come after them and have no θ, shape ``(L, d)``.
+        """
+        samples = (x,) if others is None else (x, others)
+        space = FeatureSpace.from_sample(as_continuous(features), *samples)
         check_theta(theta, parameters, len(x))
         location, scale = theta.double().mean(0), theta.double().std(0)
         start = None
@@ -287,8 +299,8 @@ class Prepared:
             start = ((reference.double() - location) / scale).float()
         sizes = len(space), len(parameters.free)
         network = cast(RatioNetwork, seeded(lambda: RatioNetwork(*sizes, hidden, start), options))
-        c = ((theta.double() - location) / scale).float()
-        u = space.forward(x).float()
+        c = Derived(lambda one: (one.double() - location) / scale, theta)
+        u = Derived(space.forward, x if others is None else Joined(x, others))
         return cls(network, u, c, space, location, scale, tuple(hidden), parameters)
 
     def arguments(self, curve: TrainingCurve) -> dict[str, Any]:
@@ -299,7 +311,7 @@ class Prepared:
         }  # fmt: skip
 
 
-def log_mean_weight(c: Tensor, weight: Tensor | None) -> Tensor:
+def log_mean_weight(c: Column, weight: Tensor | None) -> Tensor:
     """log(E[w | θ]/E[w]) as coefficients of 1, c, c²: zero where all weights are one.
 
     Arguments:
@@ -309,9 +321,9 @@ def log_mean_weight(c: Tensor, weight: Tensor | None) -> Tensor:
     Raises:
         DataError: The mean is not positive at every θ.
     """
-    basis = _monomials(c.double())
     if weight is None:
-        return torch.zeros(basis.shape[-1])
+        return torch.zeros(monomials(c[:1]).shape[-1])
+    basis = monomials(c[:].float().double())
     fit = torch.linalg.lstsq(basis, weight.double()[:, None], driver="gelsd").solution
     mean = (basis @ fit)[:, 0]
     if not bool((mean > 0).all()):
@@ -324,7 +336,7 @@ def log_mean_weight(c: Tensor, weight: Tensor | None) -> Tensor:
     return shift.float()
 
 
-def _monomials(c: Tensor) -> Tensor:
+def monomials(c: Tensor) -> Tensor:
     """1, c and the products of two components, shape ``(*, 1 + D + D(D + 1)/2)``."""
     pairs = combinations_with_replacement(range(c.shape[-1]), 2)
     squares = [c[..., i] * c[..., j] for i, j in pairs]

@@ -33,9 +33,10 @@ from hepgen.inference.event_sets import EventSets, pad
 from hepgen.inference.nle import check_columns
 from hepgen.inference.scores import check_scores, score_variance
 from hepgen.inference.training_options import TrainingOptions, fit_network, seeded
+from hepgen.nn.columns import Derived
 from hepgen.nn.mlp import mlp
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
-from hepgen.nn.rows import Table
+from hepgen.nn.rows import Table, standardised
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
@@ -93,10 +94,11 @@ class SALLY:
         check_scores(own.score, parameters)
         reference = _one(own.theta, parameters)
         space = FeatureSpace.from_sample(as_continuous(features), own.x)
-        score = own.selected(own.efficiency(degree=1)).score
+        score = own.selected_score(own.efficiency(degree=1))
         scale = score_variance(score, own.weight).sqrt()
         network = seeded(lambda: _network(len(space), len(scale), hidden), options)
-        rows = Table(space.forward(own.x).float(), (score / scale).float())
+        target = Derived(lambda t: t / scale, score)
+        rows = Table(*standardised(Derived(space.forward, own.x), target))
         curve = fit_network(
             network,
             lambda batch: 0.5 * (network(torch.asinh(batch[0])) - batch[1]).square().sum(-1),
@@ -111,9 +113,8 @@ class SALLY:
     def score(self, x: Tensor) -> Tensor:
         """t̂(x), shape ``(N, D)`` in float64, for x of shape ``(N, d)``."""
         self.features.check(x)
-        u = torch.asinh(self.features.forward(x).float())
-        value = torch.cat([self.network(part) for part in torch.split(u, _CHUNK)])
-        return value.double() * self._scale
+        u = (torch.asinh(self.features.forward(part).float()) for part in torch.split(x, _CHUNK))
+        return torch.cat([self.network(part) for part in u]).double() * self._scale
 
     @property
     def observables(self) -> tuple[Feature, ...]:

@@ -1,9 +1,9 @@
 """The estimators of the package sbi, as hepgen's posteriors.
 
 Flow matching (FMPE, Wildberger et al., arXiv:2305.17161) and diffusion (NPSE, Sharrock et al.,
-arXiv:2210.04872) have no counterpart here that beats them by being hepgen's own, so sbi's are used,
-with sbi's defaults. They are trained in the unbounded u(θ), where the prior is a standard Gaussian
-and nothing has to be rejected at an edge.
+arXiv:2210.04872) of one vector, with sbi's defaults; over event sets they are densities of
+:class:`hepgen.inference.npe.NPE`. They are trained in the unbounded u(θ), where the prior is a
+standard Gaussian and nothing has to be rejected at an edge.
 """
 
 from __future__ import annotations

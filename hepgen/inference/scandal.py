@@ -30,8 +30,9 @@ from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.nle import NLE, build_estimator, check_theta
 from hepgen.inference.scores import check_scores, score_variance
 from hepgen.inference.training_options import TrainingOptions, fit_network, seeded
+from hepgen.nn.columns import Derived
 from hepgen.nn.density_weights import check_density_weights
-from hepgen.nn.rows import Table
+from hepgen.nn.rows import Table, standardised
 from hepgen.parameters import ParameterSet
 
 _DEFAULTS: TrainingOptions = {
@@ -70,17 +71,15 @@ def fit_scandal(
     check_density_weights(own.weight, negative_weights)
     check_theta(own.theta, parameters, len(own))
     check_scores(own.score, parameters)
-    own = own.selected(own.efficiency())
     space = FeatureSpace.from_sample(as_continuous(features), own.x)
     location, scale = own.theta.double().mean(0), own.theta.double().std(0)
     architecture = {"components": components, "hidden": list(hidden)}
     sizes = len(space), len(parameters.free)
     estimator: Any = seeded(lambda: build_estimator(*sizes, architecture), options)
-    score = own.score * scale
+    score = Derived(lambda t: t * scale, own.selected_score(own.efficiency()))
     variance = score_variance(score, own.weight).float()
-    rows = Table(
-        space.forward(own.x).float(), ((own.theta - location) / scale).float(), score.float()
-    )
+    c = Derived(lambda theta: (theta - location) / scale, own.theta)
+    rows = Table(*standardised(Derived(space.forward, own.x), c, score))
     factor = alpha / (2 * variance)
     curve = fit_network(
         estimator, lambda batch: _loss(estimator, batch, factor.to(batch[0])),

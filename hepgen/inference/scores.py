@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
+from hepgen.nn.columns import Column, parts
 from hepgen.parameters import ParameterSet
 
 
-def check_scores(score: Tensor, parameters: ParameterSet) -> None:
+def check_scores(score: Column, parameters: ParameterSet) -> None:
     """Refuse scores that are not one finite number an event and free parameter.
+
+    Arguments:
+        score: Shape ``(N, D)``.
+        parameters: D free ones.
 
     Raises:
         DataError: With the parameter that is concerned.
     """
     names = parameters.free_names
-    if score.dim() != 2 or score.shape[-1] != len(names):
+    first = score[:1]
+    if first.dim() != 2 or first.shape[-1] != len(names):
         raise DataError(
-            f"scores of shape {tuple(score.shape)}; expected one column for each of "
+            f"scores of shape {(len(score), *first.shape[1:])}; expected one column for each of "
             f"{', '.join(names)}: simulate with `hepgen simulate --augment`, or "
             "Campaign(scores=…), and fix parameters that have no score"
         )
-    for name, column in zip(names, score.unbind(-1), strict=True):
-        invalid = int((~torch.isfinite(column)).sum())
-        if invalid:
+    counts = [
+        torch.stack([(~torch.isfinite(part)).sum(0), (part != first).sum(0)])
+        for (part,) in parts(score)
+    ]
+    invalid, other = torch.stack(counts).sum(0).tolist()
+    for name, value, bad, differ in zip(names, first[0].tolist(), invalid, other, strict=True):
+        if bad:
             raise DataError(
-                f"the joint score of {name!r} is NaN or infinite in {invalid} of {len(column)} "
+                f"the joint score of {name!r} is NaN or infinite in {bad} of {len(score)} "
                 "events; expected finite numbers: a parameter at the edge of its range has no score"
             )
-        if bool((column == column[0]).all()) and len(column) > 1:
+        if not differ and len(score) > 1:
             raise DataError(
-                f"the joint score of {name!r} is {column[0].item():g} in every event: nothing in "
+                f"the joint score of {name!r} is {value:g} in every event: nothing in "
                 "the chain depends on it; fix it (no prior)"
             )
 
 
-def score_variance(score: Tensor, weight: Tensor | None) -> Tensor:
+def score_variance(score: Column, weight: Column | None) -> Tensor:
     """The weighted variance of each column, shape ``(D,)``, of scores with shape ``(N, D)``."""
-    w = torch.ones(len(score), dtype=torch.float64) if weight is None else weight.double()
-    mean = w @ score.double() / w.sum()
-    variance: Tensor = w @ (score.double() - mean).square() / w.sum()
+    variance = _variance(score, weight)
     # Negative weights may make of few events anything.
-    return torch.where(variance > 0, variance, score.double().var(0))
+    return (
+        variance
+        if bool((variance > 0).all())
+        else torch.where(variance > 0, variance, _variance(score, None))
+    )
+
+
+def _variance(score: Column, weight: Column | None) -> Tensor:
+    columns = (score,) if weight is None else (score, weight)
+
+    def mean(function: Callable[[Tensor], Tensor]) -> Tensor:
+        total, norm = torch.zeros(()).double(), torch.zeros(()).double()
+        for t, *given in parts(*columns):
+            w = given[0].double() if given else torch.ones(len(t), dtype=torch.float64)
+            total, norm = total + w @ function(t.double()), norm + w.sum()
+        return total / norm
+
+    center = mean(lambda t: t)
+    return mean(lambda t: (t - center).square())

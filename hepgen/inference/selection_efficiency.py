@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
+from hepgen.nn.columns import Column
 
-_ROWS = 65_536
+_ROWS, _SAMPLE = 65_536, 500_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SelectionEfficiency:
 
     @classmethod
     def fit(
-        cls, theta: Tensor, score: Tensor, weight: Tensor | None = None, *, degree: int = 3
+        cls, theta: Column, score: Column, weight: Column | None = None, *, degree: int = 3
     ) -> SelectionEfficiency:
         """From the joint scores of selected events.
 
@@ -65,23 +66,26 @@ class SelectionEfficiency:
             weight: Signed event weights, shape ``(N,)``.
             degree: Of the polynomial.
         """
-        if theta.shape != score.shape or theta.dim() != 2:
+        shapes = [(len(column), *column[:1].shape[1:]) for column in (theta, score)]
+        if shapes[0] != shapes[1] or len(shapes[0]) != 2:
             raise DataError(
-                f"θ of shape {tuple(theta.shape)} and scores of shape {tuple(score.shape)}; "
-                "expected (N, D) of both"
+                f"θ of shape {shapes[0]} and scores of shape {shapes[1]}; expected (N, D) of both"
             )
-        theta, score = theta.double(), score.double()
-        w = torch.ones(len(theta), dtype=torch.float64) if weight is None else weight.double()
-        location, spread = theta.mean(0), theta.std(0, correction=0)
+        # The units change no result: some of the events, evenly spaced, are enough for them.
+        some = theta[:: max(1, len(theta) // _SAMPLE)].double()
+        location, spread = some.mean(0), some.std(0, correction=0)
         varies = spread > 1e-12 * location.abs()
         scale = torch.where(varies, spread, 1.0)
         powers = _powers(varies, degree)
         size = len(powers)
         gram, right = torch.zeros(size, size).double(), torch.zeros(size).double()
-        for rows in torch.split(torch.arange(len(theta)), _ROWS):
-            slopes = _slopes((theta[rows] - location) / scale, powers)
-            gram += torch.einsum("n,ndm,ndk->mk", w[rows], slopes, slopes)
-            right += torch.einsum("n,ndm,nd->m", w[rows], slopes, score[rows] * scale)
+        for start in range(0, len(theta), _ROWS):
+            rows = slice(start, start + _ROWS)
+            t = score[rows].double()
+            w = torch.ones(len(t)).double() if weight is None else weight[rows].double()
+            slopes = _slopes((theta[rows].double() - location) / scale, powers)
+            gram += torch.einsum("n,ndm,ndk->mk", w, slopes, slopes)
+            right += torch.einsum("n,ndm,nd->m", w, slopes, t * scale)
         coefficients = torch.linalg.lstsq(gram, right[:, None], driver="gelsd").solution[:, 0]
         return cls(location, scale, _on_all(coefficients, powers, len(location), degree), degree)
 

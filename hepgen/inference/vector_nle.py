@@ -132,7 +132,7 @@ class VectorNLE:
         rows = Table(space.forward(x).float(), context)
         counts = counted(space)
         trained = fit_members(
-            rows, _loss(counts), (_real(rows.columns[0], counts, seed), context),
+            rows, _loss(counts), (_real(rows.sample[0], counts, seed), context),
             candidates=candidates, members=members, seed=seed, device=device, weight=weight,
             validation_fraction=validation_fraction, batch_size=batch_size, epochs=epochs,
             max_learning_rate=max_learning_rate, patience=patience, progress=progress,

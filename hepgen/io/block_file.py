@@ -57,6 +57,7 @@ class BlockFacts:
         bytes: The size of the file.
         checksum: SHA-256 of it; empty for a file from before there were any.
         campaign: The digest of its campaign's identity; empty likewise.
+        versions: Of what made it, such as ``torch 2.4.1, numpy 2.1.0``; empty where nobody noted.
     """
 
     generated: int
@@ -65,6 +66,7 @@ class BlockFacts:
     bytes: int
     checksum: str = ""
     campaign: str = ""
+    versions: str = ""
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:
@@ -145,7 +147,7 @@ def facts_of(path: Path) -> BlockFacts:
         facts = _facts(header)
         return BlockFacts(
             int(facts["generated"]), int(facts["selected"]), int(facts["length"]), size,
-            str(facts.get("checksum", "")), _campaign(facts),
+            str(facts.get("checksum", "")), _campaign(facts), _versions(facts),
         )  # fmt: skip
     except _WRONG as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
@@ -207,6 +209,11 @@ def _facts(content: bytes) -> dict[str, Any]:
 def _campaign(facts: Mapping[str, Any]) -> str:
     known = facts.get("campaign")
     return "" if known is None else identity_digest(known)
+
+
+def _versions(facts: Mapping[str, Any]) -> str:
+    known = facts.get("notes", {}).get("versions", {})
+    return ", ".join(f"{name} {version}" for name, version in known.items())
 
 
 def _checksum_place(content: bytes | bytearray) -> int | None:

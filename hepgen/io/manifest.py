@@ -90,9 +90,9 @@ def _entry(line: bytes) -> tuple[int, BlockFacts]:
     entry = parse_json(line)
     number = entry.pop("block")
     counts = (number, *(entry[name] for name in ("generated", "selected", "rows", "bytes")))
-    texts = (entry.get("checksum", ""), entry.get("campaign", ""))
+    texts = tuple(entry.get(name, "") for name in ("checksum", "campaign", "versions"))
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError(f"counts {counts}; expected whole numbers")
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"digests {texts}; expected text")
+        raise ValueError(f"digests and versions {texts}; expected text")
     return number, BlockFacts(**entry)

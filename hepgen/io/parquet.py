@@ -7,12 +7,15 @@ hepgen notes is JSON in the entry ``hepgen_provenance`` of the file's own metada
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
 import awkward as ak
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hepgen.errors import FileError
@@ -31,8 +34,9 @@ TREE = "Events"
 PROVENANCE = b"hepgen_provenance"
 _KIND = "a Parquet file"
 _MOST_UNPACKED = 2**27
-"""Bytes of a column of a row group that may be packed as tightly as they like."""
-_WIDTHS = {"INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
+"""Bytes of a row group, or of text in a batch, that may be packed as tightly as they like."""
+_TEXT = "BYTE_ARRAY"
+_WIDTHS = {"INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12, _TEXT: 4}
 
 
 class ParquetWriter(EventWriter):
@@ -80,6 +84,7 @@ class Parquet(Table):
     kind = "Parquet"
     file_kind = _KIND
     column = "column"
+    handle: IO[bytes]
 
     def _keys(self) -> dict[str, str]:
         return {name: name for name in self.tree.schema_arrow.names}
@@ -95,16 +100,7 @@ class Parquet(Table):
 
     def row_bytes(self, keys: Sequence[str]) -> float:
         """The mean over the file, uncompressed."""
-        facts = self.tree.metadata
-        wanted = set(keys)
-        total = 0
-        for group in range(facts.num_row_groups):
-            row_group = facts.row_group(group)
-            columns = (row_group.column(i) for i in range(row_group.num_columns))
-            total += sum(
-                c.total_uncompressed_size for c in columns
-                if c.path_in_schema.partition(".")[0] in wanted
-            )  # fmt: skip
+        total = sum(column.total_uncompressed_size for _, column in self._columns(set(keys)))
         return float(total) / max(self.entries, 1)
 
     def chunks(
@@ -115,43 +111,99 @@ class Parquet(Table):
             yield from empty_chunks(stop, step)
             return
         self._check(set(keys), stop)
-        left = stop
-        for batch in self.tree.iter_batches(batch_size=step, columns=list(keys)):
+        left, types = stop, self.tree.schema_arrow
+        for batch in self._batches(list(keys), step):
             part = batch.slice(0, min(left, len(batch)))
             left -= len(part)
             if len(part):
                 part.validate(full=True)
-                yield len(part), {key: _array(part.column(key)) for key in keys}
+                yield (
+                    len(part),
+                    {
+                        key: _array(self._spelled(key, part.column(key), types.field(key).type))
+                        for key in keys
+                    },
+                )
             if not left:
                 return
+
+    def _batches(self, keys: list[str], step: int) -> Iterator[Any]:
+        """``step`` rows at a time, at most, with each text that is repeated in memory once."""
+        columns = map(self.tree.schema.column, range(len(self.tree.schema)))
+        texts = [c.path for c in columns if c.physical_type == _TEXT]
+        groups = [[number] for number in range(self.tree.num_row_groups)]
+        if not any("." in path for path in texts if path.partition(".")[0] in keys):
+            # Only a batch with lists of text must not be of two row groups.
+            groups = [list(range(self.tree.num_row_groups))]
+        file = pq.ParquetFile(
+            self.handle, metadata=self.tree.metadata, read_dictionary=texts or None
+        )
+        for some in groups:
+            yield from file.iter_batches(batch_size=step, row_groups=some, columns=keys)
+
+    def _spelled(self, key: str, column: Any, kind: Any) -> Any:
+        """The column with every text written out: a few bytes may repeat one any number of times.
+
+        Raises:
+            FileError: That is far more than is in the file.
+        """
+        words = _leaf(column)
+        if not pa.types.is_dictionary(words.type):
+            return column
+        lengths = pc.binary_length(words.dictionary).cast(pa.int64())
+        size = pc.sum(lengths.take(words.indices)).as_py() or 0
+        stored = sum(c.total_compressed_size for _, c in self._columns({key}))
+        if too_tight(size, stored, _MOST_UNPACKED):
+            raise FileError(
+                f"{self.path}: the text of the column {key!r} unpacks from {stored} to {size} "
+                f"bytes in {len(column)} rows; at most {_MOST_UNPACKED} are read where they are "
+                "packed so tightly: write it again without what is repeated, or leave it out"
+            )
+        return column.cast(kind)
+
+    def _columns(self, keys: set[str]) -> Iterator[tuple[int, Any]]:
+        """Row groups, by their numbers, and the columns in them that are of some keys."""
+        facts = self.tree.metadata
+        for number in range(facts.num_row_groups):
+            group = facts.row_group(number)
+            for column in map(group.column, range(group.num_columns)):
+                if column.path_in_schema.partition(".")[0] in keys:
+                    yield number, column
 
     def _check(self, keys: set[str], stop: int) -> None:
         """Refuse what unpacks to far more than it is, before it is read.
 
         A batch has so many rows, but one of them may be a list of any length.
         """
-        facts, row = self.tree.metadata, 0
-        for number in range(facts.num_row_groups):
-            if row >= stop:
-                return
-            group = facts.row_group(number)
-            row += group.num_rows
-            for column in map(group.column, range(group.num_columns)):
+        facts = self.tree.metadata
+        rows = [facts.row_group(number).num_rows for number in range(facts.num_row_groups)]
+        starts, tight = [0, *accumulate(rows)], Counter[int]()
+        for number, column in self._columns(keys):
+            size, stored = _unpacked(column, rows[number]), column.total_compressed_size
+            if starts[number] >= stop or not too_tight(size, stored, 0):
+                continue
+            tight[number] += size
+            if tight[number] > _MOST_UNPACKED:
                 name = column.path_in_schema.partition(".")[0]
-                size, stored = _unpacked(column, group.num_rows), column.total_compressed_size
-                if name in keys and too_tight(size, stored, _MOST_UNPACKED):
-                    raise FileError(
-                        f"{self.path}: the column {name!r} unpacks from {stored} to {size} bytes "
-                        f"in the row group {number}; at most {_MOST_UNPACKED} are read where they "
-                        "are packed so tightly: write it again with smaller row groups"
-                    )
+                raise FileError(
+                    f"{self.path}: the column {name!r} unpacks from {stored} to {size} bytes in "
+                    f"the row group {number}, and all of its columns to {tight[number]} at least; "
+                    f"at most {_MOST_UNPACKED} are read where they are packed so tightly: write it "
+                    "again with smaller row groups, or name fewer columns"
+                )
 
 
 def _unpacked(column: Any, rows: int) -> int:
-    """The bytes that a column of a row group takes at once: its pages, or the lists of its rows."""
-    width = _WIDTHS.get(column.physical_type, 1)
-    lists = column.num_values * width if column.num_values > rows else 0
-    return max(int(column.total_uncompressed_size), lists)
+    """The bytes of a column of a row group at once: its pages, or the lists of its rows."""
+    lists = column.num_values * _WIDTHS.get(column.physical_type, 1)
+    return max(int(column.total_uncompressed_size), lists if column.num_values > rows else 0)
+
+
+def _leaf(column: Any) -> Any:
+    """What is in lists, and in lists of these."""
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = column.flatten()
+    return column
 
 
 def tree_names(source: Source) -> list[str]:
@@ -170,6 +222,7 @@ def open_tree(source: Source) -> Iterator[Table]:
         with reading(source.path, _KIND):
             file = pq.ParquetFile(handle)
             table = Parquet(file, source.path, TREE, int(file.metadata.num_rows))
+            table.handle = handle
         yield table
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hepgen.nn.repeated import repeated
+
 Slope = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """dx/dt, shape ``(B, d)``, and the integrand, ``(K, B)``, of x and of a row of the nodes."""
 
@@ -52,22 +54,5 @@ def rk4(slope: Slope, x: Tensor, parts: int, nodes: Tensor, h: float) -> tuple[T
         return start, v, total, integral + weight * integrand.double()
 
     integral = x.new_zeros((parts, x.shape[0]), dtype=torch.float64)
-    _, _, end, integral = _repeated(stage, (x, torch.zeros_like(x), x.clone(), integral), rows)
+    _, _, end, integral = repeated(stage, (x, torch.zeros_like(x), x.clone(), integral), rows)
     return end, integral
-
-
-def _repeated(stage: Callable[[State, Tensor], State], state: State, rows: Tensor) -> State:
-    """The state after a stage for each row."""
-    if torch.compiler.is_compiling():
-        return _scanned(stage, state, rows)
-    for row in rows:
-        state = stage(state, row)
-    return state
-
-
-def _scanned(stage: Callable[[State, Tensor], State], state: State, rows: Tensor) -> State:
-    from torch._higher_order_ops.scan import scan  # there is no public name for it
-
-    # It wants something of each row too, and no result that is another's memory.
-    end: State = scan(lambda s, row: (stage(s, row), row.sum()), state, rows)[0]
-    return end

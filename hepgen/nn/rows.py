@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hepgen.errors import DataError
+from hepgen.nn.columns import Column, Derived, check_lengths, taken
 
 IN_MEMORY = 2**31
 """Bytes of training rows above which they are not copied to be standardised."""
@@ -18,7 +17,10 @@ _SOME = 2**20
 
 @runtime_checkable
 class Rows(Protocol):
-    """What the training loop draws batches from."""
+    """What the training loop draws batches from.
+
+    Rows that may be on disk have a ``window``, in which :func:`shuffled` leaves them.
+    """
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -28,72 +30,56 @@ class Rows(Protocol):
 
 
 class Table:
-    """Tensors of one length; a row is an entry of each.
+    """Columns of one length; a row is an entry of each.
+
+    Arguments:
+        columns: In memory, or computed when they are taken; see :func:`standardised`.
+        window: See :func:`shuffled`; by default none for tensors, and two million rows for what
+            may be on disk.
 
     >>> Table(torch.arange(4), torch.ones(4)).take(torch.tensor([2]), torch.Generator())
     (tensor([2]), tensor([1.]))
     """
 
-    def __init__(self, *columns: Tensor) -> None:
-        lengths = [len(column) for column in columns]
-        if not columns or len(set(lengths)) != 1:
-            raise DataError(f"training columns of lengths {lengths}; expected one length")
+    def __init__(self, *columns: Column, window: int | None = None) -> None:
+        check_lengths(columns)
         self.columns = columns
+        self.window = window_of(*columns) if window is None else window
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
     def take(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
         """The rows ``index``, shape ``(B,)``."""
-        return tuple(column.index_select(0, index) for column in self.columns)
+        return tuple(taken(column, index) for column in self.columns)
 
     @property
     def sample(self) -> tuple[Tensor, ...]:
-        """All of the rows."""
-        return self.columns
+        """The rows, to measure on; the first million of those that are not in memory."""
+        return tuple(column[: _SOME if self.window else None] for column in self.columns)
 
 
-class Standardised:
-    """Rows of columns that are standardised when they are taken: as they are, they may be on disk.
+def standardised(*columns: Column) -> tuple[Column, ...]:
+    """Columns as numbers of a network, in float32; truth values stay what they are.
 
-    Arguments:
-        columns: Of one length; with what gives the network's numbers, row by row, for shapes
-            ``(B, *)``.
-        window: See :func:`shuffled`.
+    They are computed at once, or where that takes too much memory, when they are taken.
 
-    >>> rows = Standardised([(torch.arange(4.0), lambda x: x / 2)])
-    >>> rows.take(torch.tensor([2]), torch.Generator())
-    (tensor([1.]),)
+    >>> standardised(Derived(torch.sqrt, torch.tensor([4.0, 9.0], dtype=torch.float64)))
+    (tensor([2., 3.]),)
     """
-
-    def __init__(
-        self,
-        columns: Sequence[tuple[Tensor, Callable[[Tensor], Tensor]]],
-        window: int = _WINDOW,
-    ) -> None:
-        self.table = Table(*(column for column, _ in columns))
-        self.functions = [function for _, function in columns]
-        self.window = window
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def take(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """The rows ``index``, shape ``(B,)``, in float32."""
-        rows = self.table.take(index, generator)
-        return tuple(f(row).float() for f, row in zip(self.functions, rows, strict=True))
-
-    @property
-    def sample(self) -> tuple[Tensor, ...]:
-        """The first of the rows, to measure on."""
-        return self.take(torch.arange(min(len(self), _SOME)), torch.Generator())
+    single = [Derived(_single, column) for column in columns]
+    if sum(column.nbytes for column in columns) > IN_MEMORY:
+        return tuple(single)
+    return tuple(column[:] for column in single)
 
 
-def standardised(*columns: tuple[Tensor, Callable[[Tensor], Tensor]]) -> Table | Standardised:
-    """Columns as numbers of a network: at once, or where that takes too much memory, in parts."""
-    if sum(column.numel() * column.element_size() for column, _ in columns) > IN_MEMORY:
-        return Standardised(columns)
-    return Table(*(function(column).float() for column, function in columns))
+def window_of(*columns: Column) -> int:
+    """The rows that an order of these columns is shuffled in, see :func:`shuffled`."""
+    return 0 if all(isinstance(column, Tensor) for column in columns) else _WINDOW
+
+
+def _single(rows: Tensor) -> Tensor:
+    return rows if rows.dtype == torch.bool else rows.float()
 
 
 def shuffled(index: Tensor, generator: torch.Generator, window: int = 0) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import DataError
+from hepgen.nn.columns import Column, taken
 from hepgen.nn.mlp import mlp
 
 _WHOLE = 0.5
@@ -27,10 +28,11 @@ class SetRows:
     independent and in no order, so that is a data set of that size at the same parameters.
 
     Arguments:
-        events: The events of all sets, shape ``(T, d)``.
+        events: The events of all sets, shape ``(T, d)``; they may be on disk.
         offsets: Where each set starts, and the end, shape ``(S + 1,)``.
         target: One row a set, shape ``(S, …)``.
         smallest, largest: The range of sizes; ``smallest`` ``None`` takes all events.
+        weight: Event weights, shape ``(T,)``; those of a batch are then a fourth tensor.
 
     >>> rows = SetRows(torch.arange(5.0)[:, None], torch.tensor([0, 2, 5]), torch.zeros(2, 1))
     >>> events, counts, target = rows.take(torch.tensor([1]), torch.Generator())
@@ -40,12 +42,13 @@ class SetRows:
 
     def __init__(
         self,
-        events: Tensor,
+        events: Column,
         offsets: Tensor,
         target: Tensor,
         *,
         smallest: int | None = None,
         largest: int | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         check_offsets(offsets, len(events))
         if len(target) != len(offsets) - 1:
@@ -54,7 +57,7 @@ class SetRows:
             )
         self.events, self.start, self.target = events, offsets[:-1], target
         self.count = offsets.diff()
-        self.smallest, self.largest = smallest, largest
+        self.smallest, self.largest, self.weight = smallest, largest, weight
 
     def __len__(self) -> int:
         return len(self.count)
@@ -63,7 +66,9 @@ class SetRows:
         """The sets ``index``, shape ``(B,)``: events ``(T, d)``, counts ``(B,)``, targets."""
         full, count = self.count[index], self._sizes(self.count[index], generator)
         start = self.start[index] + _below(full - count, generator)
-        return self.events.index_select(0, runs(start, count)), count, self.target[index]
+        event = runs(start, count)
+        weight = () if self.weight is None else (self.weight[event],)
+        return taken(self.events, event), count, self.target[index], *weight
 
     def _sizes(self, full: Tensor, generator: torch.Generator) -> Tensor:
         if self.smallest is None:
@@ -89,6 +94,8 @@ class BlockRows:
         offsets: Where the blocks of each set start, and the end, shape ``(S + 1,)``.
         target: One row a set, shape ``(S, …)``.
         smallest: The fewest events of a run, up to the size of a block.
+        weight: Σw and Σw² of the events in each block, where the sums are weighted, shape
+            ``(B,)`` each; a run then counts as (Σw)²/Σw² events.
 
     >>> sums = torch.tensor([[2.0], [4.0], [6.0]])
     >>> counts, offsets = torch.tensor([2, 2, 2]), torch.tensor([0, 3])
@@ -99,10 +106,18 @@ class BlockRows:
     """
 
     def __init__(
-        self, sums: Tensor, counts: Tensor, offsets: Tensor, target: Tensor, *, smallest: int
+        self,
+        sums: Tensor,
+        counts: Tensor,
+        offsets: Tensor,
+        target: Tensor,
+        *,
+        smallest: int,
+        weight: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self.sums = _cumulated(sums.double())
-        self.counts = _cumulated(counts)
+        self.total = _cumulated(counts if weight is None else weight[0].double())
+        self.square = None if weight is None else _cumulated(weight[1].double())
         self.start, self.blocks = offsets[:-1], offsets.diff()
         self.target = target
         size = int(counts.max())
@@ -122,8 +137,11 @@ class BlockRows:
 
     def means(self, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """The means and the numbers of events of runs of blocks, shapes ``(B, E)``, ``(B,)``."""
-        count = self.counts[end] - self.counts[start]
-        return ((self.sums[end] - self.sums[start]) / count[:, None]).float(), count
+        total = self.total[end] - self.total[start]
+        mean = ((self.sums[end] - self.sums[start]) / total[:, None]).float()
+        if self.square is None:
+            return mean, total
+        return mean, total.square() / (self.square[end] - self.square[start])
 
     def full(self) -> tuple[Tensor, Tensor]:
         """The means and the numbers of events of the whole sets."""
@@ -162,14 +180,23 @@ class DeepSet(nn.Module):
         Arguments:
             events: The events of all sets in order, shape ``(T, d)``.
             counts: The sizes of the sets, shape ``(S,)``.
-            weight: Event weights, shape ``(T,)``; the size of a set is then their sum.
+            weight: Signed event weights, shape ``(T,)``, of a positive sum in each set; a set
+                then counts as (Σw)²/Σw² events, those of one weight whose mean has its variance.
         """
+        mean, count = self.mean(events, counts, weight)
+        return self.standardise(mean, count)
+
+    def mean(
+        self, events: Tensor, counts: Tensor, weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The means of f over sets, shape ``(S, E)``, and how many events these count as."""
         embedded = self.embed(events)
         if weight is None:
-            return self.standardise(segment_sum(embedded, counts) / counts[:, None], counts)
-        total = segment_sum(weight[:, None].to(embedded), counts)
-        mean = segment_sum(weight[:, None].to(embedded) * embedded, counts) / total
-        return self.standardise(mean, total[:, 0])
+            return segment_sum(embedded, counts) / counts[:, None], counts
+        w = weight[:, None].double()
+        total, square = segment_sum(w, counts), segment_sum(w.square(), counts)
+        mean = segment_sum(w.to(embedded) * embedded, counts) / total.to(embedded)
+        return mean, (total.square() / square)[:, 0]
 
     def embed(self, events: Tensor) -> Tensor:
         """f(x) of single events: ``(T, d)`` to ``(T, E)``."""

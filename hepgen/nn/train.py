@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from hepgen.errors import FileError, ProcessError, TrainingError
 from hepgen.nn import together
 from hepgen.nn.checkpoint import fingerprint, read_checkpoint, restore, write_checkpoint
-from hepgen.nn.rows import Rows, Standardised, shuffled
+from hepgen.nn.rows import Rows, shuffled
 from hepgen.nn.split import normalised, split
 from hepgen.nn.streams import BATCH, ORDER, VALIDATION, stream
 from hepgen.nn.training_state import TrainingSettings, TrainingState, state_from
@@ -168,7 +168,7 @@ class _Loop:
         self.training, self.validation = split(
             len(data), settings.validation_fraction, settings.seed
         )
-        self.window = data.window if isinstance(data, Standardised) else 0
+        self.window: int = getattr(data, "window", 0)
         if self.window:  # read in the order in which they lie on the disk
             self.training, self.validation = self.training.msort(), self.validation.msort()
         self.weight = normalised(weight, len(data), self.training)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hepgen.io.block_file import BlockFacts
 from hepgen.io.blocks import BlockStore
 from hepgen.io.ledger import entries
 from hepgen.pipeline.missing import Missing
@@ -40,8 +43,44 @@ def summary(store: BlockStore) -> dict[str, Any]:
         "selectedEventCount": sum(facts.selected for facts in known.values()),
         "bytes": sum(facts.bytes for facts in known.values()),
         "withoutChecksum": sum(not facts.checksum for facts in known.values()),
+        "mixedVersions": mixed_versions(known.values()),
         "lostAttempts": [{"block": a.block, "reason": a.reason} for a in attempts],
     }
+
+
+def mixed_versions(blocks: Iterable[BlockFacts]) -> list[str]:
+    """Which versions of a package several blocks were made with, in words.
+
+    Nothing is said of a block in which no versions were noted, as before there were any.
+
+    >>> blocks = [BlockFacts(1, 1, 1, 1, versions=v) for v in ("a 1, b 2", "a 1, b 3", "a 1, b 3")]
+    >>> mixed_versions(blocks)
+    ['b 2 in 1 block, 3 in 2 blocks']
+    """
+    several = Counter(block.versions for block in blocks if block.versions)
+    noted = [(dict(_pair(one) for one in text.split(", ")), n) for text, n in several.items()]
+    found = []
+    for name in dict.fromkeys(name for versions, _ in noted for name in versions):
+        counts: Counter[str] = Counter()
+        for versions, n in noted:
+            counts[versions.get(name, "missing")] += n
+        if len(counts) > 1:
+            each = (f"{v} in {n} block{'s' if n > 1 else ''}" for v, n in sorted(counts.items()))
+            found.append(f"{name} {', '.join(each)}")
+    return found
+
+
+def mixture(mixed: Sequence[str]) -> str:
+    """What is said of such blocks."""
+    return (
+        f"warning: blocks of several versions, {'; '.join(mixed)}; they may make other events of a "
+        "seed: to have them all alike, simulate again with one"
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, version = text.partition(" ")
+    return name, version
 
 
 def words(facts: dict[str, Any]) -> str:
@@ -57,6 +96,8 @@ def words(facts: dict[str, Any]) -> str:
         which = ", ".join(facts["missingShards"][:FEW]) or "some"
         more = ", …" if len(facts["missingShards"]) > FEW else ""
         lines.append(f"  missing: {facts['missingBlockCount']} blocks, of shards {which}{more}")
+    if facts["mixedVersions"]:
+        lines.append(f"  {mixture(facts['mixedVersions'])}")
     if facts["lostAttempts"]:
         last = facts["lostAttempts"][-1]
         lines.append(

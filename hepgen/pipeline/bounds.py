@@ -12,12 +12,12 @@ coverage there: by Neyman's construction, or a limit by CLs (Feldman and Cousins
 from __future__ import annotations
 
 from hepgen.inference.statistics.fit import Fit, at_end, box, curvature_error, index
+from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.interest import interest
-from hepgen.pipeline.session import Session
 from hepgen.results import Check
 
 
-def bound_check(session: Session, best: Fit) -> Check:
+def bound_check(session: Analysis, best: Fit) -> Check:
     """That no parameter of interest is at a bound that is not provided for; see the module."""
     severe = [*_at_bound(session, best, severe=True), *_reaching(session, best)]
     mild = _at_bound(session, best, severe=False)
@@ -27,12 +27,12 @@ def bound_check(session: Session, best: Fit) -> Check:
     )
 
 
-def tolerated(session: Session, best: Fit) -> tuple[str, ...]:
+def tolerated(session: Analysis, best: Fit) -> tuple[str, ...]:
     """The warnings of a fit that are no failure: bounds that do not spoil the statement."""
     return tuple(_at_bound(session, best, severe=False))
 
 
-def _at_bound(session: Session, best: Fit, *, severe: bool) -> list[str]:
+def _at_bound(session: Analysis, best: Fit, *, severe: bool) -> list[str]:
     stated = interest(session)
     return [
         words
@@ -41,7 +41,7 @@ def _at_bound(session: Session, best: Fit, *, severe: bool) -> list[str]:
     ]
 
 
-def _reaching(session: Session, best: Fit) -> list[str]:
+def _reaching(session: Analysis, best: Fit) -> list[str]:
     """Of parameters of interest inside of their bounds, within one error of one."""
     low, high = box(best.parameters)
     found = []
@@ -58,7 +58,7 @@ def _reaching(session: Session, best: Fit) -> list[str]:
     return found
 
 
-def _provided(session: Session, name: str, best: Fit) -> bool:
+def _provided(session: Analysis, name: str, best: Fit) -> bool:
     """Whether the bound is physical, and a method is asked for that has its coverage there."""
     entry, parameter = session.workflow.statements, session.parameters[name]
     value = float(best.theta[0, index(best.parameters, name)])

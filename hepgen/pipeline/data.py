@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from hepgen.config import LayoutEntry
 from hepgen.errors import DataError, FileError, InputError, nearest
-from hepgen.events import Events
+from hepgen.events import WEIGHT, Events
 from hepgen.io.description import FileDescription, describe
 from hepgen.io.expressions import Expression
 from hepgen.io.reader import read
@@ -83,13 +85,20 @@ def read_observed(session: Session, request: DataRequest) -> Observed:
     return Observed(events, selection, tuple(map(str, sources)), layout.name)
 
 
+def tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
+    """The features ``(N, d)``, and the weights ``(N,)`` where there are any."""
+    x = torch.from_numpy(events.flat(session.feature_names))
+    return x, torch.from_numpy(events.weight) if WEIGHT in events else None
+
+
 def _selected(session: Session, reader: Any) -> Any:
     wanted = [f.name for f in (*session.features, *session.control)]
     for events in reader:
         measured = session.chain.measured
         if measured and all(name in events for name in measured):
             events = session.chain.reconstruct(events)
-            events = events.select(np.asarray(events["selected"]))
+            if "selected" in events:
+                events = events.select(np.asarray(events["selected"]))
         present = [name for name in wanted if name in events]
         missing = set(session.feature_names) - set(present)
         if missing:
@@ -232,4 +241,12 @@ def _words(selection: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in selection.items())
 
 
-__all__ = ["DataRequest", "FileError", "Observed", "choose_layout", "find", "read_observed"]
+__all__ = [
+    "DataRequest",
+    "FileError",
+    "Observed",
+    "choose_layout",
+    "find",
+    "read_observed",
+    "tensors",
+]

@@ -4,6 +4,8 @@
 
     nle         p(x | θ)                 events
     npe         p(θ | {x})               event sets
+    fmpe        p(θ | {x})               event sets
+    npse        p(θ | {x})               event sets
     nre         p(x | θ)/p(x)            events
     classifier  p(x | θ)/p(x | θ_ref)    events, and events of the reference
     sally       ∇ log p(x | θ_ref)       joint scores at the reference, then events
@@ -53,6 +55,7 @@ from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.pipeline.training_samples import (
     Scored,
     ScoredReference,
+    Sets,
     Simulated,
     WithReference,
 )
@@ -88,6 +91,7 @@ class Estimator:
         fit: The training.
         load: Of its folder.
         scores: Whether it learns from joint scores.
+        amortised: Whether it is a posterior of data sets, and no likelihood.
     """
 
     campaigns: Callable[[Session], Sequence[BlockSource | TrainingFiles]]
@@ -95,6 +99,7 @@ class Estimator:
     fit: Callable[[Any, Settings], Trained]
     load: Loader
     scores: bool = False
+    amortised: bool = False
 
 
 def estimator(method: str) -> Estimator:
@@ -111,15 +116,18 @@ def estimator(method: str) -> Estimator:
 def beside(session: Session, headline: str | None = None) -> tuple[str, ...]:
     """The estimators of a result: the headline, and those that are set beside it.
 
-    ``nle`` stands before ``npe``, whichever of them is the headline.
+    ``nle`` stands before an amortised posterior, whichever of them is the headline.
     """
     entry = session.workflow.inference
     chosen = headline or entry.method
     others = entry.beside
     if others is None:
-        # Where the number of events counts, NPE answers another question.
-        both: list[EstimatorName] = ["nle", "npe"] if entry.luminosity is None else ["nle"]
-        others = both if chosen in both or chosen == "npe" else []
+        # Where the number of events counts, or a variation, NPE answers another question; and it
+        # has no density that could be held at the value of a scan.
+        workflow = session.workflow
+        alone = entry.luminosity is not None or workflow.variations or workflow.statements.scan
+        both: list[EstimatorName] = ["nle"] if alone else ["nle", "npe"]
+        others = both if chosen in both else ["nle"] if estimator(chosen).amortised else []
     together = {chosen, *others}
     return tuple(name for name in TABLE if name in together)
 
@@ -164,20 +172,16 @@ def require_scores(session: Session, method: str) -> None:
         )
 
 
-def _events(session: Session) -> Simulated:
-    return Simulated(*training_events(session))
-
-
 def _against_reference(session: Session) -> WithReference:
     campaign = reference_campaign(session, reference_of(session, "classifier"))
     other = training_events(session, campaign, "events of the reference")
-    return WithReference(_events(session), Simulated(*other))
+    return WithReference(training_events(session), other)
 
 
 def _score_reference(session: Session) -> ScoredReference:
     at_reference, everywhere = _score_campaigns(session)
     scores = scored_events(session, at_reference, "simulate joint scores at the reference")
-    return ScoredReference(Scored(scores), Simulated(*training_events(session, everywhere)))
+    return ScoredReference(Scored(scores), training_events(session, everywhere))
 
 
 def _score_campaigns(session: Session) -> tuple[Campaign, Campaign]:
@@ -236,15 +240,25 @@ def _pairs(method: EstimatorName, fit: Callable[..., Trained], load: Loader) -> 
 
 def _single(fit: Callable[..., Trained], load: Loader) -> Estimator:
     """NLE or NRE."""
-    return Estimator(lambda s: [density_source(s)], _events, _fit_events(fit), load)
+    return Estimator(lambda s: [density_source(s)], training_events, _fit_events(fit), load)
+
+
+def _amortised(density: str) -> Estimator:
+    """NPE, FMPE or NPSE."""
+
+    def fit(sample: Sets, settings: Settings) -> Trained:
+        return NPE.fit(
+            sample.x, sample.offsets, sample.theta, weight=sample.weight,
+            set_weight=sample.set_weight, density=density, **settings,
+        )  # fmt: skip
+
+    return Estimator(lambda s: [set_campaign(s)], training_sets, fit, NPE.load, amortised=True)
 
 
 TABLE: dict[str, Estimator] = {
     "nle": _single(NLE.fit, NLE.load),
-    "npe": Estimator(
-        lambda s: [set_campaign(s)], training_sets,
-        lambda sample, settings: NPE.fit(*sample, **settings), NPE.load,
-    ),
+    "npe": _amortised("mixture"), "fmpe": _amortised("flow-matching"),
+    "npse": _amortised("diffusion"),
     "nre": _single(NRE.fit, NRE.load),
     "classifier": Estimator(
         lambda s: [density_source(s), reference_campaign(s, reference_of(s, "classifier"))],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from hepgen.errors import DataError
 from hepgen.nn import rows as training_rows
 from hepgen.nn.row_file import RowFile
 
+_PART = 2**20
 Columns = tuple[NDArray[Any], ...]
 
 
@@ -38,10 +40,28 @@ def gather(blocks: Iterable[Columns], rows: int, folder: Path) -> tuple[Tensor, 
     if not first:
         raise DataError("no events to train on; expected some")
     several = chain([first], several)
-    size = rows * sum(column[:1].nbytes for column in first)
-    if size > training_rows.IN_MEMORY:
+    if _too_many(rows, first):
         return _on_disk(several, len(first), folder)
     return tuple(torch.from_numpy(np.concatenate(parts)) for parts in zip(*several, strict=True))
+
+
+def shared(columns: Sequence[Tensor], index: Tensor, folder: Path) -> tuple[Tensor, ...]:
+    """The rows ``index``, shape ``(n,)``, of each column; where they are, see :func:`gather`.
+
+    Raises:
+        FileError: The disk is full.
+    """
+    if not _too_many(len(index), [column[:1].numpy() for column in columns]):
+        return tuple(column[index] for column in columns)
+    # In the order in which they lie on the disk, of which a training makes one of its own.
+    several = (tuple(c[rows].numpy() for c in columns) for rows in torch.split(index, _PART))
+    return _on_disk(several, len(columns), folder)
+
+
+def _too_many(rows: int, columns: Sequence[NDArray[Any]]) -> bool:
+    """Whether so many rows of columns like these are more than are kept in memory."""
+    one = sum(column.itemsize * math.prod(column.shape[1:]) for column in columns)
+    return rows * one > training_rows.IN_MEMORY
 
 
 def _on_disk(blocks: Iterator[Columns], columns: int, folder: Path) -> tuple[Tensor, ...]:

@@ -16,8 +16,10 @@ from hepgen.events import Events
 from hepgen.images import CELL_ENERGY, CELL_INDEX, dense_images
 from hepgen.pipeline.monitor import Update
 from hepgen.pipeline.surrogates import SurrogateTask, surrogate_events, whole_chain
+from hepgen.simulators.calorimeter.reconstruction import CalorimeterReconstruction
 from hepgen.surrogates.images.families import ENERGIES, image_options, image_training
 from hepgen.surrogates.images.surrogate import ImageSurrogate
+from hepgen.surrogates.target import Column, Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,12 +75,34 @@ def image_task(session: Session) -> ImageTask:
         )
     task = whole_chain(session, (CELL_INDEX, CELL_ENERGY))
     order = sorted(range(len(free)), key=lambda i: free[i] != INCIDENT)
+    names = tuple(free[i] for i in order)
     layers, eta, phi = chain.image
     return ImageTask(
-        task.campaign, task.x, (), (), tuple(task.inputs[i] for i in order),
-        tuple(free[i] for i in order), {**task.manifest, "image": [layers, eta, phi]},
+        task.campaign, task.x, (), (), tuple(task.inputs[i] for i in order), names,
+        {**task.manifest, "image": [layers, eta, phi], **_target(session, names)},
         task.files, (layers, eta, phi), float(chain.options.get("adc_step", 0.0)),
     )  # fmt: skip
+
+
+def _target(session: Session, parameters: tuple[str, ...]) -> dict[str, Any]:
+    """The stages that an image stands for, where it can: all before the one that reads the cells.
+
+    That one takes a reading for signals, of which it makes the same reading: counts are whole, and
+    above the threshold. Images of selected events are not those of all.
+    """
+    chain = session.chain
+    reads = next(i for i, s in enumerate(chain.stages) if CELL_ENERGY in s.provides)
+    reader, replaced = chain.stages[reads], chain.stages[:reads]
+    selected = any("selected" in stage.provides for stage in chain.stages)
+    if selected or not isinstance(reader, CalorimeterReconstruction):
+        return {}
+    own = {p.name for stage in replaced for p in stage.parameters}
+    signal = Column(reader.requires[0], reader.geometry.voxels)
+    target = Target(
+        tuple(stage.name for stage in replaced), (), (signal,), parameters,
+        {n: session.parameters[n].default for n in sorted(own - set(parameters))}, (reader.name,),
+    )  # fmt: skip
+    return {"target": target.to_dict()}
 
 
 def image_settings(session: Session, task: ImageTask, method: str) -> dict[str, Any]:
@@ -151,7 +175,7 @@ def _figures(
 ) -> Iterator[tuple[str, Figure]]:
     from hepgen import plots
 
-    made = surrogate.images(particles, seed)
+    made = surrogate.sample(1, particles, seed)[0]
     shape = surrogate.code.shape
     both = [x.reshape(-1, *shape) for x in (images, made)]
     layers = [x.sum((2, 3)).numpy() for x in both]

@@ -5,37 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.config import to_toml
 from hepgen.errors import FileError
-from hepgen.events import WEIGHT, Events
+from hepgen.events import Events
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.information import InformationTable
 from hepgen.io.root import RootWriter
-from hepgen.pipeline import calibration_report
+from hepgen.pipeline import calibration_report, ratio_posterior
+from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
-from hepgen.pipeline.data import DataRequest, Observed, read_observed
+from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
 from hepgen.pipeline.estimators import beside
-from hepgen.pipeline.interest import interest, limited
+from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
+from hepgen.pipeline.information import information
+from hepgen.pipeline.interest import interest, limited, signal
 from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict
 from hepgen.pipeline.rates import event_rate
+from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
 from hepgen.pipeline.train import trained, training_key
 from hepgen.pipeline.validate import calibrated, threshold_checks
 from hepgen.pipeline.validity import data_checks, fit_checks
+from hepgen.pipeline.variations import variation_key
 from hepgen.results import (
     Calibration,
     FeatureComparison,
@@ -44,6 +48,7 @@ from hepgen.results import (
     TrainingCurve,
     to_json,
 )
+from hepgen.search import SearchScan
 from hepgen.statements import ErrorBudget, Interval
 from hepgen.store import digest, versions
 
@@ -64,6 +69,27 @@ class Inference:
     tests: Tests = Tests()  # noqa: RUF009 (frozen)
     budget: Sequence[ErrorBudget] = ()
     recalibrated: Sequence[Interval] = ()
+    exchange: Exchange = Exchange()  # noqa: RUF009 (frozen)
+    information: Sequence[InformationTable] = ()
+    from_ratio: Sequence[Interval] = ()
+    search: SearchScan | None = None
+
+
+@runtime_checkable
+class Stated(Protocol):
+    """A result with its draws and statements."""
+
+    @property
+    def result(self) -> InferenceResult:
+        """What is written."""
+
+    @property
+    def samples(self) -> Mapping[str, PosteriorSample]:
+        """Draws, by method."""
+
+    @property
+    def statements(self) -> Statements:
+        """What plots are made of."""
 
 
 def infer(session: Session, request: DataRequest, method: str | None = None) -> Inference:
@@ -86,7 +112,8 @@ def infer_into(
 
     Arguments:
         session, request, method: See :func:`infer`.
-        output: The folder for ``result.json``, ``posterior.root`` and ``report.html``.
+        output: The folder for ``result.json``, ``posterior.root`` and ``report.html``, and what
+            ``[exchange]`` asks for.
 
     Returns:
         The result and the path of its report.
@@ -95,7 +122,8 @@ def infer_into(
     session.monitor.say(
         f"{len(observed.events)} events selected from {', '.join(observed.sources)}"
     )
-    known = _known_result(Path(output), _key(session, request, method, observed))
+    key = _key(session, request, method, observed)
+    known = known_result(Path(output), key, files_of(session))
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
@@ -109,14 +137,16 @@ def _key(session: Session, request: DataRequest, method: str | None, observed: O
     for name in observed.events.fields:
         content.update(observed.events.flat([name]).tobytes())
     keys = [training_key(session, name) for name in beside(session, method)]
+    keys += [variation_key(session, v) for v in session.workflow.variations if v.up is not None]
     return digest(
         content.hexdigest(), keys, to_toml(session.workflow), method, list(observed.sources),
         request.cut, versions(),
     )  # fmt: skip
 
 
-def _known_result(output: Path, key: str) -> InferenceResult | None:
-    files = [output / name for name in ("result.json", "posterior.root", "report.html")]
+def known_result(output: Path, key: str, more: Sequence[str] = ()) -> InferenceResult | None:
+    """What a folder has, where it is complete, with ``more`` files, and of this key."""
+    files = [output / n for n in ("result.json", "posterior.root", "report.html", *more)]
     if not all(file.exists() for file in files):
         return None
     try:
@@ -132,8 +162,11 @@ def _inferred(
 ) -> Inference:
     started = time.monotonic()
     _ = interest(session), limited(session)  # before anything is trained
+    if session.workflow.statements.scan is not None:
+        _ = signal(session)
     headline, together = method or session.workflow.inference.method, beside(session, method)
-    x, weight = _tensors(session, observed.events)
+    x, weight = tensors(session, observed.events)
+    _ = observable(session, weight is not None)
     valid = data_checks(session, x, weight, together, headline)
     calibrations = [calibrated(session, name) for name in together]
     checks = threshold_checks(session, calibrations)
@@ -142,6 +175,11 @@ def _inferred(
     checks += fit_checks(session, x, weight, samples, headline)
     made = statements(session, x, weight, samples, headline)
     checks += made.checks
+    binned, binning = exchange(session, x, samples, headline)
+    checks += binning
+    informed = information(session, x, weight, samples, headline)
+    scanned, searched = search(session, x, weight, samples, headline)
+    checks += searched
     budget, simulation = error_budget(session, x, weight, samples, headline)
     predictive = predict(session, samples[headline].theta.numpy())
     with session.monitor.task("test the data and the estimators", 1) as update:
@@ -167,10 +205,16 @@ def _inferred(
         if one.method == headline
         for interval in calibration_report.recalibrated(parameters, samples[headline], one, len(x))
     )
+    ratio = ratio_posterior.ratio_intervals(
+        session, tests.ratios, headline, (x, weight), parameters
+    )
     stated = {
-        **made.to_dict(), **({} if rate is None else {"rate": rate.words}),
+        **made.to_dict(), **binned.to_dict(),
+        **({"information": list(informed)} if informed else {}),
+        **({"search": scanned} if scanned is not None else {}),
+        **({} if rate is None else {"rate": rate.words}),
         **({"budget": list(budget)} if budget else {}),
-        **({"recalibrated": list(again)} if again else {}),
+        **({"recalibrated": [*again, *ratio]} if again or ratio else {}),
     }  # fmt: skip
     result = InferenceResult(
         headline, len(observed.events), parameters, checks,
@@ -179,16 +223,11 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again,
+        tests, budget, again, binned, informed, ratio, scanned,
     )  # fmt: skip
 
 
-def _tensors(session: Session, events: Events) -> tuple[Tensor, Tensor | None]:
-    x = torch.from_numpy(events.flat(session.feature_names))
-    return x, torch.from_numpy(events.weight) if WEIGHT in events else None
-
-
-def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
+def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
     """The marginal posterior of each free parameter."""
     return {
         parameter.name: ParameterEstimate.from_samples(
@@ -198,26 +237,36 @@ def estimates(session: Session, sample: PosteriorSample) -> dict[str, ParameterE
             sample.r_hat[i] if sample.r_hat else None,
             sample.effective_samples[i],
         )
-        for i, parameter in enumerate(session.parameters.free)
+        for i, parameter in enumerate(session.likelihood_parameters.free)
     }
 
 
 def write_results(session: Session, inference: Inference, output: Path | str) -> Path:
     """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report."""
-    output = Path(output)
+
+    def beside_it(path: Path) -> Path:
+        inference.exchange.write(path.parent, session.workflow.title or session.workflow.name)
+        return _write_report(session, inference, path)
+
+    with session.monitor.task("write the report", 1) as update:
+        report = write_into(Path(output), inference, beside_it)
+        update(1)
+    return report
+
+
+def write_into(output: Path, inference: Stated, report: Callable[[Path], Path]) -> Path:
+    """The three files of a result in a folder, with whoever writes the report."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"cannot make the folder {output}: {error.strerror}") from error
-    with session.monitor.task("write the report", 1) as update:
-        # It says that the others are there: gone before they are replaced, and written last.
-        _forget(output / "result.json")
-        _write_posterior(inference, output / "posterior.root")
-        report = _write_report(session, inference, output / "report.html")
-        content = to_json(inference.result.to_dict()) + "\n"
-        write_atomically(output / "result.json", content.encode())
-        update(1)
-    return report
+    # It says that the others are there: gone before they are replaced, and written last.
+    _forget(output / "result.json")
+    _write_posterior(inference, output / "posterior.root")
+    page = report(output / "report.html")
+    content = to_json(inference.result.to_dict()) + "\n"
+    write_atomically(output / "result.json", content.encode())
+    return page
 
 
 def _forget(result: Path) -> None:
@@ -227,12 +276,12 @@ def _forget(result: Path) -> None:
         raise FileError(f"cannot replace {result}: {error.strerror}") from error
 
 
-def _write_posterior(inference: Inference, path: Path) -> None:
-    sample = inference.samples[inference.result.method]
+def _write_posterior(inference: Stated, path: Path) -> None:
+    result, sample = inference.result, inference.samples[inference.result.method]
     columns = {n: sample.theta[:, i].numpy() for i, n in enumerate(sample.names)}
     with RootWriter(path, tree="posterior", overwrite=True) as writer:
         writer.write(Events.from_columns(columns))
-        writer.metadata({"method": sample.method, "provenance": inference.result.provenance})
+        writer.metadata({"method": sample.method, "provenance": result.provenance})
 
 
 def _write_report(session: Session, inference: Inference, path: Path) -> Path:
@@ -252,11 +301,12 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
                 inference.recalibrated, inference.result.parameters,
                 sum(len(c) for c in inference.calibrations if c.method == inference.result.method),
             ),
+            *ratio_posterior.in_words(inference.from_ratio, inference.result.parameters),
         ],
     )  # fmt: skip
 
 
-def statement_figures(session: Session, inference: Inference) -> dict[str, Any]:
+def statement_figures(session: Analysis, inference: Stated) -> dict[str, Any]:
     """The intervals of all methods, scans, contours, impacts, limits and coverage, by title."""
     from hepgen import plots
 
@@ -294,10 +344,27 @@ def statement_figures(session: Session, inference: Inference) -> dict[str, Any]:
     return figures
 
 
+def _search_figures(inference: Inference) -> dict[str, Any]:
+    from hepgen import plots
+
+    scan, data = inference.search, f"{inference.result.events} events"
+    if scan is None:
+        return {}
+    along = scan.along_label or scan.along
+    figures: dict[str, Any] = {
+        f"No signal along {scan.along}": plots.plot_p_values(scan, data=data)
+    }
+    if scan.limits:
+        figures[f"Limits along {scan.along}"] = plots.plot_limits(
+            scan.limits, along=along, unit=scan.along_unit, data=data
+        )
+    return figures
+
+
 def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     from hepgen import plots
 
-    parameters, free = session.parameters, session.parameters.free
+    parameters, free = session.parameters, session.likelihood_parameters.free
     order = [
         inference.result.method,
         *(m for m in inference.samples if m != inference.result.method),
@@ -312,6 +379,10 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
                 data=f"{inference.result.events} events",
             )  # fmt: skip
     figures |= statement_figures(session, inference)
+    figures |= _search_figures(inference)
+    figures |= inference.exchange.figures()
+    for table in inference.information:
+        figures[f"Expected error of {table.parameter}"] = plots.plot_expected_errors(table)
     for budget in inference.budget:
         figures[f"Error budget of {budget.parameter}"] = plots.plot_error_budget(budget)
     figures["All parameters"] = plots.plot_corner(draws, free)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.inference.statistics.fit import box, index
-from hepgen.pipeline.session import Session
+from hepgen.pipeline.analysis import Analysis
 
 
-def interest(session: Session) -> tuple[str, ...]:
+def interest(session: Analysis) -> tuple[str, ...]:
     """The parameters that statements are made on.
 
     Raises:
@@ -23,14 +23,34 @@ def interest(session: Session) -> tuple[str, ...]:
     return chosen
 
 
-def limited(session: Session) -> tuple[str, ...]:
+def limited(session: Analysis) -> tuple[str, ...]:
     """Those that an upper limit is made on: where 0, no signal, is in the range.
 
     Raises:
         WorkflowError: A limit is asked for, and there is none; or one that was named is not one.
     """
-    if session.workflow.statements.limit is None:
+    entry = session.workflow.statements
+    if entry.limit is None or entry.scan is not None:
         return ()
+    return _with_zero(session)
+
+
+def signal(session: Analysis) -> str:
+    """The one parameter that is zero without the signal that is scanned for.
+
+    Raises:
+        WorkflowError: There is none, or several.
+    """
+    found = _with_zero(session)
+    if len(found) != 1:
+        raise WorkflowError(
+            f"statements.scan: {', '.join(found)} may all be zero; name one (--poi), the strength "
+            "of the signal"
+        )
+    return found[0]
+
+
+def _with_zero(session: Analysis) -> tuple[str, ...]:
     low, high = box(session.parameters)
     names = interest(session)
     found = [n for n in names if low[i := index(session.parameters, n)] <= 0 < high[i]]

@@ -10,9 +10,11 @@ from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.density import Density
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.sampler import FromChain
+from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
+from hepgen.pipeline.variations import varied
 
 
 def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLikelihood:
@@ -37,10 +39,11 @@ def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLi
         )
     found = event_rate(session)
     sampler = FromChain(session.chain, session.parameters, session.feature_names)
-    sample = Sample("events", density, None if found is None else found.rate, sampler)
+    rate = None if found is None else found.rate
+    sample = varied(session, Sample("events", density, rate, sampler))
     number = events if found is None else None
     channel = Channel("data", (sample,), extended=found is not None, events=number)
-    return EventLikelihood(session.parameters, [channel])
+    return EventLikelihood(session.likelihood_parameters, [channel])
 
 
 def density_of(session: Session, method: str) -> Density | None:
@@ -69,5 +72,5 @@ def likelihood_method(session: Session, methods: Iterable[str], headline: str) -
 
 def first_likelihood(session: Session, methods: Iterable[str], headline: str) -> str | None:
     """The first of the headline and of the others with a density of single events."""
-    having = (m for m in (headline, *methods) if m != "npe" and density_of(session, m) is not None)
-    return next(having, None)
+    likelihoods = (m for m in (headline, *methods) if not estimator(m).amortised)
+    return next((m for m in likelihoods if density_of(session, m) is not None), None)

@@ -19,7 +19,8 @@ def load(path: Path | str) -> Any:
 
     Returns:
         An :class:`~hepgen.inference.nle.NLE`, an :class:`~hepgen.inference.npe.NPE`, another
-        estimator or an :class:`~hepgen.inference.ensemble.Ensemble` of them; for a surrogate an
+        estimator, an :class:`~hepgen.inference.ensemble.Ensemble` or a
+        :class:`~hepgen.inference.posterior_ensemble.PosteriorEnsemble` of them; for a surrogate an
         :class:`~hepgen.surrogates.arrays.EventSurrogate`, which takes and gives NumPy, awkward and
         vector arrays, and for one of images an :class:`~hepgen.surrogates.arrays.ShowerSurrogate`.
 
@@ -92,6 +93,12 @@ def _ensemble(folder: Path) -> Any:
     return TrainedEnsemble.load(folder, load)
 
 
+def _posteriors(folder: Path) -> Any:
+    from hepgen.inference.posterior_ensemble import PosteriorEnsemble
+
+    return PosteriorEnsemble.load(folder)
+
+
 def _surrogate(folder: Path) -> Any:
     from hepgen.surrogates.arrays import EventSurrogate
 
@@ -112,5 +119,6 @@ _KINDS: dict[str, Callable[[Path], Any]] = {
     "nle": _estimator("nle", "NLE"), "npe": _estimator("npe", "NPE"),
     "nre": _estimator("nre", "NRE"), "classifier": _estimator("nre", "ParametrisedClassifier"),
     "rascal": _estimator("rascal", "RASCAL"), "alices": _estimator("alices", "ALICES"),
-    "sally": _sally, "ensemble": _ensemble, KIND: _surrogate, IMAGES: _images,
+    "sally": _sally, "ensemble": _ensemble, "posterior-ensemble": _posteriors,
+    KIND: _surrogate, IMAGES: _images,
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hepgen.io.formats import format_of
 from hepgen.io.manifest import block_path
 from hepgen.io.plan import Plan
 from hepgen.pipeline.assemble import write_blocks
-from hepgen.pipeline.blocks import FEW, summary
+from hepgen.pipeline.blocks import FEW, mixed_versions, summary
 from hepgen.pipeline.missing import Missing
 from hepgen.pipeline.monitor import Monitor
 
@@ -49,6 +49,12 @@ class Parts:
         _complete(stores, homes, plan)
         return cls({number: homes[number] for number in range(plan.blocks)}, plan)
 
+    @property
+    def mixed_versions(self) -> list[str]:
+        """See :func:`hepgen.pipeline.blocks.mixed_versions`."""
+        known = (store.catalogue() for store in set(self.homes.values()))
+        return mixed_versions(facts for one in known for facts in one.values())
+
     def read(self) -> Iterator[tuple[int, StoredBlock]]:
         """The blocks in order, one at a time."""
         for number, store in self.homes.items():
@@ -75,6 +81,9 @@ def merge(
     Returns:
         What is in the output.
 
+    Blocks made with several versions of a package are merged, and both are named, in what is
+    returned and in the provenance of a file.
+
     Raises:
         FileError: See :meth:`Parts.of`; or the output exists and may not be replaced.
     """
@@ -86,10 +95,13 @@ def merge(
         raise FileError(f"{output} exists; choose another output, or give --force to replace it")
     refuse_special(output)
     seed = int(parts.homes[0].identity["seed"])
-    return write_blocks(
-        parts.read(), len(parts.homes), output, parts.plan, seed=seed, format=format,
+    mixed = {"mixedVersions": versions} if (versions := parts.mixed_versions) else {}
+    plan = replace(parts.plan, provenance={**parts.plan.provenance, **mixed})
+    facts = write_blocks(
+        parts.read(), len(parts.homes), output, plan, seed=seed, format=format,
         overwrite=overwrite, monitor=monitor,
     )  # fmt: skip
+    return facts | mixed
 
 
 def _into_folder(parts: Parts, output: Path, overwrite: bool, monitor: Monitor) -> dict[str, Any]:

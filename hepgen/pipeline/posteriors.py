@@ -9,8 +9,11 @@ from torch import Tensor
 
 from hepgen.errors import DataError
 from hepgen.inference.grid import compare_with_grid, grid_marginals
+from hepgen.inference.likelihood import DataSets
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import Posterior, PosteriorSample
+from hepgen.pipeline.analysis import Analysis
+from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validate import posterior_of
@@ -23,12 +26,12 @@ GRID_PARAMETERS = 2
 def posterior_samples(
     session: Session, x: Tensor, weight: Tensor | None, headline: str, methods: Sequence[str]
 ) -> dict[str, PosteriorSample]:
-    """Draws by NUTS from each learned likelihood, and by NPE where it is made for such data."""
+    """Draws by NUTS from each learned likelihood, and by each posterior made for such data."""
     samples: dict[str, PosteriorSample] = {}
     with session.monitor.task("sample the posterior", len(methods)) as update:
         for done, method in enumerate(methods, start=1):
-            if method == "npe":
-                samples |= _npe_samples(session, x, weight, headline)
+            if estimator(method).amortised:
+                samples |= _amortised_samples(session, method, x, weight, headline)
             else:
                 samples[method] = _nuts_sample(session, method, x, weight)
             update(done)
@@ -43,7 +46,7 @@ def sample_checks(
 ) -> list[Check]:
     """Have the Markov chains converged, do they agree with a grid, and with one another?"""
     checks: list[Check] = []
-    chains = [method for method in samples if method != "npe"]
+    chains = [method for method in samples if not estimator(method).amortised]
     for method in chains:
         of = f" of {method.upper()}" if len(chains) > 1 else ""
         checks += sampler_checks(session, samples[method], of)
@@ -53,7 +56,7 @@ def sample_checks(
 
 def data_posterior(session: Session, method: str, events: int) -> Posterior:
     """The posterior of a data set: that of its events, and of their number if that counts."""
-    if session.workflow.inference.luminosity is None:
+    if session.workflow.inference.luminosity is None and not session.workflow.variations:
         return posterior_of(session, method)
     chains = session.workflow.inference.chains
     return LikelihoodPosterior(likelihood_of(session, events, method), chains=chains)
@@ -68,29 +71,32 @@ def _nuts_sample(
     return posterior.draw(entry.chains * entry.draws, x, weight=weight, seed=entry.seed)
 
 
-def _npe_samples(
-    session: Session, x: Tensor, weight: Tensor | None, headline: str
+def _amortised_samples(
+    session: Session, method: str, x: Tensor, weight: Tensor | None, headline: str
 ) -> dict[str, PosteriorSample]:
-    """Draws by NPE; none where it refuses the data and is not the headline."""
+    """Draws by NPE, say; none where it refuses the data and is not the headline."""
     entry = session.workflow.inference
     try:
-        if weight is not None:
-            raise DataError("NPE learns from events without weights; use --method nle for these")
         if entry.luminosity is not None:
             raise DataError(
-                "NPE learns from sets of any size, whose number says nothing; use --method nle "
-                "where inference.luminosity is set"
+                f"{method.upper()} learns from sets of any size, whose number says nothing; use "
+                "--method nle where inference.luminosity is set"
             )
-        posterior = posterior_of(session, "npe")
-        return {"npe": posterior.draw(entry.chains * entry.draws, x, seed=entry.seed)}
+        if session.workflow.variations:
+            raise DataError(
+                f"{method.upper()} learns from the chain, which knows nothing of [[variations]]; "
+                "use --method nle"
+            )
+        posterior, draws = posterior_of(session, method), entry.chains * entry.draws
+        return {method: posterior.draw(draws, x, weight=weight, seed=entry.seed)}
     except DataError as error:
-        if headline == "npe":
+        if headline == method:
             raise
-        session.monitor.say(f"without NPE: {error}")
+        session.monitor.say(f"without {method.upper()}: {error}")
         return {}
 
 
-def sampler_checks(session: Session, sample: PosteriorSample, of: str = "") -> list[Check]:
+def sampler_checks(session: Analysis, sample: PosteriorSample, of: str = "") -> list[Check]:
     """Have the Markov chains converged? ``of`` names them in the checks."""
     limits = session.workflow.checks
     r_hat = max(sample.r_hat or (1.0,))
@@ -115,14 +121,26 @@ def grid_checks(
     of: str = "",
 ) -> list[Check]:
     """The Markov chains against a grid, where there are few parameters of interest."""
-    names = session.parameters.interest
-    if not 1 <= len(names) <= GRID_PARAMETERS:
-        return []
     posterior = data_posterior(session, method, len(x))
     if not isinstance(posterior, LikelihoodPosterior):
         return []
+    sets = posterior.likelihood.encode([x], [weight])
+    return posterior_grid_checks(session, posterior, sets, sample, of)
+
+
+def posterior_grid_checks(
+    session: Analysis,
+    posterior: LikelihoodPosterior,
+    sets: DataSets,
+    sample: PosteriorSample,
+    of: str = "",
+) -> list[Check]:
+    """As :func:`grid_checks`, of any likelihood and one data set as it keeps them."""
+    names = session.parameters.interest
+    if not 1 <= len(names) <= GRID_PARAMETERS:
+        return []
     limit = session.workflow.checks.grid
-    marginals = grid_marginals(posterior, x, weight=weight, names=names)
+    marginals = grid_marginals(posterior, sets=sets, names=names)
     return [
         Check(f"grid{of}: {one.name}", abs(one.mean_shift) <= limit, abs(one.mean_shift), limit,
               "difference of the means of the Markov chains and of a grid over which nuisances "

@@ -40,7 +40,9 @@ class Predictive:
 def predict(session: Session, theta: Array) -> Predictive:
     """Simulate the chain at ``theta``, posterior draws of shape ``(S, D)``."""
     entry = session.workflow.inference
-    chosen = theta[np.linspace(0, len(theta) - 1, POINTS).astype(int)]
+    rows = np.linspace(0, len(theta) - 1, POINTS).astype(int)
+    # The chain's own parameters come first; of variations it knows nothing.
+    chosen = theta[rows, : len(session.parameters.free)]
     per_point = 1 << max(8, int(math.log2(entry.predictive_events / POINTS)))
     campaign = Campaign(
         session.chain, session.parameters, per_point * POINTS, entry.seed, theta=chosen,
@@ -68,14 +70,16 @@ def compare(
     ]
 
 
-def _training_sample(session: Session) -> dict[str, Array]:
+def _training_sample(session: Session) -> dict[str, tuple[Array, Array]]:
+    """The values of each feature of some events that estimators learn from, and their weights."""
     source = density_source(session)
-    first = next(simulated(session, source, "events", "simulate events for the density"))
-    return {name: first.flat([name])[:, 0] for name in session.feature_names}
+    title = "simulate events for the density"
+    first = next(simulated(session, source, "events", title, weighted=True))
+    return {name: (first.flat([name])[:, 0], first.weight) for name in session.feature_names}
 
 
 def _comparison(
-    feature: Feature, data: Events, predictive: Predictive, training: Array | None
+    feature: Feature, data: Events, predictive: Predictive, training: tuple[Array, Array] | None
 ) -> FeatureComparison:
     values, weight = data.flat([feature.name])[:, 0], data.weight
     simulated_values = predictive.events.flat([feature.name])[:, 0]
@@ -87,7 +91,8 @@ def _comparison(
     weighted = _weighted(data)
     reference = None
     if training is not None:
-        reference = np.histogram(training, edges)[0] / len(training) * scale
+        counted = np.histogram(training[0], edges, weights=training[1])[0]
+        reference = counted / training[1].sum() * scale
     return FeatureComparison(
         name=feature.name, edges=edges, observed=counts.astype(np.float64),
         predicted=share * scale, uncertainty=spread * scale,
@@ -149,7 +154,8 @@ def support_p_values(session: Session, observed: Observed, predictive: Predictiv
     data, simulation = observed.events.flat(names), predictive.events.flat(names)
     sets, _ = pseudo_data(session)
     training = _training_sample(session)
-    reference = np.stack([training[name] for name in names], axis=-1)[:COMPARED]
+    # Without their weights: a rank among pseudo-data is right beside any reference.
+    reference = np.stack([training[name][0] for name in names], axis=-1)[:COMPARED]
     arrays = [s.numpy() for s in sets]
     groups = [[i] for i in range(len(names))] + ([list(range(len(names)))] if names[1:] else [])
     titles = names + (["jointly"] if names[1:] else [])

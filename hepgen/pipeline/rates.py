@@ -95,6 +95,7 @@ def rate_p_values(session: Session) -> list[PValue]:
 
 def learned_efficiency(session: Session) -> LearnedRate:
     """ε(θ) in the run folder, fitted first where it is missing or out of date."""
+    session = session.for_training()
     campaign, path = rate_campaign(session), session.folder / _PLACE
     key = digest(campaign.identity(), campaign.events)
     if not session.folder.is_current(_STEP, key):

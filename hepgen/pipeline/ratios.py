@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.diagnostics.multiple_testing import PValue
-from hepgen.diagnostics.ratio_calibration import RatioCalibration, calibration_p_value
+from hepgen.diagnostics.ratio_calibration import RatioCalibration, calibration_p_value, slope
 from hepgen.errors import SimulationError
 from hepgen.events import Events
 from hepgen.inference.ensemble import Ensemble
@@ -48,6 +48,11 @@ class RatioTest:
     def p_value(self) -> float:
         """Of :func:`hepgen.diagnostics.ratio_calibration.calibration_p_value`."""
         return calibration_p_value(self.numerator, self.denominator)
+
+    @property
+    def slope(self) -> float:
+        """a of the line a·log r̂ + b, fitted to all pairs; 1 where the ratio is right."""
+        return slope(self.numerator, self.denominator)
 
     @property
     def recalibrated(self) -> RatioTest:

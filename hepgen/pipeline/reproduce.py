@@ -127,6 +127,11 @@ def _result(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise FileError(f"{file} cannot be read as JSON: {error}") from error
     noted = content.get("provenance") if isinstance(content, dict) else None
+    if isinstance(noted, dict) and "combination" in noted:
+        raise FileError(
+            f"{file} is of a combination, whose channels are results of their own: reproduce "
+            "these, and run `hepgen combine` again"
+        )
     if not isinstance(noted, dict) or not isinstance(noted.get("workflow"), str):
         raise FileError(f"{file} is no result: it has no provenance with a workflow")
     if not isinstance(noted.get("request"), dict):

@@ -104,7 +104,7 @@ def _columns(
 ) -> dict[str, Any]:
     """The first so many events at the contexts."""
     if isinstance(surrogate, ImageSurrogate):
-        images = surrogate.images(context, seed)[:events]
+        images = surrogate.sample(1, context, seed)[0, :events]
         _refuse_non_finite({"Cell_energy": images.numpy()})
         made = surrogate.events(context[:events], images)
         return {name: made[name] for name in made.fields if not name.startswith(THETA)}

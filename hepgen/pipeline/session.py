@@ -18,7 +18,7 @@ from hepgen.config import ESTIMATORS, ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature, Kind
 from hepgen.nn.device import choose
-from hepgen.parameters import Parameter, ParameterSet, prior_from_dict
+from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform, prior_from_dict
 from hepgen.pipeline.chains import builtin, chain_of, permit
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.stages import with_stages
@@ -40,6 +40,7 @@ class Session:
         device: Where networks are trained: ``auto``, ``cpu``, ``cuda``.
         allow_code: Whether ``[[stages]]`` of the workflow may be imported, which runs their code,
             and settings of Pythia may load code.
+        trains: Whether the parameter of ``statements.scan`` is free, see :meth:`for_training`.
     """
 
     workflow: Workflow
@@ -48,6 +49,7 @@ class Session:
     monitor: Monitor = field(default_factory=Silent)
     device: str = "auto"
     allow_code: bool = False
+    trains: bool = False
 
     @classmethod
     def open(
@@ -79,7 +81,7 @@ class Session:
         path = Path(path)
         workflow = load(path, overrides)
         session = cls(workflow, path, workers, monitor or Silent(), device, allow_code)
-        _ = session.chain, session.parameters, session.features, session.control
+        _ = session.chain, session.likelihood_parameters, session.features, session.control
         return session
 
     @cached_property
@@ -110,6 +112,11 @@ class Session:
         chain = with_stages(chain, self.workflow.stages, self.source.parent)
         return permit(chain, self.allow_code)
 
+    @property
+    def import_path(self) -> str | None:
+        """A folder in which workers find the modules of its stages."""
+        return self.chain.import_path
+
     @cached_property
     def parameters(self) -> ParameterSet:
         """The chain's parameters, with what the workflow says of them."""
@@ -117,7 +124,57 @@ class Session:
         for name, entry in self.workflow.parameters.items():
             if name not in known and not (self._replaced(name) and entry == ParameterEntry()):
                 raise WorkflowError(self._no_parameter(name))
-        return ParameterSet([self._parameter(p) for p in known])
+        found = [self._parameter(p) for p in known]
+        scan = self.workflow.statements.scan
+        if scan is not None:
+            own = [p.name for p in found]
+            if scan.parameter not in own:
+                raise WorkflowError(
+                    f"statements.scan: no parameter {scan.parameter!r}; "
+                    f"{nearest(scan.parameter, own)}"
+                )
+            found = [self._scanned(p) if p.name == scan.parameter else p for p in found]
+        return ParameterSet(found)
+
+    def for_training(self) -> Session:
+        """The session in which what is scanned is free: estimators learn all its values."""
+        if self.workflow.statements.scan is None or self.trains:
+            return self
+        return self._training
+
+    @cached_property
+    def _training(self) -> Session:
+        return dataclasses.replace(self, trains=True)
+
+    def _scanned(self, parameter: Parameter) -> Parameter:
+        """Free over its prior, or else over the values, for a training; held at its default."""
+        scan = self.workflow.statements.scan
+        values = scan.values if scan is not None else []
+        prior = parameter.prior or Uniform(min(values), max(values))
+        default = _inside(parameter.default, prior.low, prior.high)
+        free = dataclasses.replace(parameter, prior=prior, default=default, role="nuisance")
+        for value in values:
+            parameter.check(value)
+            free.check_prior(value)
+        return free if self.trains else dataclasses.replace(free, prior=None)
+
+    @cached_property
+    def nuisances(self) -> ParameterSet:
+        """Those that no stage has, of the ``[[variations]]``."""
+        entries = self.workflow.variations
+        for name in (entry.name for entry in entries):
+            if name in self.chain.parameters:
+                raise WorkflowError(
+                    f"variation {name!r}: the chain {self.chain.name!r} has a parameter of this "
+                    f"name: give that a prior, [parameters.{name}], or the variation another name"
+                )
+        pull = Normal(0.0, 1.0)
+        return ParameterSet([Parameter(e.name, 0.0, prior=pull, label=e.label) for e in entries])
+
+    @cached_property
+    def likelihood_parameters(self) -> ParameterSet:
+        """The chain's parameters, then those of the variations."""
+        return ParameterSet([*self.parameters, *self.nuisances])
 
     def _replaced(self, name: str) -> bool:
         """Whether a parameter is one of a stage in whose place a foreign generator stands."""
@@ -252,6 +309,7 @@ class Session:
         """The files that are read: the workflow, its events, its data, the code of its stages."""
         _, colon, events = str(self.workflow.chain.get("generator", "")).partition(":")
         named = [events if colon else None, self.workflow.data.file]
+        named += [f for v in self.workflow.variations for f in (v.nominal, v.up, v.down)]
         code = [inspect.getsourcefile(type(stage)) for stage in self.chain.stages]
         return [
             self.source,

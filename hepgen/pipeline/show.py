@@ -263,6 +263,8 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
         lines.append(f"Intervals (likelihood: {name.upper()})" if name else "Intervals")
         width = max(len(f"{one['parameter']} {one['method']}") for one in intervals)
         lines += [line for one in intervals for line in _interval(one, width)]
+    for channel in made.get("channels", ()):
+        lines += [line for one in channel["alone"] for line in _alone(channel, one)]
     for scan in made.get("expected", ()):
         value, error = rounded(scan["best"], scan["error"]), rounded(scan["error"], scan["error"])
         lines.append(f"  {scan['parameter']} expected at the best fit: {value} ± {error}")
@@ -283,8 +285,89 @@ def _statements(made: Mapping[str, Any]) -> list[str]:
             f"expected without a signal: {'none' if median is None else f'{median:.4g}'})"
         )
         lines += _warned((*one["warnings"], *scan["warnings"]))
+    for table in made.get("information", ()):
+        lines += _information(table)
+    lines += _search(made.get("search"))
+    lines += _exchange(made.get("exchange"))
     for test in made.get("tests", ()):
         lines += _test(test)
+    return lines
+
+
+def _alone(channel: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
+    """The best fit of one channel of a combination."""
+    error = one["pieces"][0][1] - one["best"]
+    value, error_words = rounded(one["best"], error), rounded(error, error)
+    unit = f" {one['unit']}" if one["unit"] else ""
+    words = (
+        f"{one['parameter']} of {channel['name']} alone ({channel['events']} events): "
+        f"{value} ± {error_words}{unit}"
+    )
+    return [*_wrapped(words), *_warned(one["warnings"])]
+
+
+def _information(table: Mapping[str, Any]) -> list[str]:
+    """The errors that are expected, by source."""
+    unit = f" {table['unit']}" if table["unit"] else ""
+    lines = _wrapped(
+        f"Error of {table['parameter']} expected of {table['events']} events by the Fisher "
+        "information, nuisance parameters fitted (known):", ""
+    )  # fmt: skip
+    width = max(len(row["source"]) for row in table["rows"])
+    for row in table["rows"]:
+        fitted, known = (
+            "not fixed" if row[key] is None else f"{rounded(row[key], 0.1 * row[key])}{unit}"
+            for key in ("profiled", "known")
+        )
+        bound = "" if row["bound"] == "estimate" else f"{row['bound']} "
+        lines.append(f"  {row['source']:<{width}}  {bound}{fitted} ({known})")
+    return [
+        *lines,
+        *_warned((*table["warnings"], *(w for r in table["rows"] for w in r["warnings"]))),
+    ]
+
+
+def _search(scan: Mapping[str, Any] | None) -> list[str]:
+    """The largest excess, and the range of the limits."""
+    if scan is None:
+        return []
+    k = max(range(len(scan["values"])), key=lambda i: scan["statistic"][i])
+    unit = f" {scan['along_unit']}" if scan["along_unit"] else ""
+    local, anywhere = scan["p_value"][k], scan["global_p_value"]
+    lines = _wrapped(
+        f"Scan of {scan['along']}, {len(scan['values'])} values: largest excess at "
+        f"{scan['values'][k]:g}{unit}, local p = {local:.3g} ({significance(local):.2f} σ), "
+        f"global p = {anywhere:.3g} ± {scan['global_error']:.1g} ({significance(anywhere):.2f} σ; "
+        f"{scan['method']})", ""
+    )  # fmt: skip
+    for one in scan["limits"]:
+        seen, median = (
+            "none" if v is None else f"{v:.4g}"
+            for v in (one["observed"], one["expected"][len(one["expected"]) // 2])
+        )
+        lines.append(
+            f"  {one['at']:g}{unit}: {one['parameter']} < {seen} at {100 * one['level']:.0f} % "
+            f"(expected {median})"
+        )
+    return [*lines, *_warned(scan["warnings"])]
+
+
+def _exchange(made: Mapping[str, Any] | None) -> list[str]:
+    """The files, and what the bins cost."""
+    if made is None:
+        return []
+    lines = [f"In bins of {made['observable']}: {', '.join(made['files'])}"]
+    for one in made["fits"]:
+        value, error, ends = one["value"], one["error"], one["unbinned_error"]
+        if error is None:
+            lines.append(f"  {one['parameter']}: the fit of the counts does not converge")
+            continue
+        lines += _wrapped(
+            f"{one['parameter']} = {rounded(value, error)} ± {rounded(error, error)}, without bins "
+            f"{rounded(one['unbinned_value'], ends)} ± {rounded(ends, ends)}; the "
+            f"bins cost {100 * one['cost']:.1f} %"
+        )
+        lines += _warned(one["warnings"])
     return lines
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from hepgen.compute import Workers, completed
+from hepgen.compute import Workers, completed, versions_of_events
 from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.block_file import StoredBlock, encode, identity_digest
@@ -88,6 +88,7 @@ def stored(block: Block) -> StoredBlock:
         "sum_weights": block.sum_weights,
         "failures": [asdict(failure) for failure in block.failures],
         "generator": dict(block.notes),
+        "versions": versions_of_events(),
     }
     return StoredBlock(block.events, block.generated, block.selected, notes)
 

@@ -11,21 +11,21 @@ from typing import Any
 
 from hepgen.compute import Engine, in_order, one_thread
 from hepgen.inference.statistics.toys import Map
-from hepgen.pipeline.session import Session
+from hepgen.pipeline.analysis import Analysis
 
 _WORTH_WORKERS = 10.0
 """Seconds of work for which it pays to start processes."""
 
 
 @contextmanager
-def spread(session: Session, tell: Callable[[str], None] = lambda _: None) -> Iterator[Map]:
+def spread(session: Analysis, tell: Callable[[str], None] = lambda _: None) -> Iterator[Map]:
     """A ``map`` over the workers of a session, that tells in words how many calls are done.
 
     Calls are made here until one shows that those that are left take long: then workers start,
     and stay until the context ends. Each call is on one thread, here or there, so that what it
     returns does not depend on who made it.
     """
-    workers, path = session.workers, session.chain.import_path
+    workers, path = session.workers, session.import_path
     with ExitStack() as stack:
         engine: Engine | None = None
 

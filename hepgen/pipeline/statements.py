@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
-from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.coverage import coverage_maps
@@ -29,6 +28,7 @@ from hepgen.inference.statistics.profile import profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
 from hepgen.inference.statistics.test_statistics import hypothesis_test
 from hepgen.inference.statistics.toys import Map
+from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.bounds import tolerated
 from hepgen.pipeline.interest import interest, limited
 from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
@@ -101,24 +101,41 @@ def statements(
     headline: str,
 ) -> Statements:
     """What the workflow asks for, on one data set of shape ``(N, d)``."""
-    entry = session.workflow.statements
     if not profiles(session):
         return Statements()  # the estimates say it all
+    check_toys(session, weight)
+    method = likelihood_method(session, samples, headline)
+    likelihood = likelihood_of(session, len(x), method)
+    data = likelihood.encode([x], [weight])
+    return replace(stated(session, likelihood, data, samples[headline]), likelihood=method)
+
+
+def check_toys(asked: Analysis, weight: Tensor | None) -> None:
+    """Refuse toys of weighted data.
+
+    Raises:
+        DataError: There are weights, and toys are asked for.
+    """
+    entry = asked.workflow.statements
     if weight is not None and ("neyman" in entry.intervals or entry.limit == "toys"):
         raise DataError(
             "toys are pseudo-data that are distributed as the data, and weighted data are not made "
             "by the simulator: use --interval profile and --limit without --toys for these"
         )
+
+
+def stated(
+    session: Analysis, likelihood: Likelihood, data: DataSets, sample: PosteriorSample
+) -> Statements:
+    """What is asked for, of any likelihood of one data set, beside its posterior."""
+    entry = session.workflow.statements
     steps = 2 + len(interest(session)) * ("neyman" in entry.intervals)
     with (
         session.monitor.task("profile the likelihood", steps) as update,
         spread(session, lambda words: update(step, f"toys: {words}")) as over,
     ):
         step = 0
-        method = likelihood_method(session, samples, headline)
-        likelihood = likelihood_of(session, len(x), method)
-        data = likelihood.encode([x], [weight])
-        best = fit(likelihood, data, start=_start(samples[headline]))
+        best = fit(likelihood, data, start=_start(sample))
         found = _profiled(session, likelihood, data, best)
         update(step := 1)
         limits = tuple(
@@ -139,7 +156,7 @@ def statements(
                 maps += covered
                 update(step := 3 + number)
     chosen = {
-        "posterior": posterior_intervals(session, samples[headline]),
+        "posterior": posterior_intervals(session, sample),
         "profile": tuple(i for scan in found.scans for i in scan.intervals),
         "neyman": tuple(neyman),
     }
@@ -147,19 +164,19 @@ def statements(
     checks = statement_checks(intervals, found, limits, tests, tolerated(session, best))
     return Statements(
         intervals, found.scans, found.held, found.expected, found.contours, found.impacts, limits,
-        tuple(maps), (*checks, *coverage_checks(session, maps)), method, tests,
+        tuple(maps), (*checks, *coverage_checks(session, maps)), tests=tests,
     )  # fmt: skip
 
 
 def _no_signal(
-    session: Session, likelihood: EventLikelihood, data: DataSets, name: str
+    session: Analysis, likelihood: Likelihood, data: DataSets, name: str
 ) -> TestStatistic:
     """q₀, and what it would be in the median with the signal of the parameter's default."""
     default = session.parameters[name].default
     return hypothesis_test(likelihood, data, name, alternative=default if default > 0 else None)
 
 
-def posterior_intervals(session: Session, sample: PosteriorSample) -> tuple[Interval, ...]:
+def posterior_intervals(session: Analysis, sample: PosteriorSample) -> tuple[Interval, ...]:
     """Central intervals of the posterior, about its mean."""
     made = []
     for name in interest(session):
@@ -174,8 +191,8 @@ def posterior_intervals(session: Session, sample: PosteriorSample) -> tuple[Inte
 
 
 def neyman_intervals(
-    session: Session,
-    likelihood: EventLikelihood,
+    session: Analysis,
+    likelihood: Likelihood,
     data: DataSets,
     scan: ProfileScan,
     best: Fit,
@@ -240,12 +257,10 @@ def _start(sample: PosteriorSample) -> Tensor:
     return sample.theta.double().mean(0)
 
 
-def _profiled(
-    session: Session, likelihood: EventLikelihood, data: DataSets, best: Fit
-) -> Statements:
+def _profiled(session: Analysis, likelihood: Likelihood, data: DataSets, best: Fit) -> Statements:
     names = interest(session)
     scans = tuple(profile_scan(likelihood, data, name, best=best) for name in names)
-    others = [name for name in session.parameters.free_names if name not in names]
+    others = [name for name in likelihood.parameters.free_names if name not in names]
     expected: tuple[ProfileScan, ...] = ()
     if session.workflow.statements.asimov:
         asimov = likelihood.asimov(best.theta[0])
@@ -320,7 +335,7 @@ def _check(name: str, warnings: Sequence[str], tolerable: Sequence[str]) -> Chec
 
 
 def _held(
-    likelihood: EventLikelihood, data: DataSets, best: Fit, scan: ProfileScan, others: Sequence[str]
+    likelihood: Likelihood, data: DataSets, best: Fit, scan: ProfileScan, others: Sequence[str]
 ) -> ProfileScan:
     """The scan with the nuisance parameters held at their best fit: the statistics alone."""
     fixed = {name: best.column(name)[0].item() for name in others}
@@ -335,7 +350,7 @@ def _held(
     )  # fmt: skip
 
 
-def coverage_checks(session: Session, maps: Sequence[CoverageMap]) -> list[Check]:
+def coverage_checks(session: Analysis, maps: Sequence[CoverageMap]) -> list[Check]:
     """Do Neyman's sets cover at every point, by pseudo-data that they were not made of?
 
     The distance from the level at the worst point, less 2.6 standard errors of it: five points at

@@ -50,14 +50,8 @@ _JUDGING = {"method", "test_events", "closure_sets", "closure_events", "template
 def with_surrogate(chain: Chain, folder: Path) -> Chain:
     """The chain with the surrogate in ``folder`` in the place of its stages."""
     surrogate = finished(folder)
-    if isinstance(surrogate, ImageSurrogate):
-        raise WorkflowError(
-            f"surrogates: {folder} is of images; expected one that was trained with "
-            "surrogate.replace = [STAGE, …]"
-        )
-    return hybrid(
-        chain, surrogate, hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
-    )
+    sha256 = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
+    return hybrid(chain, surrogate, sha256)
 
 
 @one_thread()
@@ -129,13 +123,17 @@ class SurrogateTask:
         return events.flat(self.x)
 
     def domain(self, context: Tensor) -> Domain:
-        """The range of the columns in a sample, and of the parameters in their prior."""
+        """The range of the columns in a sample, and of the parameters that of their prior.
+
+        Of a prior without ends it is the range in which draws are to be expected, see
+        :attr:`hepgen.parameters.Prior.reach`: every sample ends somewhere, and later ones go on.
+        """
         sample = Domain.from_sample([f.name for f in self.inputs], context)
         low, high = list(sample.low), list(sample.high)
         for place, name in enumerate(self.parameters, start=len(self.c)):
             prior = self.campaign.parameters[name].prior
-            if prior is not None and np.isfinite([prior.low, prior.high]).all():
-                low[place], high[place] = prior.low, prior.high
+            if prior is not None and np.isfinite(prior.reach).all():
+                low[place], high[place] = prior.reach
         return Domain(sample.names, tuple(low), tuple(high))
 
 

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hepgen.compute import one_thread
+from hepgen.errors import WorkflowError
+from hepgen.inference.density import Density
 from hepgen.inference.ensemble import shares
 from hepgen.inference.ensemble_files import TrainedEnsemble
+from hepgen.inference.held import Held
+from hepgen.inference.posterior_ensemble import PosteriorEnsemble
 from hepgen.nn import together
 from hepgen.nn.train import Progress
 from hepgen.pipeline.estimators import Estimator, Trained, estimator, require_scores
@@ -28,6 +32,7 @@ _NOT_FOR_TRAINING = {"members", "scheme", "reference"}
 
 def training_key(session: Session, method: str) -> str:
     """What a trained estimator depends on."""
+    session = session.for_training()
     campaigns = estimator(method).campaigns(session)
     entry = getattr(session.workflow, method)
     features = [repr(feature) for feature in session.features]
@@ -42,6 +47,13 @@ def learns_from_files(session: Session, method: str) -> bool:
     return any(isinstance(c, TrainingFiles) for c in estimator(method).campaigns(session))
 
 
+def training_settings(session: Session, method: str) -> dict[str, Any]:
+    """What a workflow says of a training."""
+    entry = getattr(session.workflow, method)
+    settings: dict[str, Any] = entry.model_dump(exclude_none=True, exclude=_NOT_FOR_TRAINING)
+    return settings
+
+
 @one_thread()
 def trained(session: Session, method: str) -> Trained:
     """The estimator in the run folder, trained first where it is missing or out of date.
@@ -50,6 +62,8 @@ def trained(session: Session, method: str) -> Trained:
         InputError: There is no such method.
         WorkflowError: It learns from joint scores, and a free parameter has none.
     """
+    if session.for_training() is not session:
+        return _held(session, method)
     line = estimator(method)
     require_scores(session, method)
     members = getattr(getattr(session.workflow, method), "members", 1)
@@ -61,20 +75,34 @@ def trained(session: Session, method: str) -> Trained:
     return line.load(task.path)
 
 
-def _ensemble(session: Session, method: str, members: int) -> TrainedEnsemble:
+def _held(session: Session, method: str) -> Trained:
+    """One that is trained over all values of what is scanned, with that at its default."""
+    scan, model = session.workflow.statements.scan, trained(session.for_training(), method)
+    if scan is None or not isinstance(model, Density):
+        raise WorkflowError(
+            f"statements.scan: method {method!r} has no density of single events that could be "
+            "held at a value; use --method nle, scandal or a ratio"
+        )
+    value = session.parameters[scan.parameter].default
+    return Held(model, scan.parameter, value)
+
+
+def _ensemble(session: Session, method: str, members: int) -> Trained:
     """The ensemble in the run folder; members that are finished are not trained again."""
     line, whole = estimator(method), _Task(session, method)
+    kind: Any = PosteriorEnsemble if line.amortised else TrainedEnsemble
     if whole.current:
-        return TrainedEnsemble.load(whole.path, line.load)
-    entry, found = getattr(session.workflow, method), list[Trained]()
+        kept: Trained = kind.load(whole.path, line.load)
+        return kept
+    entry, found = getattr(session.workflow, method), list[Any]()
     sample: TrainingSample = _read(session, line)
     parts = shares(len(sample), members, entry.scheme, entry.seed)
     for number, (index, factor) in enumerate(parts, start=1):
         task = _Task(session, method, number)
         if not task.current:
-            task.fit(sample.share(index, factor))
+            task.fit(sample.share(index, factor, session.folder.path))
         found.append(line.load(task.path))
-    ensemble = TrainedEnsemble(found, scheme=entry.scheme)
+    ensemble: Trained = kind(found, scheme=entry.scheme)
     whole.keep(ensemble, members)
     return ensemble
 
@@ -117,7 +145,7 @@ class _Task:
     def fit(self, sample: Any) -> None:
         """Train it and keep it."""
         entry = getattr(self.session.workflow, self.method)
-        options = entry.model_dump(exclude_none=True, exclude=_NOT_FOR_TRAINING)
+        options = training_settings(self.session, self.method)
         # Members differ in their start, too.
         options["seed"] = entry.seed * 1000 + self.member if self.member else entry.seed
         checkpoint = self.session.folder / f"checkpoints/{self._name}-{self._key[:8]}"

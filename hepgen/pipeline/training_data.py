@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import awkward as ak
@@ -17,11 +18,12 @@ from hepgen.events import WEIGHT, Events
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.pair_campaign import PairCampaign
 from hepgen.io.blocks import BlockStore
-from hepgen.pipeline.gather import gather
+from hepgen.pipeline.gather import Columns, gather
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import BlockSource, run_campaign
 from hepgen.pipeline.training_files import TrainingFiles
+from hepgen.pipeline.training_samples import Sets, Simulated
 from hepgen.simulators.campaign import Campaign
 from hepgen.store import digest
 
@@ -117,36 +119,44 @@ def store_of(session: Session, campaign: BlockSource, name: str) -> BlockStore:
 
 
 def simulated(
+    session: Session,
+    campaign: BlockSource | TrainingFiles,
+    name: str,
+    title: str,
+    *,
+    weighted: bool = False,
+) -> Iterator[Events]:
+    """The blocks of a campaign in the run folder, simulated first where they are missing.
+
+    Raises:
+        DataError: They have weights that differ, and it was not said that these are used.
+    """
+    for events in _blocks(session, campaign, name, title):
+        if not weighted:
+            _refuse_weights(events)
+        yield events
+
+
+def _blocks(
     session: Session, campaign: BlockSource | TrainingFiles, name: str, title: str
 ) -> Iterator[Events]:
-    """The blocks of a campaign in the run folder, simulated first where they are missing."""
     if isinstance(campaign, TrainingFiles):
-        for events in campaign.read():
-            _refuse_weights(events)
-            yield events
+        yield from campaign.read()
         return
     store = store_of(session, campaign, name)
     run_campaign(campaign, store, workers=session.workers, monitor=session.monitor, title=title)
     for block in store.read_all(range(campaign.blocks)):
-        _refuse_weights(block.events)
         yield block.events
 
 
 def _refuse_weights(events: Events) -> None:
-    """Weights that differ would be left out of the training without a word."""
+    """Weights that differ would be left out without a word."""
     weight = np.asarray(ak.flatten(events[WEIGHT], axis=None)) if WEIGHT in events else np.ones(1)
     if len(weight) and (weight != weight[0]).any():
-        negative = (weight < 0).mean()
-        reason = (
-            f", {100 * negative:.3g} % of them negative: a density must be positive, and where "
-            "weights cancel nothing holds it there"
-            if negative
-            else ""
-        )
         raise DataError(
-            f"simulated events have weights from {weight.min():g} to {weight.max():g}{reason}; the "
-            "estimators of a workflow learn from events of one weight: let the generator unweight "
-            "them"
+            f"simulated events have weights from {weight.min():g} to {weight.max():g}; expected "
+            "one weight: only the training of an estimator takes others, and neither that of a "
+            "surrogate, nor pseudo-data for a calibration; let the generator unweight them"
         )
 
 
@@ -154,52 +164,82 @@ def training_events(
     session: Session,
     campaign: Campaign | None = None,
     title: str = "simulate events for the density",
-) -> tuple[Tensor, Tensor]:
-    """x of shape ``(N, d)`` and θ of shape ``(N, D)``; by default of :func:`density_source`."""
+) -> Simulated:
+    """Events, by default of :func:`density_source`, with their weights where these differ."""
     source = campaign or density_source(session)
     names = session.parameters.free_names
-    blocks = (
-        (_inside(session, events.flat(session.feature_names)), events.theta(names))
-        for events in simulated(session, source, "events", title)
-    )
-    x, theta = gather(blocks, source.events, session.folder.path)
-    return x, theta
+
+    def columns(events: Events) -> Columns:
+        x = _inside(session, events.flat(session.feature_names))
+        return (x, events.theta(names), *_given(events))
+
+    blocks = map(columns, simulated(session, source, "events", title, weighted=True))
+    x, theta, *weight = gather(blocks, source.events, session.folder.path)
+    return Simulated(x, theta, _differing(*weight))
+
+
+def _given(events: Events) -> list[NDArray[Any]]:
+    """The weights, if there are any, of flat or jagged events in a row."""
+    if WEIGHT not in events:
+        return []
+    return [np.asarray(ak.flatten(events[WEIGHT], axis=None), np.float32)]
+
+
+def _differing(weight: Tensor | None = None) -> Tensor | None:
+    """``None`` where all are equal, as where there are none."""
+    return None if weight is None or bool((weight == weight[0]).all()) else weight
 
 
 def scored_events(
     session: Session, campaign: Campaign, title: str = "simulate events with joint scores"
 ) -> AugmentedEvents:
     """Events with the joint scores of the free parameters."""
-    blocks = list(simulated(session, campaign, "scores", title))
-    return AugmentedEvents.from_events(
-        Events.concatenate(blocks), session.features, session.parameters
+    blocks = (
+        AugmentedEvents.from_events(events, session.features, session.parameters)
+        for events in simulated(session, campaign, "scores", title, weighted=True)
+        if len(events)
     )
+    return _gathered(session, blocks, campaign.events)
 
 
 def paired_events(session: Session, campaign: PairCampaign) -> AugmentedEvents:
     """Events of many θ and of a reference, with joint scores and ratios."""
     title = "simulate events of θ and of the reference"
-    return campaign.sample(list(simulated(session, campaign, "pairs", title)))
+    blocks = simulated(session, campaign, "pairs", title, weighted=True)
+    parts = (campaign.sample([events]) for events in blocks if len(events))
+    return _gathered(session, parts, campaign.blocks * campaign.block_size)
 
 
-def training_sets(session: Session) -> tuple[Tensor, Tensor, Tensor]:
-    """x of shape ``(T, d)``, offsets of shape ``(S + 1,)``, θ of shape ``(S, D)``."""
-    campaign = set_campaign(session)
-    x, sizes, theta = [], [], []
-    for events in simulated(session, campaign, "sets", "simulate event sets for the posterior"):
-        first = events[session.feature_names[0]]
-        events = events.select(np.asarray(ak.num(first)) > 0)
-        columns = [events[name] for name in session.feature_names]
-        sizes.append(np.asarray(ak.num(columns[0])))
-        x.append(_inside(session, np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)))
-        theta.append(events.theta(session.parameters.free_names))
-    counts = np.concatenate(sizes)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return (
-        torch.from_numpy(np.concatenate(x)),
-        torch.from_numpy(offsets),
-        torch.from_numpy(np.concatenate(theta)),
-    )
+def _gathered(session: Session, parts: Iterator[AugmentedEvents], rows: int) -> AugmentedEvents:
+    """Events of all blocks, see :func:`hepgen.pipeline.gather.gather`."""
+    first = next(parts, None)
+    if first is None:
+        raise DataError("no events to train on; expected some: the selection is empty")
+    names = first.columns
+    blocks = (tuple(p.columns[n].numpy() for n in names) for p in chain([first], parts))
+    columns = gather(blocks, rows, session.folder.path)
+    return dataclasses.replace(first, **dict(zip(names, columns, strict=True)))
+
+
+def training_sets(session: Session) -> Sets:
+    """Event sets, with the weights of their events where these differ."""
+    campaign, title = set_campaign(session), "simulate event sets for the posterior"
+    sizes, theta = list[NDArray[Any]](), list[NDArray[Any]]()
+
+    def blocks() -> Iterator[Columns]:
+        for events in simulated(session, campaign, "sets", title, weighted=True):
+            first = events[session.feature_names[0]]
+            events = events.select(np.asarray(ak.num(first)) > 0)
+            columns = [events[name] for name in session.feature_names]
+            sizes.append(np.asarray(ak.num(columns[0])))
+            theta.append(events.theta(session.parameters.free_names))
+            flat = np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)
+            yield (_inside(session, flat), *_given(events))
+
+    x, *weight = gather(blocks(), campaign.events, session.folder.path)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
+    theta_of_all = torch.from_numpy(np.concatenate(theta))
+    return Sets(x, torch.from_numpy(offsets), theta_of_all, _differing(*weight))
 
 
 def _inside(session: Session, x: NDArray[Any]) -> NDArray[np.float32]:

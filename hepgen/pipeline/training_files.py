@@ -47,7 +47,7 @@ class TrainingFiles:
 
     def identity(self) -> dict[str, Any]:
         """The files, with their sizes and times where they are on a disk."""
-        return {"files": [_facts(source) for source in self.sources]}
+        return {"files": [facts_of(source) for source in self.sources]}
 
     @property
     def events(self) -> int:
@@ -83,7 +83,8 @@ def _has(source: Source, column: str) -> bool:
     return any(column in t.branches for t in trees if source.tree in (None, t.name))
 
 
-def _facts(source: Source) -> list[Any]:
+def facts_of(source: Source) -> list[Any]:
+    """A file with its size and time, where it is on a disk."""
     if source.remote:
         return [str(source)]
     path = Path(source.path).resolve()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from hepgen.inference.augmented import AugmentedEvents
+from hepgen.nn.sets import runs
+from hepgen.pipeline.gather import shared
 
 
 @runtime_checkable
@@ -19,8 +22,12 @@ class TrainingSample(Protocol):
     def __len__(self) -> int:
         """How many."""
 
-    def share(self, index: Tensor, factor: Tensor) -> TrainingSample:
-        """The events ``index``, shape ``(n,)``, with factors for their weights, ``(n,)``."""
+    def share(self, index: Tensor, factor: Tensor, folder: Path) -> TrainingSample:
+        """The events ``index``, shape ``(n,)``, with factors for their weights, ``(n,)``.
+
+        Where they are too many for memory, they are in a file in ``folder``; see
+        :func:`hepgen.pipeline.gather.shared`.
+        """
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,42 @@ class Simulated:
     def __len__(self) -> int:
         return len(self.x)
 
-    def share(self, index: Tensor, factor: Tensor) -> Simulated:
+    def share(self, index: Tensor, factor: Tensor, folder: Path) -> Simulated:
         """See :class:`TrainingSample`."""
-        return Simulated(self.x[index], self.theta[index], _times(self.weight, index, factor))
+        x, theta = shared((self.x, self.theta), index, folder)
+        return Simulated(x, theta, _times(self.weight, index, factor))
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Event sets, each with its own θ; what members take shares of are whole sets.
+
+    Arguments:
+        x: The events of all sets in order, shape ``(T, d)``.
+        offsets: Where each set starts, and the end, shape ``(S + 1,)``.
+        theta: Shape ``(S, D)``.
+        weight: Of the events, shape ``(T,)``; ``None`` for ones.
+        set_weight: Of the sets, shape ``(S,)``; ``None`` for ones.
+    """
+
+    x: Tensor
+    offsets: Tensor
+    theta: Tensor
+    weight: Tensor | None = None
+    set_weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+    def share(self, index: Tensor, factor: Tensor, folder: Path) -> Sets:
+        """See :class:`TrainingSample`."""
+        counts = self.offsets.diff()[index]
+        event = runs(self.offsets[index], counts)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        (x,) = shared((self.x,), event, folder)
+        weight = None if self.weight is None else self.weight[event]
+        factors = _times(self.set_weight, index, factor)
+        return Sets(x, offsets, self.theta[index], weight, factors)
 
 
 @dataclass(frozen=True)
@@ -60,12 +100,12 @@ class WithReference:
     def __len__(self) -> int:
         return len(self.own) + len(self.other)
 
-    def share(self, index: Tensor, factor: Tensor) -> WithReference:
+    def share(self, index: Tensor, factor: Tensor, folder: Path) -> WithReference:
         """See :class:`TrainingSample`."""
         first, second = _parted(index, len(self.own))
         return WithReference(
-            self.own.share(index[first], factor[first]),
-            self.other.share(index[second] - len(self.own), factor[second]),
+            self.own.share(index[first], factor[first], folder),
+            self.other.share(index[second] - len(self.own), factor[second], folder),
         )
 
 
@@ -78,10 +118,14 @@ class Scored:
     def __len__(self) -> int:
         return len(self.events)
 
-    def share(self, index: Tensor, factor: Tensor) -> Scored:
+    def share(self, index: Tensor, factor: Tensor, folder: Path) -> Scored:
         """See :class:`TrainingSample`."""
         weight = _times(self.events.weight, index, factor)
-        return Scored(dataclasses.replace(self.events[index], weight=weight))
+        columns = {n: c for n, c in self.events.columns.items() if n != "weight"}
+        found: dict[str, Any] = dict(
+            zip(columns, shared(list(columns.values()), index, folder), strict=True)
+        )
+        return Scored(dataclasses.replace(self.events, weight=weight, **found))
 
 
 @dataclass(frozen=True)
@@ -94,12 +138,12 @@ class ScoredReference:
     def __len__(self) -> int:
         return len(self.reference) + len(self.own)
 
-    def share(self, index: Tensor, factor: Tensor) -> ScoredReference:
+    def share(self, index: Tensor, factor: Tensor, folder: Path) -> ScoredReference:
         """See :class:`TrainingSample`."""
         first, second = _parted(index, len(self.reference))
         return ScoredReference(
-            self.reference.share(index[first], factor[first]),
-            self.own.share(index[second] - len(self.reference), factor[second]),
+            self.reference.share(index[first], factor[first], folder),
+            self.own.share(index[second] - len(self.reference), factor[second], folder),
         )
 
 

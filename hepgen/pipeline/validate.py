@@ -29,6 +29,7 @@ from hepgen.inference.event_sets import SetLikelihood
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.npe import NPE
 from hepgen.inference.posterior import Posterior
+from hepgen.inference.posterior_ensemble import PosteriorEnsemble
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.ratios import ratio_p_values, ratio_tests
 from hepgen.pipeline.session import Session
@@ -108,7 +109,7 @@ def _sets(session: Session, events: Events) -> Iterator[Tensor]:
 def posterior_of(session: Session, method: str) -> Posterior:
     """The posterior that a trained estimator stands for."""
     model = trained(session, method)
-    if isinstance(model, NPE):
+    if isinstance(model, NPE | PosteriorEnsemble):
         return model.posterior()
     assert isinstance(model, SetLikelihood)
     chains = session.workflow.inference.chains

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from hepgen.errors import ParameterError, WorkflowError
 from hepgen.inference.identification import flat_directions
+from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import Fit, fit
 from hepgen.inference.validity import check_positive, check_support, effective_events
+from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.bounds import bound_check
+from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.interest import interest
 from hepgen.pipeline.likelihoods import first_likelihood, likelihood_of
 from hepgen.pipeline.rates import event_rate, rate_checks
@@ -42,10 +45,15 @@ def data_checks(
         DataError: An event is outside of the support of the model.
         WorkflowError: A rate is asked for that the process or the headline does not know.
     """
-    if event_rate(session) is not None and headline == "npe":
+    if event_rate(session) is not None and estimator(headline).amortised:
         raise WorkflowError(
-            "inference.luminosity: the number of events counts, and 'npe' knows nothing of it: "
-            "use a method with a likelihood, e.g. --method nle, or remove the luminosity"
+            f"inference.luminosity: the number of events counts, and {headline!r} knows nothing of "
+            "it: use a method with a likelihood, e.g. --method nle, or remove the luminosity"
+        )
+    if session.workflow.variations and headline == "npe":
+        raise WorkflowError(
+            "variations: 'npe' learns from the chain, which knows nothing of them: use a method "
+            "with a likelihood, e.g. --method nle, or remove them"
         )
     method = first_likelihood(session, methods, headline)
     if method is None:
@@ -81,12 +89,27 @@ def fit_checks(
     start = samples[headline].theta.double().mean(0)
     best = fit(likelihood, data, start=start)
     check_positive(likelihood, data, best.theta[0])
+    return best_fit_checks(session, likelihood, data, best, start, len(x))
+
+
+def best_fit_checks(
+    session: Analysis, likelihood: Likelihood, data: DataSets, best: Fit, start: Tensor, events: int
+) -> list[Check]:
+    """As :func:`fit_checks`, of any likelihood.
+
+    Arguments:
+        session: What is asked for.
+        likelihood, data: Of one data set.
+        best: Its best fit.
+        start: A point inside of the bounds, shape ``(D,)``.
+        events: In the data set.
+    """
     checks = [_converged(best), bound_check(session, best)]
     # What nothing fixes drifts to a bound, where a curvature says little: look at the inside.
     inside = bool(best.converged[0]) and not bool(best.at_bound[0].any())
     at = best.theta[0] if inside else start
     found = flat_directions(
-        likelihood, data, at, seed=session.workflow.inference.seed, events=len(x)
+        likelihood, data, at, seed=session.workflow.inference.seed, events=events
     )
     words = "; ".join(map(str, found)) or "directions that neither data nor a constraint fix"
     # Noise along nuisance parameters alone is to be known; it moves no parameter of interest.
@@ -103,10 +126,14 @@ def fit_checks(
     return [*checks, Check("fit: directions", not severe, number, 0, words, warning=warning)]
 
 
-def profiles(session: Session) -> bool:
+def profiles(session: Analysis) -> bool:
     """Whether statements are asked for that maximise the likelihood."""
     entry = session.workflow.statements
-    return entry.intervals != ["posterior"] or entry.asimov or entry.limit is not None
+    return (
+        entry.intervals != ["posterior"]
+        or entry.asimov
+        or (entry.limit is not None and entry.scan is None)
+    )
 
 
 def _converged(best: Fit) -> Check:

@@ -1,5 +1,6 @@
 """Figures: a result goes in, a matplotlib figure comes out, and nothing else happens."""
 
+from hepgen.plots.binning import plot_binning
 from hepgen.plots.calibration import plot_coverage, plot_pulls, plot_ranks, plot_recovery
 from hepgen.plots.comparison import plot_comparison, plot_spectrum
 from hepgen.plots.contours import plot_contours
@@ -7,6 +8,7 @@ from hepgen.plots.corner import plot_corner
 from hepgen.plots.coverage_map import plot_coverage_map
 from hepgen.plots.error_budget import plot_error_budget
 from hepgen.plots.event_sets import plot_bias
+from hepgen.plots.expected_errors import plot_expected_errors
 from hepgen.plots.impacts import plot_impacts
 from hepgen.plots.information import plot_budget
 from hepgen.plots.intervals import plot_intervals
@@ -14,6 +16,7 @@ from hepgen.plots.latent import plot_sheet, plot_traversal
 from hepgen.plots.limits import plot_cls, plot_limits
 from hepgen.plots.posterior import plot_posterior
 from hepgen.plots.scan import plot_scan
+from hepgen.plots.search import plot_p_values
 from hepgen.plots.statistics import plot_null, plot_ratio_calibration, plot_statistics
 from hepgen.plots.style import png, svg
 from hepgen.plots.surrogates import (
@@ -29,6 +32,7 @@ from hepgen.plots.uniformity import plot_ecdf_difference, plot_expected_coverage
 
 __all__ = [
     "plot_bias",
+    "plot_binning",
     "plot_budget",
     "plot_classifier_output",
     "plot_closure",
@@ -42,12 +46,14 @@ __all__ = [
     "plot_ecdf_difference",
     "plot_error_budget",
     "plot_expected_coverage",
+    "plot_expected_errors",
     "plot_feature_judgement",
     "plot_impacts",
     "plot_intervals",
     "plot_layers",
     "plot_limits",
     "plot_null",
+    "plot_p_values",
     "plot_posterior",
     "plot_pulls",
     "plot_ranks",

@@ -160,7 +160,7 @@ class ShowerSurrogate:
         Raises:
             SurrogateError: θ is outside the range of the training, or not of n images.
         """
-        images = self.surrogate.images(_contexts(self.context, n, theta), seed)
+        images = self.surrogate.sample(1, _contexts(self.context, n, theta), seed)
         return images.reshape(n, *self.shape).numpy()
 
     def __repr__(self) -> str:

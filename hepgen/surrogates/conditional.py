@@ -81,6 +81,11 @@ class ConditionalDensity(nn.Module, ABC):
         self.noise = features
 
     @property
+    def precision(self) -> torch.dtype:
+        """The dtype in which it computes: that of its weights."""
+        return next(self.parameters(), torch.zeros(0)).dtype
+
+    @property
     @abstractmethod
     def options(self) -> dict[str, Any]:
         """The keyword arguments that rebuild it, as values that JSON holds."""

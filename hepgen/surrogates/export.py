@@ -7,6 +7,7 @@ written before onnxruntime has reproduced both.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from importlib import metadata
@@ -112,19 +113,22 @@ def export(
     folder = Path(folder)
     refuse_existing(folder, (SAMPLER, DENSITY, MANIFEST), overwrite)
     twin, words = surrogate.model.exportable()
+    precise = _precise(twin)
     points = _Points.of(surrogate, context, seed)
     with torch.no_grad():
         graphs = {SAMPLER: _sampler(surrogate, twin, points, tolerance)}
-        why = _no_density(surrogate, twin, points) if density else "it was not asked for"
+        why = _no_density(surrogate, precise, points) if density else "it was not asked for"
         if not why:
             try:
-                graphs[DENSITY] = _density(surrogate, twin, points, tolerance)
+                graphs[DENSITY] = _density(surrogate, precise, points, tolerance)
             except (NotAGraphError, _NotReproducedError) as error:
                 if surrogate.quality.kind == "exact":
                     raise
                 why = str(error)
-        apart = _apart(surrogate, twin, points, density=not why) if words else {}
-    manifest = _manifest(surrogate, twin, graphs, words, apart, why, tolerance)
+        apart = _apart(surrogate, twin, points) if words else {}
+        if words and not why:
+            apart["log_prob_in_nats"] = _log_prob_apart(surrogate, precise, points)
+    manifest = _manifest(surrogate, precise, graphs, words, apart, why, tolerance)
     files = {name: signed(graph.proto, manifest) for name, graph in graphs.items()}
     for entry in (manifest["sampler"], manifest["density"]):
         if entry["file"]:
@@ -178,30 +182,44 @@ def _density(
     return _checked(proto, inputs, expected, scale, tolerance, "density")
 
 
+def _precise(twin: ConditionalDensity) -> ConditionalDensity:
+    """What gives the density: in double precision where it is an ODE's, along which rounding grows.
+
+    The graph then has weights of twice the size, and the torch of the check computes as it does.
+    """
+    return twin if twin.quality.kind == "exact" else copy.deepcopy(twin).double()
+
+
 def _outputs(graph: Graph, first: str) -> list[str]:
     return [first, EXTRAPOLATED] if graph.marks else [first]
 
 
 def _events(surrogate: Surrogate, model: ConditionalDensity, points: _Points) -> Tensor:
-    return surrogate.features.inverse(model.generate(points.noise, _given(surrogate, points)))
+    noise = points.noise.to(model.precision)
+    return surrogate.features.inverse(model.generate(noise, _given(surrogate, model, points)))
 
 
 def _log_prob(
-    surrogate: Surrogate, model: ConditionalDensity, x: Tensor, points: _Points
+    surrogate: Surrogate, model: ConditionalDensity, x: Tensor, points: _Points, seed: int = 0
 ) -> Tensor:
-    u = surrogate.features.forward(x).float()
-    value = model.log_prob(u, _given(surrogate, points)).value
+    """log p of events, with what is drawn for it from a seed of its own."""
+    u = surrogate.features.forward(x).to(model.precision)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        value = model.log_prob(u, _given(surrogate, model, points)).value
     return value + surrogate.features.log_jacobian(x)
 
 
-def _given(surrogate: Surrogate, points: _Points) -> Tensor:
+def _given(surrogate: Surrogate, model: ConditionalDensity, points: _Points) -> Tensor:
     inputs = surrogate.inputs
-    return (inputs.forward(points.context) if inputs else points.context).float()
+    given = inputs.forward(points.context) if inputs else points.context
+    return given.to(model.precision)
 
 
 def _around(surrogate: Surrogate, twin: ConditionalDensity, points: _Points) -> Tensor:
     """Events of the surrogate, every second one moved by a standard deviation or so."""
-    u = twin.generate(points.noise, _given(surrogate, points)).double()
+    noise = points.noise.to(twin.precision)
+    u = twin.generate(noise, _given(surrogate, twin, points)).double()
     moved = torch.randn(u.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     smooth = torch.tensor([f.kind != "discrete" for f in surrogate.features.features])
     u[::2] += torch.where(smooth, moved[::2], 0.0)
@@ -224,12 +242,7 @@ def _no_density(surrogate: Surrogate, twin: ConditionalDensity, points: _Points)
         return f"{surrogate.method} has no density: {surrogate.quality.words or 'it only samples'}"
     few = _Points(points.noise[:16], points.context[:16])
     x = _events(surrogate, twin, few)
-    values = []
-    for seed in (1, 2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            values.append(_log_prob(surrogate, twin, x, few))
-    if not torch.equal(*values):
+    if not torch.equal(*(_log_prob(surrogate, twin, x, few, seed) for seed in (1, 2))):
         return (
             f"the density of {surrogate.method} is {surrogate.quality} and draws random numbers, "
             "which a graph must not; use Surrogate.log_prob, or a flow, whose density is exact"
@@ -237,18 +250,22 @@ def _no_density(surrogate: Surrogate, twin: ConditionalDensity, points: _Points)
     return ""
 
 
-def _apart(
-    surrogate: Surrogate, twin: ConditionalDensity, points: _Points, *, density: bool
-) -> dict[str, Any]:
-    """How far the twin is from the family's own computation."""
+def _apart(surrogate: Surrogate, twin: ConditionalDensity, points: _Points) -> dict[str, Any]:
+    """How far the events of the twin are from the family's own."""
     own, fixed = (_events(surrogate, m, points) for m in (surrogate.model, twin))
     spread = torch.quantile(own, 0.75, dim=0) - torch.quantile(own, 0.25, dim=0)
-    difference = (own - fixed).abs() / spread
-    found = {"x_in_interquartile_ranges": _sizes(difference)}
-    if density:
-        values = [_log_prob(surrogate, m, own, points) for m in (surrogate.model, twin)]
-        found["log_prob_in_nats"] = _sizes((values[0] - values[1]).abs())
-    return found
+    # A count, or a component that is mostly zero, may have none.
+    difference = (own - fixed).abs() / torch.where(spread > 0, spread, 1.0)
+    return {"x_in_interquartile_ranges": _sizes(difference)}
+
+
+def _log_prob_apart(
+    surrogate: Surrogate, twin: ConditionalDensity, points: _Points
+) -> dict[str, float]:
+    """How far the density of the twin is from the family's own."""
+    x = _events(surrogate, surrogate.model, points)
+    values = [_log_prob(surrogate, m, x, points) for m in (surrogate.model, twin)]
+    return _sizes((values[0] - values[1]).abs())
 
 
 def _sizes(difference: Tensor) -> dict[str, float]:
@@ -293,7 +310,7 @@ def _deviation(
 
 def _manifest(
     surrogate: Surrogate,
-    twin: ConditionalDensity,
+    precise: ConditionalDensity,
     graphs: dict[str, _Exported],
     words: str,
     apart: dict[str, Any],
@@ -310,7 +327,8 @@ def _manifest(
         "fixed_steps": {"words": words, "apart": apart} if words else None,
         "sampler": _entry(SAMPLER, graphs, tolerance),
         "density": _entry(DENSITY, graphs, tolerance) | {
-            "quality": twin.quality.kind, "words": twin.quality.words, "why_not": why,
+            "quality": precise.quality.kind, "words": precise.quality.words, "why_not": why,
+            "precision": None if why else str(precise.precision).removeprefix("torch."),
         },
         "surrogate": surrogate.manifest,
         "versions": versions(),

@@ -1,7 +1,7 @@
 """What an exported surrogate computes: from noise to events, from events to log p.
 
 Both are modules of tensor operations without a branch on a value, so that they become a graph.
-Physical quantities are float64 outside and the family computes in float32, as it does here. A
+Physical quantities are float64 outside, and the family computes in the precision of its weights. A
 graph cannot refuse: a context outside the range of the training gives NaN,
 or, of a surrogate that extrapolates, is marked by a second output, ``extrapolated``.
 """
@@ -42,6 +42,7 @@ class Bijection(nn.Module):
     discrete: Tensor
     zero: Tensor
     reach: Tensor
+    log_std: Tensor
 
     def __init__(self, space: FeatureSpace) -> None:
         super().__init__()
@@ -72,7 +73,8 @@ class Bijection(nn.Module):
             bool(columns.any()) for columns in (circular, discrete, zero)
         )
         widths = (high - low)[below & above].tolist()
-        self._volume = sum(map(math.log, widths)) - sum(map(math.log, space.std))
+        self._volume = sum(map(math.log, widths))
+        self.register_buffer("log_std", self.std.log())
 
     def physical(self, u: Tensor) -> Tensor:
         """x of u, shape ``(B, d)``, float64."""
@@ -124,6 +126,10 @@ class Bijection(nn.Module):
             terms = torch.where(self.below, -self._near(x - self.low).log(), terms)
         if self._both or self._high:
             terms = torch.where(self.above, terms - self._near(self.high - x).log(), terms)
+        terms = terms - self.log_std
+        if self._zero:
+            # A zero has a probability, and no density.
+            terms = torch.where(self.zero & (x == 0), 0.0, terms)
         return terms.sum(-1) + self._volume
 
     def _wrapped(self, x: Tensor) -> Tensor:
@@ -158,9 +164,9 @@ class _Context(nn.Module):
         self.register_buffer("high", torch.tensor(domain.high, dtype=torch.float64))
 
     def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Shapes ``(B, C)``, float32, and ``(B,)``."""
+        """Shapes ``(B, C)``, float64, and ``(B,)``."""
         inside = ((context >= self.low) & (context <= self.high)).all(-1)
-        return self.bijection.standardised(context).float(), inside
+        return self.bijection.standardised(context), inside
 
 
 class Graph(nn.Module):
@@ -186,9 +192,9 @@ class Graph(nn.Module):
 
     def _given(self, like: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.context is None or context is None:
-            return like[:, :0].float(), None
+            return like[:, :0].to(self.model.precision), None
         c, inside = self.context(context)
-        return c, inside
+        return c.to(self.model.precision), inside
 
     def _answer(self, value: Tensor, inside: Tensor | None) -> Any:
         """What a graph gives: the value, NaN where it must not answer, or marked."""
@@ -216,6 +222,7 @@ class DensityGraph(Graph):
         """Shape ``(B,)``, of shapes ``(B, d)`` and ``(B, C)``, all float64."""
         c, inside = self._given(x, context)
         possible = self.space.inside(x)
-        value = self.model.log_prob(self.space.standardised(x).float(), c).value
+        u = self.space.standardised(x).to(self.model.precision)
+        value = self.model.log_prob(u, c).value
         value = value + self.space.log_jacobian(x)
         return self._answer(torch.where(possible, value, -math.inf), inside)

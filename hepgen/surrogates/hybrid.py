@@ -15,12 +15,15 @@ from hepgen.errors import ParameterError, SimulationError, SurrogateError, neare
 from hepgen.parameters import Parameter
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.stage import Stage, State
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.same_stages import changed_options
 from hepgen.surrogates.surrogate import Surrogate
 from hepgen.surrogates.target import Target
 
 _TOLERATED = 1e-3
 """The share of events whose inputs may lie outside the range of training."""
+_TAIL = 1e-2
+"""The share of the parameter points of a block that may: of a hundred from a prior, one."""
 
 
 class SurrogateStage(Stage):
@@ -29,8 +32,10 @@ class SurrogateStage(Stage):
     Its one site, ``surrogate_NAME``, has the variables of the surrogate, shape ``(G, E, d)``.
     An input column outside the range of training is moved to the edge of the range; the stage
     notes how many events that concerns and fails where it is more than one in a thousand (of
-    fewer events, more than one). A parameter outside is refused. A surrogate that extrapolates
-    takes both as they are.
+    fewer events, more than one). A parameter outside is refused; but of a hundred and more points
+    in a block, as many as are drawn from a prior, one in a hundred is treated as an input is: a
+    prior without ends goes beyond any training sample. A surrogate that extrapolates takes both as
+    they are.
 
     Arguments:
         surrogate: Its manifest says what it stands for, see :class:`Target`.
@@ -39,7 +44,10 @@ class SurrogateStage(Stage):
     """
 
     def __init__(
-        self, surrogate: Surrogate, parameters: Sequence[Parameter], name: str = "surrogate"
+        self,
+        surrogate: Surrogate | ImageSurrogate,
+        parameters: Sequence[Parameter],
+        name: str = "surrogate",
     ) -> None:
         self.surrogate = surrogate
         self.target = target_of(surrogate)
@@ -86,7 +94,8 @@ class SurrogateStage(Stage):
         for name in () if self.surrogate.extrapolate else self.target.parameters:
             place = self.surrogate.domain.names.index(name)
             values = parameters[name].detach()
-            if bool(((values < low[place]) | (values > high[place])).any()):
+            outside = (values < low[place]) | (values > high[place])
+            if int(outside.sum()) > _TAIL * outside.numel():
                 raise ParameterError(
                     f"stage {self.name!r}: {name} between {float(values.min()):g} and "
                     f"{float(values.max()):g}, and the surrogate was trained in "
@@ -113,9 +122,9 @@ class SurrogateDistribution(TorchDistribution):  # type: ignore[misc]
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own type)
     support = constraints.real_vector
 
-    def __init__(self, surrogate: Surrogate, context: Tensor) -> None:
+    def __init__(self, surrogate: Surrogate | ImageSurrogate, context: Tensor) -> None:
         self.surrogate, self.context = surrogate, context
-        shape = torch.Size([len(surrogate.features)])
+        shape = torch.Size([surrogate.size])
         super().__init__(context.shape[:-1], shape, validate_args=False)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -137,7 +146,7 @@ class SurrogateDistribution(TorchDistribution):  # type: ignore[misc]
         return SurrogateDistribution(self.surrogate, self.context.expand(shape))
 
 
-def target_of(surrogate: Surrogate) -> Target:
+def target_of(surrogate: Surrogate | ImageSurrogate) -> Target:
     """What a surrogate stands for in a chain.
 
     Raises:
@@ -148,11 +157,11 @@ def target_of(surrogate: Surrogate) -> Target:
     except (KeyError, TypeError):
         raise SurrogateError(
             f"{surrogate!r} does not stand for stages of a chain; train one with "
-            "surrogate.replace = [STAGE, …] in the workflow"
+            "surrogate.replace = [STAGE, …], or surrogate.image = true, in the workflow"
         ) from None
 
 
-def hybrid(chain: Chain, surrogate: Surrogate, sha256: str = "") -> Chain:
+def hybrid(chain: Chain, surrogate: Surrogate | ImageSurrogate, sha256: str = "") -> Chain:
     """The chain with the stages that the surrogate stands for replaced by it.
 
     Observables that nothing provides any more are left out.
@@ -173,11 +182,12 @@ def hybrid(chain: Chain, surrogate: Surrogate, sha256: str = "") -> Chain:
             f"a surrogate of the process {made_for!r} in a chain of {chain.name!r}; train one for "
             "this process"
         )
-    first = _place(chain, target.stages)
-    changed = changed_options(chain, surrogate.manifest.get("chain", {}), target.stages)
+    known_by = (*target.stages, *target.read_by)
+    first = _place(chain, known_by)
+    changed = changed_options(chain, surrogate.manifest.get("chain", {}), known_by)
     if changed:
         raise SurrogateError(
-            f"the surrogate of {'+'.join(target.stages)} was trained with other options of the "
+            f"the surrogate of {'+'.join(known_by)} was trained with other options of the "
             f"chain (in training, now): {'; '.join(changed)}; set [chain] as it was, or train "
             "the surrogate again with the options as they are now"
         )

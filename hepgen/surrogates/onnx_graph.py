@@ -20,6 +20,7 @@ from torch.distributions import Distribution
 import hepgen
 from hepgen.errors import FileError, SurrogateError
 from hepgen.results import to_json
+from hepgen.surrogates.onnx_kernels import translations
 
 _TALKATIVE = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")
 
@@ -54,7 +55,7 @@ def to_onnx(
             program = torch.onnx.export(
                 graph.eval(), example, dynamo=True, input_names=names[: len(inputs)],
                 output_names=list(outputs), dynamic_shapes=tuple({0: batch} for _ in inputs),
-                external_data=False, verbose=False,
+                external_data=False, verbose=False, custom_translation_table=translations(),
             )  # fmt: skip
     except Exception as error:  # whatever torch's compiler stumbles over
         raise NotAGraphError(

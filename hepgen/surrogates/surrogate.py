@@ -21,10 +21,11 @@ from hepgen.errors import DataError, FileError, SurrogateError, TrainingError
 from hepgen.feature_space import FeatureSpace
 from hepgen.features import Feature
 from hepgen.nn import together
+from hepgen.nn.columns import Derived
 from hepgen.nn.density_weights import check_density_weights
 from hepgen.nn.device import choose, trained_on
 from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, write_model
-from hepgen.nn.rows import standardised
+from hepgen.nn.rows import Table, standardised
 from hepgen.nn.train import Progress, train
 from hepgen.results import TrainingCurve
 from hepgen.simulators.chain import stream
@@ -198,7 +199,7 @@ class Surrogate:
         domain = domain or Domain.from_sample([f.name for f in inputs], context)
         model = _model(method, space, len(inputs), options or {}, seed)
         to_network = conditions.forward if conditions else _nothing
-        rows = standardised((x, space.forward), (context, to_network))
+        rows = Table(*standardised(Derived(space.forward, x), Derived(to_network, context)))
         u, c = rows.sample
         _check_enough(method, model, u)
         model.prepare(u, c)
@@ -222,6 +223,11 @@ class Surrogate:
     def quality(self) -> Quality:
         """What kind of number a log-density of it is."""
         return self.model.quality
+
+    @property
+    def size(self) -> int:
+        """How many numbers an event has, d."""
+        return len(self.features)
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor, seed: int = 0) -> Tensor:
@@ -328,8 +334,8 @@ class Surrogate:
             )
         if not self.extrapolate:
             self.domain.check(context.detach())
-        dtype = next(self.model.parameters(), torch.zeros(0)).dtype
-        return (self.inputs.forward(context) if self.inputs else context).to(dtype)
+        given = self.inputs.forward(context) if self.inputs else context
+        return given.to(self.model.precision)
 
     def _generate(
         self, context: Tensor, seed: int, *, density: bool

@@ -109,6 +109,8 @@ class Target:
         outputs: The columns that what follows needs.
         parameters: Those that the surrogate was trained over, the last columns of its context.
         fixed: The values of the other parameters of these stages, in training.
+        read_by: Stages after these that stay, though what they do is in the outputs already:
+            done once more it changes nothing, as long as their options are those of the training.
     """
 
     stages: tuple[str, ...]
@@ -116,6 +118,7 @@ class Target:
     outputs: tuple[Column, ...]
     parameters: tuple[str, ...]
     fixed: Mapping[str, float]
+    read_by: tuple[str, ...] = ()
 
     @property
     def context_names(self) -> tuple[str, ...]:
@@ -166,7 +169,8 @@ class Target:
         """The inverse of :meth:`to_dict`."""
         inputs, outputs = (tuple(map(_from_dict, entry[k])) for k in ("inputs", "outputs"))
         stages, parameters = (tuple(entry[k]) for k in ("stages", "parameters"))
-        return cls(stages, inputs, outputs, parameters, dict(entry["fixed"]))
+        read_by = tuple(entry.get("read_by", ()))
+        return cls(stages, inputs, outputs, parameters, dict(entry["fixed"]), read_by)
 
     def _encode(self, column: Column, state: Mapping[str, Tensor]) -> Tensor:
         value = _slots(state[column.name])

@@ -97,7 +97,7 @@ def milliseconds(models: dict[str, ImageSurrogate], particles: Tensor) -> dict[s
                 calls = 5 if batch == 1 else 1
                 start = time.process_time()
                 for _ in range(calls):
-                    model.images(particles[:batch])
+                    model.sample(1, particles[:batch])
                 spent = 1000 * (time.process_time() - start) / (calls * batch)
                 best[name][i] = min(best[name][i], spent)
     return best
@@ -204,7 +204,10 @@ def main(surrogates: Surrogates, test: int, only: list[str], save: Path | None) 
 def _save(path: Path, models: dict[str, ImageSurrogate], truth: Tensor, particles: Tensor) -> None:
     """What the page of the documentation shows, small: GeV, of the same particles."""
     truth, particles = truth[:1000], particles[:1000]
-    made = {"truth": truth, **{name: model.images(particles) for name, model in models.items()}}
+    made = {
+        "truth": truth,
+        **{name: model.sample(1, particles)[0] for name, model in models.items()},
+    }
     arrays: dict[str, Any] = {}
     for name, images in made.items():
         image = images.reshape(-1, *SHAPE)

@@ -23,8 +23,9 @@ import torch
 
 from hepgen.feature_space import FeatureSpace
 from hepgen.features import Feature
+from hepgen.nn.columns import Derived
 from hepgen.nn.row_file import RowFile
-from hepgen.nn.rows import Rows, Standardised, Table
+from hepgen.nn.rows import Rows, Table
 from hepgen.nn.train import train
 from hepgen.surrogates.families import build
 
@@ -93,7 +94,9 @@ def main() -> None:
         flush=True,
     )
     x, c = split(stored)
-    on_disk = Standardised([(x, space.forward), (c, torch.Tensor.float)])
+    on_disk = Table(
+        Derived(lambda one: space.forward(one).float(), x), Derived(torch.Tensor.float, c)
+    )
     for method in NETWORKS:
         pairs, cold, before = [], True, anonymous()
         for _ in range(arguments.rounds):

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cache
+import copy
+import json
+import re
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from hepgen.errors import SurrogateError
+from hepgen.errors import FileError, SurrogateError
 from hepgen.features import Feature
 from hepgen.surrogates.conditional import ConditionalDensity
 from hepgen.surrogates.diffusion.distillation import distil
 from hepgen.surrogates.families import FAMILIES, build
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Surrogate
 from tests.contracts.families import CASES, FamilyCase
+from tests.contracts.images import distilled_images, images
 
 FEATURES = (Feature("mass", "GeV", low=0.0), Feature("angle"))
 INPUTS = (Feature("energy", "GeV"),)
+
+AnySurrogate = Surrogate | ImageSurrogate
 
 every_family = pytest.mark.parametrize("case", CASES, ids=lambda case: case.method)
 
@@ -43,6 +50,14 @@ def trained(case: FamilyCase) -> Surrogate:
         x, c, features=FEATURES, inputs=INPUTS, method=case.method, options=case.options,
         device="cpu", **case.training,
     )  # fmt: skip
+
+
+SURROGATES: dict[str, Callable[[], AnySurrogate]] = {
+    **{case.method: partial(trained, case) for case in CASES},
+    "images": images,
+    "images, distilled": distilled_images,
+}
+every_surrogate = pytest.mark.parametrize("make", SURROGATES.values(), ids=SURROGATES.keys())
 
 
 def untrained(case: FamilyCase, features: int, context: int) -> ConditionalDensity:
@@ -138,32 +153,84 @@ def test_sample_and_density_in_one_pass(case: FamilyCase) -> None:
     torch.testing.assert_close(density.value, surrogate.log_prob(x, c), rtol=0, atol=2e-3)
 
 
-@every_family
-def test_a_seed_determines_the_events(case: FamilyCase) -> None:
-    surrogate = trained(case)
+@every_surrogate
+def test_a_seed_determines_the_events(make: Callable[[], AnySurrogate]) -> None:
+    surrogate = make()
     c = torch.tensor([[1.5], [2.5]], dtype=torch.float64)
     first = surrogate.sample(4, c, seed=1)
-    assert first.shape == (4, 2, 2)
+    assert first.shape == (4, 2, surrogate.size)
     assert torch.equal(first, surrogate.sample(4, c, seed=1))
     assert not torch.equal(first, surrogate.sample(4, c, seed=2))
+    assert len(set(map(tuple, first.flatten(0, 1).tolist()))) == 8
 
 
-@every_family
-def test_what_is_loaded_is_what_was_saved(case: FamilyCase, tmp_path: Path) -> None:
-    surrogate = trained(case)
+@every_surrogate
+def test_what_is_loaded_is_what_was_saved(make: Callable[[], AnySurrogate], tmp_path: Path) -> None:
+    surrogate = make()
     surrogate.save(tmp_path)
-    loaded = Surrogate.load(tmp_path)
+    loaded = type(surrogate).load(tmp_path)
     c = torch.tensor([2.0], dtype=torch.float64)
     assert torch.equal(surrogate.sample(20, c), loaded.sample(20, c))
     assert repr(loaded) == repr(surrogate)
     assert loaded.quality == surrogate.quality
+    assert (loaded.domain, loaded.manifest) == (surrogate.domain, surrogate.manifest)
 
 
-@every_family
+@every_surrogate
+def test_files_that_are_not_those_that_were_written_are_refused(
+    make: Callable[[], AnySurrogate], tmp_path: Path
+) -> None:
+    """Cut short, edited, of a newer version, or not there: each file of the folder."""
+    surrogate = make()
+    surrogate.save(tmp_path)
+    for path in sorted(tmp_path.rglob("*.*")):
+        content = path.read_bytes()
+        broken = [content[: len(content) // 2], content[:-9] + b"\x07" + content[-8:], b""]
+        if path.suffix == ".json":
+            schema = json.loads(content)["schema"]
+            newer = content.replace(b'"schema": %d' % schema, b'"schema": %d' % (schema + 1))
+            broken.append(newer)
+        for wrong in broken:
+            assert wrong != content
+            path.write_bytes(wrong)
+            with pytest.raises(FileError, match=re.escape(str(tmp_path))):
+                type(surrogate).load(tmp_path)
+        path.unlink()
+        with pytest.raises(FileError):
+            type(surrogate).load(tmp_path)
+        path.write_bytes(content)
+    type(surrogate).load(tmp_path)
+
+
+@every_surrogate
+def test_the_quality_says_whether_there_is_a_density(make: Callable[[], AnySurrogate]) -> None:
+    """Where there is none, everything that would answer with one refuses, and says why."""
+    surrogate, c = make(), torch.tensor([2.0], dtype=torch.float64)
+    x = surrogate.sample(3, c)
+    if surrogate.quality.kind != "none":
+        density = surrogate.log_density(x, c)
+        assert density.quality == surrogate.quality
+        assert density.value.shape == density.error.shape == (3,)
+        assert density.value.dtype == torch.float64
+        assert torch.equal(surrogate.log_prob(x, c), density.value)
+        return
+    assert surrogate.quality.words
+    for ask in (
+        lambda: surrogate.sample_and_log_prob(3, c),
+        lambda: surrogate.log_prob(x, c),
+        lambda: surrogate.log_density(x, c),
+    ):
+        with pytest.raises(SurrogateError, match="has no density"):
+            ask()
+
+
+@every_surrogate
 @pytest.mark.parametrize("value", [0.5, 3.5, float("nan")])
-def test_a_context_outside_the_training_range_is_refused(case: FamilyCase, value: float) -> None:
+def test_a_context_outside_the_training_range_is_refused(
+    make: Callable[[], AnySurrogate], value: float
+) -> None:
     """By everything that could answer with a number; with leave to extrapolate, it does."""
-    surrogate, c = trained(case), torch.tensor([value], dtype=torch.float64)
+    surrogate, c = make(), torch.tensor([value], dtype=torch.float64)
     x = surrogate.sample(3, torch.tensor([2.0], dtype=torch.float64))
     for ask in (
         lambda: surrogate.sample(3, c),
@@ -174,5 +241,13 @@ def test_a_context_outside_the_training_range_is_refused(case: FamilyCase, value
         with pytest.raises(SurrogateError, match=r"energy = .* outside the range"):
             ask()
     if value == value:
-        assert replace(surrogate, extrapolate=True).sample(3, c).isfinite().all()
+        daring = copy.deepcopy(surrogate)
+        daring.extrapolate = True
+        assert daring.sample(3, c).isfinite().all()
         assert surrogate.domain.outside(c[None]).all()
+
+
+@every_surrogate
+def test_a_context_of_another_length_is_refused(make: Callable[[], AnySurrogate]) -> None:
+    with pytest.raises(SurrogateError, match="expected 1 columns: energy"):
+        make().sample(3, torch.ones(2, dtype=torch.float64))

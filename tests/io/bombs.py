@@ -80,6 +80,43 @@ def basket(path: Path) -> None:
         file["Events"].extend({"x": np.zeros(20_000_000)})
 
 
+def baskets(path: Path) -> None:
+    """None too large, but all together."""
+    with uproot.recreate(path, compression=uproot.ZSTD(9)) as file:
+        file.mktree("Events", {f"x_{i}": "uint8" for i in range(12)})
+        file["Events"].extend({f"x_{i}": np.zeros(60_000_000, "u1") for i in range(12)})
+
+
+def note(path: Path) -> None:
+    with uproot.recreate(path, compression=uproot.ZSTD(9)) as file:
+        file.mktree("Events", {"x": "float64"})
+        file["Events"].extend({"x": np.zeros(3)})
+        file[PROVENANCE] = " " * 200_000_000
+
+
+def page(path: Path) -> None:
+    with uproot.recreate(path, compression=uproot.ZSTD(9)) as file:
+        file.mkrntuple("Events", {"x": np.zeros(20_000_000)})
+
+
+def cluster(path: Path) -> None:
+    with uproot.recreate(path, compression=uproot.ZSTD(9)) as file:
+        file.mkrntuple("Events", {n: np.zeros(200_000_000, "u1") for n in "abc"})
+
+
+def text(path: Path) -> None:
+    """A word of 10 kB, written once and meant 200,000 times."""
+    words = pa.DictionaryArray.from_arrays(np.zeros(200_000, "i4"), pa.array(["x" * 10_000]))
+    pq.write_table(pa.table({"x": words}), path, store_schema=False)
+
+
+def texts(path: Path) -> None:
+    """The same in a list."""
+    words = pa.DictionaryArray.from_arrays(np.zeros(200_000, "i4"), pa.array(["x" * 10_000]))
+    lists = pa.ListArray.from_arrays(pa.array([0, 200_000], pa.int32()), words)
+    pq.write_table(pa.table({"x": lists}), path, store_schema=False)
+
+
 def line(path: Path) -> None:
     with gzip.open(path, "wb", 1) as file:
         for _ in range(300):
@@ -103,6 +140,12 @@ def _read(path: Path) -> Any:
     from hepgen.io.tables import read
 
     return read(path).read()
+
+
+def _metadata(path: Path) -> Any:
+    from hepgen.io.tables import read_metadata
+
+    return read_metadata(path)
 
 
 def _images(path: Path) -> Any:
@@ -130,11 +173,17 @@ BOMBS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], Any]]] = {
     "HDF5 jagged, declared": ("a.h5", declared, _read),
     "HDF5 chunk": ("a.h5", chunk, _read),
     "Parquet list": ("a.parquet", one_list, _read),
+    "Parquet text": ("a.parquet", text, _read),
+    "Parquet list of texts": ("a.parquet", texts, _read),
     "ROOT basket": ("a.root", basket, _read),
+    "ROOT provenance": ("a.root", note, _metadata),
+    "RNTuple page": ("a.root", page, _read),
+    "RNTuple cluster": ("a.root", cluster, _read),
     "LHE line": ("a.lhe.gz", line, _lhe),
     "LHE lines": ("a.lhe.gz", lines, _lhe),
     "HepMC line": ("a.hepmc.gz", line, _hepmc),
     "HepMC lines": ("a.hepmc.gz", lines, _hepmc),
+    "ROOT baskets": ("a.root", baskets, _read),
 }
 
 

@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import uproot
 
 from hepgen.errors import FileError
 from hepgen.io.hdf5 import ImageReader
+from hepgen.io.root.pages import check_pages
 from hepgen.io.tables import read
 from hepgen.pipeline.show import show
 from tests.io.bombs import BOMBS
@@ -27,14 +32,20 @@ WORDS = {
     "HDF5 jagged, declared": "cannot be in this file",
     "HDF5 chunk": "chunks of 1073741824 bytes",
     "Parquet list": "the column 'x' unpacks from",
-    "ROOT basket": "a basket of the branch 'x' unpacks from",
+    "Parquet text": "the text of the column 'x' unpacks from",
+    "Parquet list of texts": "the text of the column 'x' unpacks from",
+    "ROOT basket": "bytes unpack to 160000000",
+    "ROOT provenance": "bytes unpack to 200000",
+    "RNTuple page": "bytes unpack to 160000000",
+    "RNTuple cluster": "1 clusters unpack from",
     "LHE line": "a line has more than 16777216 bytes",
     "LHE lines": "bytes without a new event",
     "HepMC line": "a line has more than 16777216 bytes",
     "HepMC lines": "bytes without a new event",
+    "ROOT baskets": "and others before to",
 }
-MOST = 150
-"""MiB that a file of a few bytes may take."""
+MOST = dict.fromkeys(BOMBS, 150) | {"ROOT baskets": 700}
+"""MiB that a file of a few bytes may take; of many small pieces, more."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +72,67 @@ def test_what_unpacks_to_far_more_than_it_is_is_refused(
     name: str, found: dict[str, dict[str, Any]]
 ) -> None:
     assert WORDS[name] in found[name]["words"]
-    assert found[name]["grown"] < MOST
+    assert found[name]["grown"] < MOST[name]
+
+
+@pytest.mark.parametrize("kind", ["mktree", "mkrntuple"])
+@pytest.mark.parametrize("place", ["", "memory:/"], ids=["local", "remote"])
+def test_a_bound_holds_from_everywhere_and_for_hepgen_alone(
+    kind: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others read with uproot in the same process is none of its business."""
+    path = tmp_path / "a.root"
+    with uproot.recreate(path, compression=uproot.ZSTD(9)) as file:
+        getattr(file, kind)("Events", {"x": np.zeros(100_000), "y": np.arange(100_000.0)})
+    if place:
+        fsspec.filesystem("memory").pipe(str(path), path.read_bytes())
+    assert len(read(f"{place}{path}").read()) == 100_000
+    monkeypatch.setattr("hepgen.io.root.unpacking.MOST_UNPACKED", 100_000)
+    assert len(read(f"{place}{path}", ["y"]).read()) == 100_000
+    with pytest.raises(FileError, match=r"bytes unpack to 800\d{3}; at most 100000 are read"):
+        read(f"{place}{path}").read()
+    with uproot.open(path) as file:
+        assert not file["Events"].arrays(["x"])["x"].to_numpy().any()
+
+
+def test_pages_that_are_alike_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that many clusters point to is in the file once, and in memory each time."""
+    path = tmp_path / "a.root"
+    with uproot.recreate(path, compression=None) as file:
+        ntuple = file.mkrntuple("Events", {"x": np.arange(1000.0)})
+        for _ in range(4):
+            ntuple.extend({"x": np.arange(1000.0)})
+    monkeypatch.setattr("hepgen.io.root.pages._MOST_UNPACKED", 10_000)
+    assert len(read(path).read()) == 5000
+    with uproot.open(path) as file:
+        tree = file["Events"]
+        check_pages(tree, "a", {0}, range(5))
+        for link in tree.page_link_list:
+            link[0].pages[0].num_elements *= 201
+        check_pages(tree, "a", {1}, range(5))
+        check_pages(tree, "a", {0}, range(0))
+        with pytest.raises(FileError, match="5 clusters unpack from 40000 to 8040000 bytes"):
+            check_pages(tree, "a", {0}, range(5))
+        for link in tree.page_link_list:
+            link[0].pages[0].num_elements = 50_000
+            link[0].pages[0].locator.offset = 1000
+        with pytest.raises(FileError, match="5 clusters unpack from 8000 to 2000000 bytes"):
+            check_pages(tree, "a", {0}, range(5))
+
+
+def test_text_that_is_repeated_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    words = ["muon", "electron", "", "tau"] * 50
+    lists = [words[:n] for n in (0, 3, 1, 4)] * 50
+    missing = [None, "muon"] * 100
+    table = pa.table({"word": words, "list": lists, "missing": missing})
+    for written in (table, table.set_column(0, "word", table["word"].dictionary_encode())):
+        pq.write_table(written, path, row_group_size=70)
+        events = read(path, ["word", "list"], step_size=33).read()
+        assert events["word"].to_list() == words
+        assert events["list"].to_list() == lists
+        kept = read(path, ["word", "missing"], drop_invalid=True).read()
+        assert kept["missing"].to_list() == ["muon"] * 100
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from hepgen.errors import DataError, FileError
 from hepgen.nn import rows as training_rows
+from hepgen.nn.columns import Derived, Joined, parts, whole
 from hepgen.nn.row_file import RowFile
-from hepgen.nn.rows import Rows, Standardised, Table, shuffled, standardised
+from hepgen.nn.rows import Rows, Table, shuffled, standardised
 from hepgen.nn.train import train
 
 
@@ -46,12 +47,11 @@ def test_a_batch_is_of_many_places_and_a_window_of_few() -> None:
 
 def test_where_rows_are_standardised_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     x, c = torch.randn(100, 3, generator=generator()).double(), torch.arange(100.0)[:, None]
-    columns = (x, lambda one: 2 * one + 1), (c, torch.sqrt)
-    at_once = standardised(*columns)
+    columns = Derived(lambda one: 2 * one + 1, x), Derived(lambda a, b: a[:, :1] * b, x, c)
+    at_once = Table(*standardised(*columns))
     monkeypatch.setattr(training_rows, "IN_MEMORY", 0)
-    later = standardised(*columns)
-    assert isinstance(at_once, Table)
-    assert isinstance(later, Standardised)
+    later = Table(*standardised(*columns))
+    assert at_once.window == 0 < later.window
     index = torch.tensor([5, 3, 99])
     taken = [rows.take(index, generator()) for rows in (at_once, later)]
     for one, other in (*zip(*taken, strict=True), *zip(at_once.sample, later.sample, strict=True)):
@@ -101,7 +101,7 @@ def test_training_from_a_file_ends_where_training_from_memory_does(tmp_path: Pat
         for part in torch.split(torch.cat([x, y], -1), 500):
             file.append(part.numpy())
         rows = file.mapped()
-    stored = Standardised([(rows[:, :2], lambda one: one), (rows[:, 2:], lambda one: one)], 1000)
+    stored = Table(rows[:, :2], rows[:, 2:], window=1000)
     (memory, weight), (disk, other) = line(Table(x, y)), line(stored)
     assert disk == pytest.approx(memory, rel=0.05)
     torch.testing.assert_close(other, weight, rtol=0, atol=0.01)
@@ -132,4 +132,19 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 
 def test_columns_of_other_lengths_are_refused() -> None:
     with pytest.raises(DataError, match=r"lengths \[2, 3\]"):
-        standardised((torch.ones(2), torch.sqrt), (torch.ones(3), torch.sqrt))
+        Table(torch.ones(2), torch.ones(3))
+    with pytest.raises(DataError, match=r"lengths \[2, 3\]"):
+        Derived(torch.add, torch.ones(2), torch.ones(3))
+
+
+def test_joined_columns_are_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = torch.randn(7, 2, generator=generator()), torch.randn(5, 2)
+    joined, both = Joined(first, second), torch.cat([first, second])
+    for index in (torch.tensor([11, 0, 6, 7, 7]), torch.tensor([2]), torch.tensor([9])):
+        assert torch.equal(joined[index], both[index])
+    for rows in (slice(None), slice(5, 9), slice(0, 12, 3), slice(8, 20)):
+        assert torch.equal(joined[rows], both[rows])
+    assert joined.nbytes == both.nbytes
+    monkeypatch.setattr("hepgen.nn.columns._PART", 5)
+    assert [len(part) for (part,) in parts(joined)] == [5, 5, 2]
+    assert torch.equal(whole(Derived(torch.square, joined)), both.square())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -60,13 +61,20 @@ def test_embedding_does_not_depend_on_the_order_of_events() -> None:
     assert torch.allclose(network(x, COUNTS), network(shuffled, COUNTS), atol=1e-6)
 
 
-def test_integer_weights_are_repeated_events() -> None:
+def test_integer_weights_are_repeated_events_that_count_as_fewer() -> None:
+    """The mean is that of the repeated events; its variance, that of (Σw)²/Σw² of one weight."""
     network, x = deep_set(), events()
     weight = torch.randint(1, 4, (len(x),), generator=generator())
-    repeated = x.repeat_interleave(weight, dim=0)
-    counts = segment_sum(weight, COUNTS)
-    weighted = network(x, COUNTS, weight.double())
-    assert torch.allclose(weighted, network(repeated, counts), atol=1e-5)
+    repeated, _ = network.mean(x.repeat_interleave(weight, dim=0), segment_sum(weight, COUNTS))
+    mean, count = network.mean(x, COUNTS, weight.double())
+    assert torch.allclose(mean, repeated, atol=1e-5)
+    square = segment_sum(weight.double().square(), COUNTS)
+    assert torch.allclose(count, segment_sum(weight, COUNTS).double().square() / square)
+
+
+def test_weights_of_one_are_no_weights() -> None:
+    network, x = deep_set(), events()
+    assert torch.equal(network(x, COUNTS, torch.ones(len(x))), network(x, COUNTS))
 
 
 def test_size_is_an_input() -> None:
@@ -121,6 +129,20 @@ def test_blocks_give_the_means_of_the_events() -> None:
     expected = segment_sum(x, COUNTS) / COUNTS[:, None]
     assert number.tolist() == COUNTS.tolist()
     assert torch.allclose(mean, expected, atol=1e-6)
+
+
+def test_blocks_give_the_weighted_means_of_the_events() -> None:
+    x = events(3).double()
+    w = 1.5 + torch.randn(len(x), generator=generator(2), dtype=torch.float64)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.long), COUNTS.cumsum(0)])
+    counts, starts = block_offsets(offsets, 10)
+    both = segment_sum(w, counts), segment_sum(w.square(), counts)
+    sums = segment_sum(w[:, None] * x, counts)
+    rows = BlockRows(sums, counts, starts, torch.zeros(4, 1), smallest=10, weight=both)
+    mean, number = rows.full()
+    for s, (a, b) in enumerate(pairwise(offsets.tolist())):
+        assert torch.allclose(mean[s], ((w[a:b] @ x[a:b]) / w[a:b].sum()).float(), atol=1e-5)
+        assert number[s].item() == pytest.approx((w[a:b].sum() ** 2 / w[a:b].square().sum()).item())
 
 
 def test_runs_of_blocks_cover_small_and_whole_sets() -> None:

@@ -19,6 +19,7 @@ from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.requests import simulation_campaign
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_file
+from hepgen.pipeline.train import trained
 from hepgen.pipeline.training_data import training_events
 from hepgen.simulators.pythia import PythiaDimuons
 from hepgen.simulators.pythia.base import PythiaStage
@@ -200,5 +201,6 @@ def test_events_of_different_weights_train_nothing(
         lhe_workflow,
         ["simulation.events=40", "simulation.events_per_point=40", "simulation.seed=2"],
     )
-    with pytest.raises(DataError, match=r"weights from -1 to 2, .* negative: a density must"):
-        training_events(session)
+    assert training_events(session).weight is not None
+    with pytest.raises(DataError, match=r"are negative, down to -1: a density must be positive"):
+        trained(session, "nle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ from hepgen.errors import SurrogateError, WorkflowError
 from hepgen.images import dense_images
 from hepgen.io.hdf5 import ImageReader
 from hepgen.io.tables import read
+from hepgen.pipeline.data import DataRequest, read_observed
 from hepgen.pipeline.images import image_task
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show
@@ -175,6 +177,53 @@ def test_it_is_judged_with_a_page_and_fails_an_impossible_limit(folder: Path) ->
     page = Path(found["report"]).read_text()
     for title in ("Layers", "Showers", "No closure"):
         assert title in page
+
+
+def test_one_line_puts_it_into_the_chain(model: Path, tmp_path: Path) -> None:
+    """Cells and observables of a file are of each other; in both formats the same showers."""
+    line = f"surrogates=[{str(model)!r}]"
+    for name in ("a.root", "a.hdf5"):
+        words = ("-n", "600", "-o", tmp_path / name, "-q", "-j", "1")
+        run("simulate", CALO, *words, *settings(tmp_path, line))
+    events, images = read(tmp_path / "a.root").read(), ImageReader(tmp_path / "a.hdf5").read()
+    np.testing.assert_allclose(images.showers, 1000 * dense_images(events, 192), rtol=1e-6)
+    chain = Session.open(CALO, overrides(tmp_path, line)).chain
+    again = chain.reconstruct(events)
+    for name in ("Calo_energy", "Calo_depth", "Calo_width"):
+        np.testing.assert_allclose(again.flat([name]), events.flat([name]), rtol=1e-5)
+    ratio = np.asarray(events["Calo_energy"]) / np.asarray(events["theta_energy"])
+    assert 0.7 < ratio.mean() < 1.1
+
+
+def test_measured_cells_are_read_by_a_chain_with_it(model: Path, tmp_path: Path) -> None:
+    """The observables of simulated cells, from the file with cells; nothing is selected."""
+    run("simulate", CALO, "-n", "16", "--theta", THETA, "-o", tmp_path / "data.root", "-q",
+        *settings(tmp_path))  # fmt: skip
+    session = Session.open(CALO, overrides(tmp_path, f"surrogates=[{str(model)!r}]"))
+    cells = [f"{name}={name}" for name in ("Cell_index", "Cell_energy")]
+    request = DataRequest([str(tmp_path / "data.root")], branches=cells)
+    found = read_observed(session, request).events
+    known = read(tmp_path / "data.root").read()
+    np.testing.assert_allclose(
+        found.flat(session.feature_names), known.flat(session.feature_names), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("-n", "5", "--set", "parameters.energy.prior={ uniform = [5.0, 100.0] }"), 2,
+         "energy between .* and the surrogate was trained in \\[30, 70\\]"),
+        (("-n", "5", "--augment"), 2, "density is not known, so it has no score"),
+        (("-n", "5", "--set", "chain.threshold=0.012"), 2, "other options .* threshold: 0.009"),
+    ],
+)  # fmt: skip
+def test_what_a_chain_with_it_refuses(
+    model: Path, tmp_path: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    line = settings(tmp_path, f"surrogates=[{str(model)!r}]")
+    said = run("simulate", CALO, "-o", tmp_path / "a.root", "-j", "1", *line, *words, code=code)
+    assert re.search(message, " ".join(said.split())), said
 
 
 @pytest.mark.parametrize(

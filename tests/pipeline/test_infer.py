@@ -92,8 +92,9 @@ def test_a_result_is_there_only_with_the_files_beside_it(
         (tmp_path / name).write_text("old")
     result = InferenceResult("nle", 1, {}, (), {"key": "new"})
     observed = Observed(Events.from_columns({"x": [1.0]}), {})
+    inference = Inference(result, {}, (), (), {}, observed)
     with pytest.raises(KeyboardInterrupt):
-        write_results(session, Inference(result, {}, (), (), {}, observed), tmp_path)
+        write_results(session, inference, tmp_path)
     assert not (tmp_path / "result.json").exists()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from hepgen.cli.program import app
 from hepgen.compute import Workers
 from hepgen.errors import FileError, InputError
 from hepgen.io.blocks import BlockStore
+from hepgen.io.manifest import noted
 from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline.merge import merge
 from hepgen.pipeline.monitor import Silent
@@ -106,6 +112,56 @@ def test_shards_of_two_campaigns_are_named(tmp_path: Path) -> None:
     two = simulated(tmp_path / "2.blocks", "2/2", replace(CAMPAIGN, seed=8))
     with pytest.raises(FileError, match=r"two campaigns \(seed: 8 there, 7 here"):
         merge([one, two], tmp_path / "out.root", monitor=Silent())
+
+
+def with_torch(folder: Path, version: str, numbers: Iterable[int]) -> None:
+    """As if another version of torch had made some blocks; without one, nobody noted it."""
+    store = BlockStore.open(folder)
+    for number in numbers:
+        block = store.read(number)
+        notes = {k: v for k, v in block.notes.items() if k != "versions"}
+        if version:
+            notes["versions"] = {**block.notes["versions"], "torch": version}
+        store.write(number, block.events, block.generated, block.selected, **notes)
+
+
+def test_versions_are_noted_and_a_mixture_of_them_is_named(tmp_path: Path) -> None:
+    one, two = shards(tmp_path, 2)
+    assert BlockStore.open(one).read(0).notes["versions"]["torch"] == torch.__version__
+    facts = merge([one, two], tmp_path / "alike.root", monitor=Silent())
+    assert "mixedVersions" not in facts
+    with_torch(two, "0.1.2", [1, 3])
+    with_torch(two, "0.1", [5])
+    named = f"torch 0.1 in 1 block, 0.1.2 in 2 blocks, {torch.__version__} in 5 blocks"
+    facts = merge([one, two], tmp_path / "mixed.root", monitor=Silent())
+    assert facts["mixedVersions"] == [named]
+    assert read_metadata(tmp_path / "mixed.root")["provenance"]["mixedVersions"] == [named]
+    merge([one, two], tmp_path / "mixed.blocks", monitor=Silent())
+    (tmp_path / "mixed.blocks" / "manifest.jsonl").unlink()  # the blocks say so themselves
+    facts, words = verified(str(tmp_path / "mixed.blocks"))
+    assert facts["wrong"] == []
+    assert f"warning: blocks of several versions, {named}; " in words
+    for output in ("again.root", "again.blocks"):
+        command = ["merge", str(one), str(two), "-o", str(tmp_path / output), "--quiet"]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        assert named in done.output
+
+
+def test_blocks_that_note_no_versions_are_taken(tmp_path: Path) -> None:
+    """Those from before they were noted; so are lines of a manifest."""
+    one, two = shards(tmp_path, 2)
+    with_torch(one, "", [0, 2])
+    merge([one, two], tmp_path / "all.blocks", monitor=Silent())
+    facts, words = verified(str(tmp_path / "all.blocks"))
+    assert facts["mixedVersions"] == []
+    assert "warning" not in words
+    manifest = one / "manifest.jsonl"
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    before = [{k: v for k, v in line.items() if k != "versions"} for line in lines[-2:]]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in before))
+    assert set(noted(one)) == {0, 2}
+    assert verified(str(one))[0]["mixedVersions"] == []
 
 
 def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:

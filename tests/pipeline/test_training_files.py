@@ -48,12 +48,13 @@ def written(session: Session, path: Path, change: Callable[[Events], Events] | N
 
 @pytest.mark.parametrize("name", ["events.root", "events.parquet", "events.h5"])
 def test_a_file_of_the_campaign_gives_its_rows(opened: Opener, tmp_path: Path, name: str) -> None:
-    x, theta = training_events(opened())
+    made = training_events(opened())
     written(opened(), tmp_path / name)
     session = opened(f'simulation.files=["{name}"]')
-    again, parameters = training_events(session)
-    assert torch.equal(x, again)
-    assert torch.equal(theta, parameters)
+    again = training_events(session)
+    assert torch.equal(made.x, again.x)
+    assert torch.equal(made.theta, again.theta)
+    assert made.weight is again.weight is None
     sample = _training_sample(session)
     assert list(sample) == list(session.feature_names)
 
@@ -62,12 +63,12 @@ def test_rows_on_disk_are_those_in_memory(
     opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing of them stays in the run folder."""
-    x, theta = training_events(opened())
+    made = training_events(opened())
     before = sorted((tmp_path / "run").iterdir())
     monkeypatch.setattr(training_rows, "IN_MEMORY", 1000)
-    on_disk, parameters = training_events(opened())
-    assert torch.equal(x, on_disk)
-    assert torch.equal(theta, parameters)
+    on_disk = training_events(opened())
+    assert torch.equal(made.x, on_disk.x)
+    assert torch.equal(made.theta, on_disk.theta)
     assert sorted((tmp_path / "run").iterdir()) == before
 
 

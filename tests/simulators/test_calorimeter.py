@@ -302,6 +302,16 @@ def test_the_converter_rounds_and_saturates() -> None:
     assert suppressed.tolist() == pytest.approx([0.0, 0.0, 0.0, 0.0, 5.0, 10.03])
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.009, 0.03])
+@pytest.mark.parametrize("step", [0.001, 0.0013, 0.01])
+def test_a_reading_that_is_read_again_stays_as_it_is(step: float, threshold: float) -> None:
+    """So a surrogate of readings may stand before the converter."""
+    generator = torch.Generator().manual_seed(0)
+    signal = torch.randn(50_000, generator=generator, dtype=torch.float64).exp() - 0.3
+    once = digitise(signal, step, 12, 100, threshold)
+    assert torch.equal(digitise(once, step, 12, 100, threshold), once)
+
+
 def test_a_saturated_cell_stays_at_the_top() -> None:
     state = run(process("calo_shower", adc_bits=12), 50, energy=100.0)
     top = 0.001 * (2**12 - 1 - 100)

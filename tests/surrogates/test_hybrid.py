@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from hepgen.errors import ParameterError, SimulationError, SurrogateError
+from hepgen.simulators.chain import Chain
 from hepgen.simulators.processes.registry import PROCESSES, process
 from hepgen.surrogates.hybrid import hybrid, target_of
 from hepgen.surrogates.same_stages import changed_options
 from hepgen.surrogates.surrogate import Surrogate
 from hepgen.surrogates.target import Target
-from tests.contracts.hybrid import recoil
+from tests.contracts.hybrid import recoil, showers, small_calorimeter
 
 
 def with_target(**changes: object) -> Surrogate:
@@ -142,3 +143,64 @@ def test_what_extrapolates_is_not_moved_to_the_edge() -> None:
 
     wider = dataclasses.replace(daring.domain, high=(160.0, 1.0, 4.0))
     assert torch.equal(recoils(daring), recoils(dataclasses.replace(daring, domain=wider)))
+
+
+def shower_chain() -> Chain:
+    return hybrid(small_calorimeter(), showers())
+
+
+def test_images_stand_for_all_stages_before_the_readout() -> None:
+    """What is read of an image is the image: each cell, and the observables of the simulator."""
+    chain, whole = shower_chain(), small_calorimeter()
+    assert [s.name for s in chain.stages] == ["profile+spots+digitisation", "reconstruction"]
+    assert chain.observables == whole.observables
+    assert (chain.image, chain.parameters.names) == (whole.image, whole.parameters.names)
+    assert chain.without_density == ("profile+spots+digitisation",)
+
+    one, other = (chain.simulate(chain.parameters.values(), 300, seed=2) for _ in range(2))
+    assert torch.equal(one.state["Cell_energy"], other.state["Cell_energy"])
+    (image,) = one.sites.values()
+    read = torch.zeros_like(image)
+    filled = torch.arange(one.state["Cell_index"].shape[-1]) < one.state["nCell"][..., None]
+    group, event, _ = filled.nonzero(as_tuple=True)
+    read[group, event, one.state["Cell_index"][filled]] = one.state["Cell_energy"][filled]
+    torch.testing.assert_close(read, image, rtol=1e-12, atol=0)
+    assert 0 < float((image > 0).double().mean()) < 1
+    torch.testing.assert_close(one.state["Calo_energy"], image.sum(-1))
+
+
+def test_the_density_of_images_in_a_chain_is_not_known() -> None:
+    chain = shower_chain()
+    trace = chain.simulate(chain.parameters.values(), 5, seed=2)
+    with pytest.raises(SimulationError, match=r"density of stage .* is not known"):
+        chain.log_prob(trace, chain.parameters.values())
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 0.02}, {"adc_step": 0.002}, {"light_yield": 100.0}]
+)
+def test_images_are_those_of_one_readout(options: dict[str, float]) -> None:
+    with pytest.raises(SurrogateError, match=f"with other options .*{next(iter(options))}: "):
+        hybrid(small_calorimeter(**options), showers())
+
+
+@pytest.mark.parametrize("points", [1, 50, 500])
+def test_particles_outside_of_the_training_of_images_are_refused(points: int) -> None:
+    chain = shower_chain()
+    energy = torch.full((points, 1), 90.0, dtype=torch.float64)
+    with pytest.raises(ParameterError, match=r"energy between 90 and 90.*trained in \[30, 70\]"):
+        chain.simulate(chain.parameters.values() | {"energy": energy}, 2, seed=1)
+
+
+def test_one_of_many_points_in_the_tail_of_a_prior_is_no_reason_to_stop() -> None:
+    """It is moved to the edge, and noted; among few points, which somebody chose, it is not."""
+    chain = shower_chain()
+    for points, refused in ((99, True), (500, False)):
+        gain = torch.full((points, 1), 1.0, dtype=torch.float64)
+        gain[7] = 1.03
+        theta = chain.parameters.values() | {"gain": gain}
+        if refused:
+            with pytest.raises(ParameterError, match=r"gain between 1 and 1\.03"):
+                chain.simulate(theta, 1, seed=1)
+        else:
+            assert chain.simulate(theta, 1, seed=1).notes["profile+spots+digitisation_outside"] == 1

@@ -246,7 +246,7 @@ def test_networks_have_fewer_weights_than_the_images_numbers(method: str) -> Non
 def test_a_surrogate_has_the_energies_and_the_sparsity_of_what_it_saw(method: str) -> None:
     surrogate = trained(method)
     truth, particles = showers(2000, seed=5)
-    made = surrogate.images(particles, seed=3)
+    made = surrogate.sample(1, particles, seed=3)[0]
     energy, expected = (i.reshape(-1, 3, 16).sum(-1) for i in (made, truth))
     torch.testing.assert_close(energy.mean(0), expected.mean(0), rtol=0.05, atol=0)
     torch.testing.assert_close(energy.std(0), expected.std(0), rtol=0.2, atol=0)
@@ -258,23 +258,31 @@ def test_a_surrogate_has_the_energies_and_the_sparsity_of_what_it_saw(method: st
 @every_method
 def test_images_follow_their_particle_and_their_seed(method: str) -> None:
     surrogate = trained(method)
-    energy = torch.tensor([1.5, 3.5], dtype=torch.float64)
-    images = surrogate.sample(50, energy=energy, place=0.2)
-    assert images.shape == (50, 2, *SHAPE)
+    particles = torch.tensor([[1.5, 0.2], [3.5, 0.2]], dtype=torch.float64)
+    made = surrogate.sample(50, particles)
+    assert made.shape == (50, 2, VOXELS)
+    images = made.reshape(50, 2, *SHAPE)
     total = images.sum((0, 2, 3, 4))
     assert 2.0 < total[1] / total[0] < 2.7
     side = images.sum((0, 1, 2, 4))
     assert side[2] > side[1]
-    assert torch.equal(images, surrogate.sample(50, energy=energy, place=0.2))
-    assert not torch.equal(images, surrogate.sample(50, seed=1, energy=energy, place=0.2))
+    assert torch.equal(made, surrogate.sample(50, particles))
+    assert not torch.equal(made, surrogate.sample(50, particles, seed=1))
+
+
+def test_images_that_are_made_in_pieces_are_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hepgen.surrogates.images.surrogate._ROWS", 4)
+    images = trained("coupling").sample(10, torch.tensor([2.0, 0.1], dtype=torch.float64))
+    assert images.shape == (10, VOXELS)
+    assert len(set(map(tuple, images.tolist()))) == 10
 
 
 def test_what_is_not_known_is_refused() -> None:
     surrogate = trained("coupling")
-    with pytest.raises(SurrogateError, match="expected energy, place"):
-        surrogate.sample(2, energy=2.0)
+    with pytest.raises(SurrogateError, match="expected 2 columns: energy, place"):
+        surrogate.sample(2, torch.tensor([2.0]))
     with pytest.raises(SurrogateError, match=r"energy = 9 .* outside the range"):
-        surrogate.sample(2, energy=9.0, place=0.0)
+        surrogate.sample(2, torch.tensor([9.0, 0.0]))
     with pytest.raises(DataError, match="0 cells read"):
         ImageSurrogate.fit(torch.zeros(5, VOXELS), torch.ones(5, 2), inputs=INPUTS, shape=SHAPE)
 
@@ -284,8 +292,8 @@ def test_saved_and_loaded(method: str, tmp_path: Path) -> None:
     surrogate = trained(method)
     surrogate.save(tmp_path)
     loaded = ImageSurrogate.load(tmp_path)
-    made = surrogate.sample(7, energy=2.0, place=0.1)
-    assert torch.equal(loaded.sample(7, energy=2.0, place=0.1), made)
+    particle = torch.tensor([2.0, 0.1], dtype=torch.float64)
+    assert torch.equal(loaded.sample(7, particle), surrogate.sample(7, particle))
     foreign = replace(surrogate, cells=replace(surrogate.cells, manifest={"of": "another"}))
     foreign.cells.save(tmp_path / "cells")
     with pytest.raises(FileError, match=r"cells is of another model than .*model\.json"):
@@ -307,7 +315,9 @@ def test_a_diffusion_of_images_is_distilled(tmp_path: Path) -> None:
     other = teacher.cells_given(particles, layer, seed=5)
     assert (images - asked).abs().mean() < 0.5 * (other - asked).abs().mean()
     student.save(tmp_path)
-    assert torch.equal(ImageSurrogate.load(tmp_path).images(particles), student.images(particles))
+    assert torch.equal(
+        ImageSurrogate.load(tmp_path).sample(1, particles)[0], student.sample(1, particles)[0]
+    )
 
 
 def test_only_cells_of_a_diffusion_are_distilled() -> None:
@@ -318,7 +328,7 @@ def test_only_cells_of_a_diffusion_are_distilled() -> None:
 def test_images_go_to_hdf5(tmp_path: Path) -> None:
     surrogate = trained("coupling")
     _, particles = showers(20)
-    images = surrogate.images(particles)
+    images = surrogate.sample(1, particles)[0]
     events = surrogate.events(particles, images)
     np.testing.assert_allclose(dense_images(events, VOXELS), images.numpy())
     with ImageWriter(tmp_path / "a.h5", SHAPE) as writer:

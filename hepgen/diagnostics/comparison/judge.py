@@ -168,7 +168,7 @@ def judge_images(
     first, second = order[:half], order[half : 2 * half]
     given = particles[second]
     found = judge_showers(
-        (images[first], particles[first]), (surrogate.images(given, seed), given),
+        (images[first], particles[first]), (surrogate.sample(1, given, seed)[0], given),
         (images[second], given), Geometry(*surrogate.code.shape),
         threshold=surrogate.code.threshold, known=known, seed=seed,
     )  # fmt: skip

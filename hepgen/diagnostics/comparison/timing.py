@@ -32,10 +32,7 @@ def seconds_per_event(
         context: Shape ``(N, C)``; its rows are used in turn.
         batches: Events a call.
     """
-    if isinstance(surrogate, ImageSurrogate):
-        make = surrogate.images
-    else:
-        make = partial(surrogate.sample, 1)
+    make = partial(surrogate.sample, 1)
     found: dict[str, float] = {}
     for batch in sorted(batches):
         if found and batch * min(found.values()) > 3 * _SECONDS:

@@ -32,34 +32,12 @@ class Constrained(Protocol):
         """The centre and the width of the constraint of each parameter, in the first data set."""
 
 
-@runtime_checkable
-class Measuring(Protocol):
-    """A likelihood that says which parameters have an auxiliary measurement."""
-
-    @property
-    def constrained(self) -> tuple[str, ...]:
-        """Their names."""
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """Data sets with auxiliary measurements, shape ``(S, G)``."""
-
-    @property
-    def auxiliary(self) -> Tensor:
-        """Of the parameters that are constrained, in order."""
-
-
 def constraints(likelihood: Likelihood, data: DataSets) -> Mapping[str, tuple[float, float]]:
     """The centre and the width of the constraint of each parameter that has one."""
     if isinstance(likelihood, Constrained):
         return likelihood.constraints(data)
     priors = {p.name: p.prior for p in likelihood.parameters.free}
-    normal = {n: (p.mean, p.std) for n, p in priors.items() if isinstance(p, Normal)}
-    if isinstance(likelihood, Measuring) and isinstance(data, Measured):
-        seen = zip(likelihood.constrained, data.auxiliary[0].tolist(), strict=True)
-        return {name: (a, normal[name][1]) for name, a in seen}
-    return normal
+    return {n: (p.mean, p.std) for n, p in priors.items() if isinstance(p, Normal)}
 
 
 def impacts(

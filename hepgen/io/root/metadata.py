@@ -14,6 +14,7 @@ from hepgen.files import parse_json
 from hepgen.io.failures import reading
 from hepgen.io.layout import Layout
 from hepgen.io.root.opening import open_file, open_tree, tree_kinds
+from hepgen.io.root.unpacking import unpacking
 from hepgen.io.sources import Source
 from hepgen.results import to_json
 
@@ -29,7 +30,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     Raises:
         FileError: The file is missing or broken.
     """
-    with open_file(str(path)) as directory, reading(str(path)):
+    with open_file(str(path)) as directory, reading(str(path)), unpacking(str(path)):
         names = directory.keys(recursive=False, cycle=False)
         noted = parse_json(str(directory[PROVENANCE])) if PROVENANCE in names else {}
         runs = RUNS in tree_kinds(directory)

@@ -16,6 +16,7 @@ from hepgen.errors import FileError, nearest
 from hepgen.io.failures import reading
 from hepgen.io.root.rntuple import RNTuple
 from hepgen.io.root.ttree import TTree
+from hepgen.io.root.unpacking import unpacking
 from hepgen.io.sources import Source
 from hepgen.io.table import Table
 from hepgen.io.xrootd import give_up_soon
@@ -37,7 +38,7 @@ class _Bounded(io.FileIO):
 def open_file(path: str) -> Any:
     """The uproot directory of a whole file, to be closed by the caller."""
     give_up_soon(path)
-    with reading(path), contextlib.ExitStack() as failed:
+    with reading(path), unpacking(path), contextlib.ExitStack() as failed:
         place = path if Source(path).remote else failed.enter_context(_Bounded(path))
         directory = uproot.open({place: None}, array_cache=None)
         failed.pop_all()
@@ -107,7 +108,7 @@ def _tree_hint(name: str, kinds: Mapping[str, str]) -> str:
 
 def tree_names(source: Source) -> list[str]:
     """All trees of a file, or the one that ``source`` names."""
-    with open_file(source.path) as directory, reading(source.path):
+    with open_file(source.path) as directory, reading(source.path), unpacking(source.path):
         kinds = tree_kinds(directory)
         return list(kinds) if source.tree is None else [tree_name(directory, source)]
 
@@ -117,7 +118,7 @@ def open_tree(source: Source) -> Iterator[Table]:
     """The tree of a source, with its file open."""
     directory = open_file(source.path)
     with directory:
-        with reading(source.path):
+        with reading(source.path), unpacking(source.path):
             name = tree_name(directory, source)
             tree = directory[name]
             rntuple = isinstance(tree, uproot.behaviors.RNTuple.RNTuple)

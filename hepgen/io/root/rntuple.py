@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import awkward as ak
 
+from hepgen.io.root.pages import check_pages
+from hepgen.io.root.unpacking import unpacking
 from hepgen.io.table import Table, column_name, empty_chunks
 
 
@@ -44,26 +46,32 @@ class RNTuple(Table):
             yield from empty_chunks(stop, step)
             return
         fields = {field.field_id for key, field in self.tree.iteritems() if key in keys}
-        for low, high in self._cluster_ranges(stop, step):
-            record = self.tree.arrays(
-                filter_field=lambda field: field.field_id in fields,
-                entry_start=low,
-                entry_stop=high,
-                array_cache=None,
-            )
+        for low, high, clusters in self._cluster_ranges(stop, step):
+            check_pages(self.tree, self.path, fields, clusters)
+            with unpacking(self.path):
+                record = self.tree.arrays(
+                    filter_field=lambda field: field.field_id in fields,
+                    entry_start=low,
+                    entry_stop=high,
+                    array_cache=None,
+                )
             for start in range(0, high - low, step):
                 part = record[start : start + step]
                 yield len(part), {key: _descend(part, key.split(".")) for key in keys}
 
-    def _cluster_ranges(self, stop: int, step: int) -> Iterator[tuple[int, int]]:
-        low = high = 0
-        for cluster in self.tree.cluster_summaries:
+    def _cluster_ranges(self, stop: int, step: int) -> Iterator[tuple[int, int, range]]:
+        """Rows from and to, and the clusters that they are in."""
+        low = high = first = last = 0
+        for number, cluster in enumerate(self.tree.cluster_summaries):
+            if cluster.num_first_entry >= stop:
+                break
             high = min(cluster.num_first_entry + cluster.num_entries, stop)
             if high - low >= step:
-                yield low, high
-                low = high
+                yield low, high, range(first, number + 1)
+                low, first = high, number + 1
+            last = number + 1
         if high > low:
-            yield low, high
+            yield low, high, range(first, last)
 
 
 def _descend(record: ak.Array, path: Sequence[str]) -> ak.Array:

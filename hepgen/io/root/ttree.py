@@ -11,8 +11,7 @@ import awkward as ak
 import uproot
 
 from hepgen.errors import DataError
-from hepgen.io.root.baskets import check_baskets
-from hepgen.io.sources import Source
+from hepgen.io.root.unpacking import stepwise
 from hepgen.io.table import Table, column_name, empty_chunks
 
 
@@ -58,10 +57,8 @@ class TTree(Table):
             yield from empty_chunks(stop, step)
             return
         wanted = {key: self._interpretation(key) for key in keys}
-        if not Source(self.path).remote:  # a request for each
-            for key in keys:
-                check_baskets(self.tree[key], self.path, stop)
-        for arrays in self.tree.iterate(wanted, entry_stop=stop, step_size=step, how=dict):
+        chunks = self.tree.iterate(wanted, entry_stop=stop, step_size=step, how=dict)
+        for arrays in stepwise(chunks, self.path):
             yield len(arrays[keys[0]]), arrays
 
     def _interpretation(self, key: str) -> Any:

@@ -25,7 +25,7 @@ from hepgen.nn.model_files import load_weights, read_model, write_model
 from hepgen.nn.train import Progress
 from hepgen.results import TrainingCurve
 from hepgen.simulators.calorimeter.reconstruction import sparse
-from hepgen.surrogates.conditional import Quality
+from hepgen.surrogates.conditional import LogDensity, Quality
 from hepgen.surrogates.diffusion.distillation import distil
 from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
 from hepgen.surrogates.images.law import CellLaw
@@ -121,6 +121,11 @@ class ImageSurrogate:
         return self.energies.domain
 
     @property
+    def size(self) -> int:
+        """How many numbers an image has."""
+        return self.code.voxels
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The columns of the particle."""
         return self.domain.names
@@ -137,8 +142,10 @@ class ImageSurrogate:
 
     @property
     def quality(self) -> Quality:
-        """It has no density of an image."""
-        return Quality("none", "cells are scaled to the energies of their layers")
+        """It has no density of an image: many v give the same one, see the page on images."""
+        return Quality(
+            "none", "a scale of each layer, and w of each cell that is not read, are not known"
+        )
 
     @property
     def extrapolate(self) -> bool:
@@ -149,32 +156,48 @@ class ImageSurrogate:
     def extrapolate(self, allowed: bool) -> None:
         self.energies.extrapolate = self.cells.extrapolate = allowed
 
-    def sample(self, n: int, seed: int = 0, **particle: float | Tensor) -> Tensor:
-        """n images of each particle, GeV, shape ``(n, *, layers, η, φ)``, float64.
+    def sample(self, n: int, context: Tensor, seed: int = 0) -> Tensor:
+        """n images of each particle, GeV, float64: shape ``(n, *, voxels)`` for shape ``(*, C)``.
 
         The same seed gives the same images.
 
-        Arguments:
-            n: How many.
-            seed: Of what is drawn.
-            particle: By name, e.g. ``energy=50.0``; numbers, or tensors of one shape ``(*,)``.
-
         Raises:
-            SurrogateError: A column is missing or unknown, or outside the training.
+            SurrogateError: A column is missing, or a particle is outside the training.
         """
-        columns = self._particle(particle)
-        rows = columns.expand(n, *columns.shape).reshape(-1, columns.shape[-1])
-        return self.images(rows, seed).reshape(n, *columns.shape[:-1], *self.code.shape)
-
-    def images(self, particle: Tensor, seed: int = 0) -> Tensor:
-        """An image of each particle, GeV, shape ``(B, voxels)``, for shape ``(B, C)``."""
+        self._check(context)
+        rows = context.double().expand(n, *context.shape).flatten(0, -2)
         parts = []
         with torch.inference_mode():  # of one image, half the time is what surrounds the numbers
-            for number, rows in enumerate(torch.split(particle.double(), _ROWS)):
+            for number, some in enumerate(torch.split(rows, _ROWS)):
                 first, second = np.random.SeedSequence([seed, number]).generate_state(2)
-                layer = layer_energies(self.energies.sample(1, rows, int(first))[0], rows[:, 0])
-                parts.append(self.cells_given(rows, layer, int(second)))
-        return torch.cat(parts)
+                layer = layer_energies(self.energies.sample(1, some, int(first))[0], some[:, 0])
+                parts.append(self.cells_given(some, layer, int(second)))
+        return torch.cat(parts).reshape(n, *context.shape[:-1], self.size)
+
+    def sample_and_log_prob(
+        self,
+        n: int,  # noqa: ARG002
+        context: Tensor,
+        seed: int = 0,
+    ) -> tuple[Tensor, LogDensity]:
+        """Refuses, as :meth:`log_density` does."""
+        return context, self.log_density(context, context, seed)
+
+    def log_prob(self, x: Tensor, context: Tensor, seed: int = 0) -> Tensor:
+        """Refuses, as :meth:`log_density` does."""
+        return self.log_density(x, context, seed).value
+
+    def log_density(self, x: Tensor, context: Tensor, seed: int = 0) -> LogDensity:  # noqa: ARG002
+        """Refuses: there is none, see :attr:`quality`.
+
+        Raises:
+            SurrogateError: Always.
+        """
+        self._check(context)
+        raise SurrogateError(
+            f"a surrogate of images has no density: {self.quality.words}; compare its images with "
+            "simulated ones, or ask its parts, `energies` and `cells`, for theirs"
+        )
 
     @torch.no_grad()
     def cells_given(self, particle: Tensor, layer: Tensor, seed: int = 0) -> Tensor:
@@ -269,15 +292,18 @@ class ImageSurrogate:
         load_weights(folder, law)
         return cls(code, law, energies, cells)
 
-    def _particle(self, given: Mapping[str, float | Tensor]) -> Tensor:
-        if set(given) != set(self.names):
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.code.shape))
+        return f"ImageSurrogate({self.method}: p({size} cells | {', '.join(self.names)}))"
+
+    def _check(self, context: Tensor) -> None:
+        if context.shape[-1] != len(self.names):
             raise SurrogateError(
-                f"particle given by {', '.join(given) or 'nothing'}; expected "
+                f"particles of shape {tuple(context.shape)}; expected {len(self.names)} columns: "
                 f"{', '.join(self.names)}"
             )
-        columns = [torch.as_tensor(given[name], dtype=torch.float64) for name in self.names]
-        shape = np.broadcast_shapes(*(tuple(column.shape) for column in columns))
-        return torch.stack([column.expand(shape) for column in columns], -1)
+        if not self.extrapolate:
+            self.domain.check(context.detach().reshape(-1, len(self.names)))
 
 
 def _digest(folder: Path) -> str:

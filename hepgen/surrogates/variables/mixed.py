@@ -195,19 +195,38 @@ class Mixed(ConditionalDensity):
         return LogDensity(value, error, self.quality)
 
     def exportable(self) -> tuple[ConditionalDensity, str]:
-        """Itself around what the family gives for its own part."""
+        """Itself around what the family gives for its own part; integrals at fixed points."""
         if self.base is None:
             return self, ""
         base, words = self.base.exportable()
         twin = copy(self)
         twin._modules = {**self._modules, "base": base}
-        return twin, words
+        if not self.layout.random or base.quality.kind == "none":
+            return twin, words
+        from hepgen.surrogates.variables.fixed_points import FixedPoints
+
+        fixed = FixedPoints(twin)
+        return fixed, "; ".join(filter(None, (words, fixed.words)))
+
+    def log_integrand(self, u: Tensor, context: Tensor, fill: Tensor, uniform: Tensor) -> Tensor:
+        """log of what a density is the average of, shape ``(B,)``.
+
+        Arguments:
+            u, context: As of :meth:`log_prob`.
+            fill: What stands for the components that are zero, shape ``(B, zeros)``, of a normal
+                distribution.
+            uniform: What is added to the dequantised counts, shape ``(B, counts)``, in [0, 1).
+        """
+        k = self._categories(u)
+        filled, log_fill = self._filled(u, fill, uniform)
+        found, _ = self._over_windings(filled, self._extended(k, context))
+        return self.head.log_prob(k, context).double() + found - log_fill
 
     def _integrated(self, u: Tensor, context: Tensor, draws: int) -> tuple[Tensor, Tensor]:
         """log (1/K) Σ over draws Σ over windings of q/r, and its error; shape ``(B,)`` each."""
         terms, errors = [], []
         for _ in range(draws):
-            filled, log_fill = self._filled(u)
+            filled, log_fill = self._filled(u, *self._beside(u))
             found, error = self._over_windings(filled, context)
             terms.append(found - log_fill)
             errors.append(error)
@@ -238,7 +257,7 @@ class Mixed(ConditionalDensity):
 
     def _drawn(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """What the family is trained on, and the log-weight of what was drawn beside."""
-        filled, log_fill = self._filled(u)
+        filled, log_fill = self._filled(u, *self._beside(u))
         plain, phi, counted, zero = self._parts(filled)
         second = torch.rand_like(phi) > weight(phi)
         t = torch.where(second, other(phi), phi)
@@ -246,14 +265,19 @@ class Mixed(ConditionalDensity):
         chosen = (weight(t).clamp_min(_SMALLEST).log() - slope).sum(-1)
         return torch.cat((plain, v, counted, zero), -1), log_fill.to(u) + chosen
 
-    def _filled(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns with a density: drawn where a component is zero or a count; and log r."""
+    def _beside(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """What is drawn for the components that may be zero, and for the dequantised counts."""
+        zero, counts = u[:, list(self.layout.zero)], u[:, list(self.layout.dequantised)]
+        return torch.randn_like(zero), torch.rand_like(counts)
+
+    def _filled(self, u: Tensor, fill: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns with a density: filled where a component is zero or a count; and log r."""
         layout = self.layout
         zero = u[:, list(layout.zero)]
-        fill, absent = torch.randn_like(zero), zero.isnan()
+        absent = zero.isnan()
         log_fill = (-0.5 * (fill.square() + _LOG_2PI) * absent).double().sum(-1)
         counts = u[:, list(layout.dequantised)]
-        counts = (counts + torch.rand_like(counts) - self.mean) / self.scale
+        counts = (counts + uniform - self.mean) / self.scale
         log_fill = log_fill + self.scale.double().log().sum()
         columns = (u[:, list(layout.continuous)], u[:, list(layout.circular)], counts)
         return torch.cat((*columns, torch.where(absent, fill, zero)), -1), log_fill

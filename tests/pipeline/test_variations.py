@@ -1,0 +1,152 @@
+"""A nuisance parameter that no stage has, from two varied files to the posterior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from hepgen.errors import HepgenError
+from hepgen.inference.event_likelihood import EventLikelihood
+from hepgen.inference.statistics.fit import fit
+from hepgen.pipeline.data import DataRequest, read_observed, tensors
+from hepgen.pipeline.infer import infer
+from hepgen.pipeline.likelihoods import likelihood_of
+from hepgen.pipeline.monitor import Silent
+from hepgen.pipeline.session import Session
+from hepgen.pipeline.show import result_words
+from hepgen.pipeline.simulate import simulate_to_file
+from hepgen.pipeline.variations import variation_key
+from hepgen.simulators.campaign import Campaign
+from tests.inference.gaussian_chain import MODEL
+
+TINY = Path(__file__).parent / "tiny.toml"
+SHIFT, EVENTS = 0.15, 60
+"""At ±1 the events are those of θ ± 0.15: the same shift of x at every θ, as it is linear in θ."""
+
+VARIATION = '\n[[variations]]\nname = "scale"\nup = "up.root:Events"\ndown = "down.root:Events"\n'
+SETTINGS = ["nle.epochs=12", "nle.batch_size=512", "classifier.epochs=6",
+            "classifier.batch_size=2048", "classifier.max_learning_rate=1e-2",
+            "statements.intervals=['posterior', 'profile']", "inference.predictive_events=4096",
+            "inference.draws=60"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of the gaussian chain at θ = 0 and ± 0.15, and a workflow that names them."""
+    folder = tmp_path_factory.mktemp("variations")
+    (folder / "varied.toml").write_text(TINY.read_text() + VARIATION)
+    chain = Session.open(TINY)
+    for name, theta, number in (("up", SHIFT, 40_000), ("down", -SHIFT, 40_000),
+                                ("data", 0.0, EVENTS)):  # fmt: skip
+        one = Campaign(chain.chain, chain.parameters, number, 7, prior=False,
+                       fixed={"theta_0": theta}, block_size=min(number, 8192))  # fmt: skip
+        simulate_to_file(one, folder / f"{name}.root", provenance={}, monitor=Silent())
+    return folder
+
+
+def opened(place: Path, *more: str) -> Session:
+    run = f"folder={str(place / 'run')!r}"
+    return Session.open(place / "varied.toml", [run, *SETTINGS, *more])
+
+
+def test_a_shift_of_two_files_is_the_shift_of_the_simulator(place: Path) -> None:
+    """The exact log p(x | θ + 0.15 ν), and what was learned of it, on the data."""
+    session = opened(place)
+    x, _ = tensors(session, read_observed(session, data(place)).events)
+    likelihood = likelihood_of(session, len(x))
+    assert likelihood.parameters.free_names == ("theta_0", "scale")
+    sets = likelihood.encode([x], [None])
+    best, held = fit(likelihood, sets), fit(likelihood, sets, fixed={"scale": 0.0})
+    added = best.error("theta_0")[0].item() ** 2 - held.error("theta_0")[0].item() ** 2
+    # Of the two errors, 0.113 and 0.15, that of the variation: with 60 events, noise of the
+    # networks looks like a weak measurement of ν.
+    assert math.sqrt(added) == pytest.approx(SHIFT, rel=0.4)
+    assert best.error("scale")[0].item() == pytest.approx(1.0, rel=0.25)
+    # By how much ν changes log L at a θ, whatever the density is that it multiplies.
+    theta = torch.tensor([[0.0, 1.0], [0.0, -1.0], [0.1, -1.0], [-0.1, 1.0]]).double()
+    nominal = theta * torch.tensor([1.0, 0.0])
+    found = likelihood.log_likelihoods(sets, theta[None])[0]
+    found = found - likelihood.log_likelihoods(sets, nominal[None])[0]
+    exact = MODEL.log_prob(x[:, None].double(), theta[:, :1] + SHIFT * theta[:, 1:]).sum(0)
+    exact = exact - MODEL.log_prob(x[:, None].double(), nominal[:, :1]).sum(0)
+    # 60 events times an error of r of 2 %, in part common to all.
+    torch.testing.assert_close(found, exact - 0.5, atol=0.7, rtol=0)
+
+
+def test_toys_are_varied(place: Path) -> None:
+    likelihood = likelihood_of(opened(place), 4000)
+    assert isinstance(likelihood, EventLikelihood)
+    toys = likelihood.generate(torch.tensor([[0.0, 1.0], [0.0, -1.0]]).double(), seed=3)
+    up, down = toys.channels["data"].events.mean(1)[:, 0].tolist()
+    slope = float(MODEL.marginal(torch.ones(1).double()).mean
+                  - MODEL.marginal(torch.zeros(1).double()).mean)  # fmt: skip
+    # Four standard errors of the mean of 4000 events, twice.
+    assert up - down == pytest.approx(2 * SHIFT * slope, abs=0.02 + 4 * (2 * 2 / 4000) ** 0.5)
+
+
+def test_the_nuisance_is_in_the_result(place: Path) -> None:
+    session = opened(place)
+    result = infer(session, data(place)).result
+    assert result.method == "nle"
+    assert list(result.parameters) == ["theta_0", "scale"]
+    statistics = 1 / math.sqrt(EVENTS * float(MODEL.information()[0, 0]))
+    assert result.parameters["theta_0"].std == pytest.approx(math.hypot(statistics, SHIFT), rel=0.3)
+    (impacts,) = result.statements["impacts"]
+    (row,) = impacts["ranking"]
+    assert row["parameter"] == "scale"
+    # As above: so few events of training leave noise that looks like a measurement of ν.
+    assert max(map(abs, row["post"])) == pytest.approx(SHIFT, rel=0.4)
+    assert "scale" in result_words(result, None)
+
+
+def test_a_changed_file_is_learned_again(place: Path) -> None:
+    session = opened(place)
+    (entry,) = session.workflow.variations
+    before = variation_key(session, entry)
+    assert variation_key(opened(place), entry) == before
+    changed = entry.model_copy(update={"up": "down.root:Events"})
+    assert variation_key(session, changed) != before
+    settings = opened(place, "classifier.epochs=7")
+    assert variation_key(settings, entry) != before
+
+
+def test_a_rate_alone_counts_where_numbers_do() -> None:
+    """e⁺e⁻ → μμ with 2 % on its rate: the factor is exponential."""
+    workflow = Path(__file__).parents[2] / "workflows" / "ee_mumu.toml"
+    rate = "variations=[{ name = 'lumi', rate = [0.98, 1.02] }]"
+    session = Session.open(workflow, [rate, "inference.luminosity=1.0"])
+    assert session.likelihood_parameters.free_names[-1] == "lumi"
+    assert session.nuisances["lumi"].default == 0.0
+
+
+def data(place: Path) -> DataRequest:
+    return DataRequest([str(place / "data.root")])
+
+
+REFUSED: list[tuple[Mapping[str, str], str]] = [
+    ({"up": "'up.root'"}, "variation 'scale' has no down: expected both"),
+    ({}, "variation 'scale': expected up and down, or a rate"),
+    ({"rate": "[0.0, 1.1]"}, "expected two positive numbers"),
+    ({"rate": "[1.1]"}, "at least 2 items"),
+    ({"rate": "[0.9, 1.1]"}, "'scale' has a rate alone, and the number of events does not count"),
+    ({"up": "'none.root'", "down": "'down.root'"}, r"none\.root"),
+    ({"name": "'theta_0'", "rate": "[0.9, 1.1]"}, "variation 'theta_0': the chain .* has a param"),
+]
+
+
+@pytest.mark.parametrize(("entry", "words"), REFUSED)
+def test_what_says_nothing_is_refused(place: Path, entry: Mapping[str, str], words: str) -> None:
+    given = {"name": "'scale'", **entry}
+    text = ", ".join(f"{key} = {value}" for key, value in given.items())
+    with pytest.raises(HepgenError, match=words) as refused:
+        likelihood_of(opened(place, f"variations=[{{ {text} }}]"), 10)
+    assert refused.value.exit_code == 2
+
+
+def test_npe_knows_nothing_of_it(place: Path) -> None:
+    with pytest.raises(HepgenError, match="'npe' learns from the chain"):
+        infer(opened(place), data(place), "npe")
