@@ -78,16 +78,7 @@ class Ensemble(Generic[Member]):
         average: Literal["log", "density"] = "log",
         scheme: Scheme = "bootstrap",
     ) -> None:
-        if len(members) < 2:
-            raise DataError(f"an ensemble of {len(members)}; expected two members at least")
-        first = members[0].parameters
-        for one in members[1:]:
-            if one.parameters.to_dict() != first.to_dict():
-                raise ParameterError(
-                    f"members of {', '.join(first.free_names)} and of "
-                    f"{', '.join(one.parameters.free_names)}; expected the same parameters and "
-                    "priors"
-                )
+        first = shared_parameters([one.parameters for one in members])
         if average == "density" and not all(isinstance(one, EventLikelihood) for one in members):
             raise DataError(
                 "a mean of densities needs members with log_prob(x, theta); use average='log'"
@@ -254,3 +245,22 @@ def shares(events: int, members: int, scheme: Scheme, seed: int) -> Iterator[tup
 def _chunks(events: Tensor, weight: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
     # What fills up a short set has no weight, and is a copy: it may be evaluated, or not.
     return zip(torch.split(events, rows), torch.split(weight, rows), strict=True)
+
+
+def shared_parameters(members: Sequence[ParameterSet]) -> ParameterSet:
+    """The parameters that all members of an ensemble have.
+
+    Raises:
+        DataError: There are fewer than two members.
+        ParameterError: They have different parameters or priors.
+    """
+    if len(members) < 2:
+        raise DataError(f"an ensemble of {len(members)}; expected two members at least")
+    first = members[0]
+    for one in members[1:]:
+        if one.to_dict() != first.to_dict():
+            raise ParameterError(
+                f"members of {', '.join(first.free_names)} and of {', '.join(one.free_names)}; "
+                "expected the same parameters and priors"
+            )
+    return first

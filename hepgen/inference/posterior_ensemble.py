@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import DataError, FileError, ParameterError
-from hepgen.inference.ensemble import Scheme
+from hepgen.inference.ensemble import Scheme, shared_parameters
 from hepgen.inference.ensemble_files import place
 from hepgen.inference.npe import NPE
 from hepgen.inference.posterior import Posterior, PosteriorSample
@@ -40,16 +40,7 @@ class PosteriorEnsemble:
     """
 
     def __init__(self, members: Sequence[NPE], *, scheme: Scheme = "bootstrap") -> None:
-        if len(members) < 2:
-            raise DataError(f"an ensemble of {len(members)}; expected two members at least")
-        first = members[0].parameters
-        for one in members[1:]:
-            if one.parameters.to_dict() != first.to_dict():
-                raise ParameterError(
-                    f"members of {', '.join(first.free_names)} and of "
-                    f"{', '.join(one.parameters.free_names)}; expected the same parameters and "
-                    "priors"
-                )
+        first = shared_parameters([one.parameters for one in members])
         self.members, self.parameters, self.scheme = tuple(members), first, scheme
 
     def __len__(self) -> int:

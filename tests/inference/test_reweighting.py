@@ -67,7 +67,7 @@ def shape() -> ShapeVariation:
     theta = MEAN.prior().sample((EVENTS,), generator)
     return ShapeVariation.fit(
         events(0.0), events(SHIFT), events(-SHIFT), events(theta[:, 0]), theta,
-        features=(Feature("x"),), hidden=(16, 16), epochs=4, batch_size=4096,
+        features=(Feature("x"),), hidden=(16, 16), epochs=8, batch_size=4096,
         max_learning_rate=1e-2, seed=2,
     )  # fmt: skip
 
@@ -100,8 +100,7 @@ def test_the_density_is_that_of_the_varied_sample_at_every_theta(
 def test_z_of_a_tilt_is_its_exponential(shape: ShapeVariation) -> None:
     theta = torch.tensor([[-0.7], [0.0], [0.7]], dtype=torch.float64)
     expected = torch.exp(SHIFT * theta * torch.tensor([1.0, -1.0]))
-    # As above; at the edges of θ there are fewer events, and so the network knows less.
-    torch.testing.assert_close(shape.mean(theta), expected, rtol=0.05, atol=0)
+    torch.testing.assert_close(shape.mean(theta), expected, rtol=0.03, atol=0)
 
 
 def test_a_measurement_is_as_uncertain_as_the_shift(density: Reweighted) -> None:
