@@ -34,6 +34,7 @@ from hepgen.errors import DataError, ParameterError
 from hepgen.inference.event_sets import EventSets, SetLikelihood
 from hepgen.inference.finite_simulation import FiniteSimulation, finite_simulation
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
+from hepgen.parameters import ParameterSet
 
 Scheme = Literal["parts", "bootstrap"]
 Member = TypeVar("Member", bound=SetLikelihood)
