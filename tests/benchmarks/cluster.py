@@ -1,11 +1,13 @@
 """Events of zmumu through a Dask cluster of one and of two workers, in the same run.
 
-    python tests/benchmarks/cluster.py [--events 2e6] [--block-size 65536] [--blocks 10000]
+    python tests/benchmarks/cluster.py [--events 2e6] [--block-size 65536] [--rounds 10]
 
-Workers have one thread each. First the chain alone, in this process on one thread; then the same
-events by one worker and by two, into folders, with the memory of each worker on the way; then the
-time to the first block of a campaign of many; then a worker that is killed while it works. The long
-form is ``--events 2e7``. What else runs on the machine is in the numbers: the load is printed.
+Workers have one thread each, in the clusters that ``--dask local`` starts. In each of some rounds
+a part of the campaign is simulated by the chain alone, in this process on one thread; then by one
+worker and by two, into folders that grow from round to round, so that a machine that is faster at
+times is so for all three. The memory of each worker is looked at on the way. Then the time to the
+first block of a campaign of ``--blocks``, and a worker that is killed while it works. The long form
+is ``--events 2e7``. What else runs on the machine is in the numbers: the load is printed.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import distributed
-
 from hepgen.compute import Workers, completed, one_thread
+from hepgen.compute.dask import local_cluster
 from hepgen.io.blocks import BlockStore
 from hepgen.pipeline.monitor import Silent, Update
 from hepgen.pipeline.requests import simulation_campaign
@@ -40,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", default="2e6")
     parser.add_argument("--block-size", type=int)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--blocks", type=int, default=10_000, help="of the campaign of many")
     chosen = parser.parse_args()
     size = [f"simulation.block_size={chosen.block_size}"] if chosen.block_size else []
@@ -47,27 +50,44 @@ def main() -> None:
     campaign = simulation_campaign(session, events=chosen.events, theta=["prior"])
     print(f"{campaign.events} events in {campaign.blocks} blocks; load {os.getloadavg()[0]:.1f} on "
           f"{len(os.sched_getaffinity(0))} cores", flush=True)  # fmt: skip
-    with tempfile.TemporaryDirectory() as place, cluster(1) as one, cluster(2) as two:
-        bare = chain_alone(campaign)
-        seconds = [through(campaign, Path(place) / str(n), c) for n, c in enumerate((one, two))]
-        overhead = seconds[0] / bare - 1
-        print(f"store, checksum and engine beyond the chain: asked < 0.10, measured "
-              f"{overhead:.3f} ({bare:.1f} s alone, {seconds[0]:.1f} s by one worker)")  # fmt: skip
-        print(f"two workers over one: asked >= 1.8, measured {seconds[0] / seconds[1]:.2f}")
+    with tempfile.TemporaryDirectory() as place:
+        compared(campaign, Path(place), chosen.rounds)
         many = simulation_campaign(
             session, events=str(chosen.blocks * campaign.block_size), theta=["prior"]
         )
-        first_block(many, Path(place) / "many", two)
-        killed(campaign, Path(place) / "killed", two)
+        with local_cluster(2) as two:
+            first_block(many, Path(place) / "many", two)
+            killed(campaign, Path(place) / "killed", two)
 
 
-@contextmanager
-def cluster(workers: int) -> Iterator[Any]:
-    """A cluster whose workers have simulated nothing."""
-    with distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as made:
-        yield made
+def compared(campaign: Campaign, place: Path, rounds: int) -> None:
+    """The chain alone, one worker and two, in turn."""
+    seconds = []
+    with local_cluster(1) as one, local_cluster(2) as two:
+        runs = [Run(campaign, place / str(len(made.workers)), made) for made in (one, two)]
+        for blocks in parts(campaign.blocks, rounds):
+            taken = (chain_alone(campaign, blocks), *(run.through(blocks) for run in runs))
+            seconds.append(taken)
+            print("round {}: {:.1f} s alone, {:.1f} s by one worker, {:.1f} s by two; overhead "
+                  "{:.3f}, ratio {:.2f}".format(len(seconds), *taken, taken[1] / taken[0] - 1,
+                                                taken[1] / taken[2]), flush=True)  # fmt: skip
+        for run in runs:
+            print(run.memory.words(), flush=True)
+    alone, by_one, by_two = (sum(column) for column in zip(*seconds, strict=True))
+    print(f"{campaign.events / by_one:.0f} events/s by one worker, {campaign.events / by_two:.0f} "
+          f"by two; client and scheduler {1e3 * runs[0].busy / campaign.blocks:.1f} and "
+          f"{1e3 * runs[1].busy / campaign.blocks:.1f} ms of CPU a block")  # fmt: skip
+    print(
+        f"store, checksum and engine beyond the chain: asked < 0.10, measured "
+        f"{by_one / alone - 1:.3f} ({alone:.1f} s alone, {by_one:.1f} s by one worker)"
+    )
+    print(f"two workers over one: asked >= 1.8, measured {by_one / by_two:.2f}", flush=True)
+
+
+def parts(blocks: int, rounds: int) -> list[range]:
+    """All blocks, in so many ranges."""
+    edges = [blocks * n // rounds for n in range(rounds + 1)]
+    return [range(low, high) for low, high in pairwise(edges) if high > low]
 
 
 def pids(made: Any) -> list[int]:
@@ -75,12 +95,12 @@ def pids(made: Any) -> list[int]:
     return [nanny.pid for nanny in made.workers.values()]
 
 
-def chain_alone(campaign: Campaign) -> float:
-    """Seconds that the chain takes for all blocks, without what only the first costs."""
+def chain_alone(campaign: Campaign, blocks: range) -> float:
+    """Seconds that the chain takes for some blocks, without what only the first costs."""
     with one_thread():
-        campaign.simulate(0)
+        campaign.simulate(blocks[0])
         started = time.perf_counter()
-        for number in range(campaign.blocks):
+        for number in blocks:
             campaign.simulate(number)
         return time.perf_counter() - started
 
@@ -94,23 +114,26 @@ class Memory(Silent):
 
     def __init__(self, processes: list[int]) -> None:
         self.processes = processes
-        self.seen: list[tuple[float, list[float]]] = []
+        self.seen: list[list[float]] = []
 
     @contextmanager
     def task(self, title: str, total: float, unit: str = "") -> Iterator[Update]:
         """A task, at each of whose steps somebody looks."""
-        del title, unit
+        del title, total, unit
 
         def update(done: float, words: str = "") -> None:
-            del words
-            self.seen.append((done / total, [resident(pid) for pid in self.processes]))
+            del done, words
+            self.seen.append([resident(pid) for pid in self.processes])
 
         yield update
 
-    def at(self, part: float) -> str:
-        """What was seen nearest to a part of the task."""
-        _, sizes = min(self.seen, key=lambda seen: abs(seen[0] - part))
-        return ", ".join(f"{size:.0f}" for size in sizes)
+    def words(self) -> str:
+        """What was seen at the start, in the middle, and at the end."""
+        at = [
+            ", ".join(f"{size:.0f}" for size in self.seen[n]) for n in (0, len(self.seen) // 2, -1)
+        ]
+        return (f"{len(self.processes)} workers: resident at the start / middle / end "
+                f"{' / '.join(at)} MiB, asked flat and < 1024")  # fmt: skip
 
 
 def resident(pid: int) -> float:
@@ -118,23 +141,33 @@ def resident(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
-def through(campaign: Campaign, folder: Path, made: Any) -> float:
-    """Seconds that the workers of a cluster take for the campaign."""
-    workers = Workers(dask=made.scheduler_address)
-    warm = BlockStore(folder.with_name(f"{folder.name}-warm"), campaign.identity())
-    processes = pids(made)
-    with workers.engine() as engine:  # what only the first block of each costs
-        call = _NumberedBlock(campaign, warm.folder)
-        list(completed(engine, call, range(min(2 * len(processes), campaign.blocks))))
-    memory, store = Memory(processes), BlockStore(folder, campaign.identity())
-    started, busy = time.perf_counter(), time.process_time()
-    run_campaign(campaign, store, workers=workers, monitor=memory)
-    seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    print(f"{len(processes)} workers: {seconds:.1f} s, {campaign.events / seconds:.0f} events/s; "
-          f"resident at the start / middle / end: {memory.at(0)} / {memory.at(0.5)} / "
-          f"{memory.at(1)} MiB, asked flat and < 1024; client and scheduler "
-          f"{1e3 * busy / campaign.blocks:.1f} ms of CPU a block", flush=True)  # fmt: skip
-    return seconds
+class Run:
+    """A campaign that the workers of a cluster simulate, part by part.
+
+    Arguments:
+        campaign: What to simulate.
+        folder: Where the blocks go.
+        made: The cluster; what only the first block of each worker costs is spent here.
+    """
+
+    def __init__(self, campaign: Campaign, folder: Path, made: Any) -> None:
+        self.campaign, self.store = campaign, BlockStore(folder, campaign.identity())
+        self.workers = Workers(dask=made.scheduler_address)
+        self.memory, self.busy = Memory(pids(made)), 0.0
+        warm = BlockStore(folder.with_name(f"{folder.name}-warm"), campaign.identity())
+        with self.workers.engine() as engine:
+            call = _NumberedBlock(campaign, warm.folder)
+            first = range(min(2 * len(made.workers), campaign.blocks))
+            list(completed(engine, call, first))
+
+    def through(self, blocks: range) -> float:
+        """Seconds that they take for some blocks."""
+        started, busy = time.perf_counter(), time.process_time()
+        run_campaign(
+            self.campaign, self.store, workers=self.workers, monitor=self.memory, blocks=blocks
+        )
+        self.busy += time.process_time() - busy
+        return time.perf_counter() - started
 
 
 def first_block(campaign: Campaign, folder: Path, made: Any) -> None:
