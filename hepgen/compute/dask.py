@@ -34,10 +34,11 @@ _QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "1s",
 }
 """Of a cluster on this machine, whose scheduler and nannies share the cores with the workers: by
 default each wakes fifty times a second, and a worker a hundred times to look at its own stack,
-which took 7 % of a core here and 3 % of each worker."""
+which took 7 % of a core and 3 % of each worker."""
 
 _ONE_CALL = threading.Lock()
 """Held by a worker during a call: Pyro's handlers, torch's generator and the timer of the

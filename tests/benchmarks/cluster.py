@@ -13,6 +13,7 @@ is ``--events 2e7``. What else runs on the machine is in the numbers: the load i
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import resource
 import signal
@@ -34,6 +35,7 @@ from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import _NumberedBlock, run_campaign
 from hepgen.simulators.campaign import Campaign
 
+_LOOK_SECONDS = 0.2
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "zmumu.toml"
 
 
@@ -115,6 +117,7 @@ class Memory(Silent):
     def __init__(self, processes: list[int]) -> None:
         self.processes = processes
         self.seen: list[list[float]] = []
+        self.looked = -math.inf
 
     @contextmanager
     def task(self, title: str, total: float, unit: str = "") -> Iterator[Update]:
@@ -123,7 +126,9 @@ class Memory(Silent):
 
         def update(done: float, words: str = "") -> None:
             del done, words
-            self.seen.append([resident(pid) for pid in self.processes])
+            if time.monotonic() > self.looked + _LOOK_SECONDS:
+                self.looked = time.monotonic()
+                self.seen.append([resident(pid) for pid in self.processes])
 
         yield update
 
