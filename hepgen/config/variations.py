@@ -27,6 +27,11 @@ class VariationEntry(Section):
         description="the expected number of events at −1 and at +1, relative to that at 0; it "
         "counts where there is an `inference.luminosity`",
     )
+    symmetric: bool = Field(
+        default=False,
+        description="take half of the difference of log-ratios at +1 and −1 as the effect, and its "
+        "negative at −1: what differs between the two is noise of the samples",
+    )
     label: str = Field(default="", description="how plots write it (LaTeX)")
 
     @model_validator(mode="after")
@@ -36,6 +41,11 @@ class VariationEntry(Section):
             raise ValueError(f"variation {self.name!r} has no {missing}: expected both")
         if self.up is None and (self.rate is None or self.nominal is not None):
             raise ValueError(f"variation {self.name!r}: expected up and down, or a rate")
+        if self.up is None and self.symmetric:
+            raise ValueError(
+                f"variation {self.name!r} is symmetric, and has no up and down; a rate says both "
+                "sides itself"
+            )
         if self.rate is not None and min(self.rate) <= 0:
             raise ValueError(
                 f"variation {self.name!r}: rate = {self.rate}; expected two positive numbers, e.g. "

@@ -1,25 +1,30 @@
 r"""Shape variations that are learned from two simulated samples, as ratios to the nominal one.
 
 A classifier tells the events with a nuisance parameter at ν = ±1 from those at 0: its
-:math:`r^\pm(x) = p^\pm(x)/p_0(x)` at one θ. At others the same ratio is taken, so that
-:math:`p^\pm(x|\theta) = p_0(x|\theta)\, r^\pm(x)/Z^\pm(\theta)`, and
+:math:`r^\pm(x) = p^\pm(x)/p_0(x)` at one θ. At others the same ratio is taken. Between and beyond
+±1 its logarithm is interpolated, by Δ of :mod:`hepgen.inference.interpolation`:
 
-.. math:: p(x | \theta, \nu) = p_0(x | \theta) \Big[1 + \sum_j \Delta\Big(\nu_j;
-          \frac{r_j^+(x)}{Z_j^+(\theta)} - 1, \frac{r_j^-(x)}{Z_j^-(\theta)} - 1\Big)\Big], \qquad
-          Z_j^\pm(\theta) = \int p_0(x | \theta)\, r_j^\pm(x)\, dx
+.. math:: p(x | \theta, \nu) = p_0(x | \theta) \Big[1 + \sum_j \Big(
+          \frac{e^{\ell_j(x, \nu_j)}}{Z_j(\theta, \nu_j)} - 1\Big)\Big], \quad
+          \ell_j(x, \nu) = \Delta(\nu; \log r_j^+, \log r_j^-), \quad
+          Z_j(\theta, \nu) = \int p_0(x | \theta)\, e^{\ell_j(x, \nu)}\, dx.
 
-with Δ of :mod:`hepgen.inference.interpolation`. It is normalised at every θ and ν, and becomes zero
-where Δ takes away more than there is. Z is a parabola in θ, fitted to the events that the density
-itself was learned from.
+It is normalised at every θ and ν; with one variation it is positive everywhere, and with several
+it becomes zero where they take away more than there is. Exponential families, such as a Gaussian
+that is moved or an exponential that is stretched a little, are met at all ν and not only at ±1.
+log Z is a polynomial in θ, fitted at some ν to the events that the density itself was learned from,
+and a spline in ν.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -30,57 +35,124 @@ from hepgen.files import parse_json, write_atomically
 from hepgen.inference.density import Density
 from hepgen.inference.interpolation import difference, factor
 from hepgen.inference.nre import ParametrisedClassifier
-from hepgen.inference.ratio import monomials
 from hepgen.inference.sampler import Sampler, generator_of
+from hepgen.inference.spline import spline
 from hepgen.inference.training_options import TrainingOptions
 from hepgen.parameters import Parameter, ParameterSet, Uniform
 from hepgen.simulators.chain import stream
 
 _ENDS = (1.0, -1.0)
-_LEAST = 1e-3
+NODES = torch.linspace(-4.0, 4.0, 17, dtype=torch.float64)
+"""ν at which Z is fitted; beyond them log Z is continued by straight lines."""
+_AT_ENDS = [10, 6]
+"""Where ν = 1 and ν = −1 are among them."""
+_DEGREES, _TERMS = (2, 3, 4, 5, 6), 36
+"""Of polynomials in θ: the ratio is learned at one θ, and what it has wrong in the tails is not of
+second degree; with many parameters it has to be."""
+_NEWTON, _SOLVED = 50, 1e-10
 _ROUNDS = 100
 _ROWS = 2**15
-_MEAN = "mean.json"
+_NORM = "norm.json"
 
 
 @dataclass(frozen=True)
-class ParabolaMean:
-    """E[y | θ] as a polynomial of second degree, for each of two columns of y.
+class LogNorm:
+    r"""log Z(θ, ν) of one variation, Z = E[exp ℓ(x, ν) | θ].
+
+    It is :math:`\Delta(\nu; m^+, m^-)` with the means m± of log r± at θ, and a spline in ν of what
+    that leaves at :data:`NODES`, which is nearly a parabola.
 
     Arguments:
         centre, scale: Of θ, shape ``(D,)``.
-        coefficients: Of 1, t, and products of two, shape ``(1 + D + D(D + 1)/2, 2)``.
+        means: m± as polynomials in θ, their P coefficients, shape ``(P, 2)``.
+        norms: log Z at the nodes likewise, shape ``(P, 17)``.
     """
 
     centre: Tensor
     scale: Tensor
-    coefficients: Tensor
+    means: Tensor
+    norms: Tensor
 
     @classmethod
-    def fit(cls, y: Tensor, theta: Tensor, weight: Tensor | None = None) -> ParabolaMean:
-        """By least squares, of y ``(N, 2)`` at θ ``(N, D)`` with positive weights ``(N,)``."""
+    def fit(cls, log_ratios: Tensor, theta: Tensor, weight: Tensor | None = None) -> LogNorm:
+        """From log r± ``(N, 2)`` of events at θ ``(N, D)`` with positive weights ``(N,)``."""
         centre, scale = theta.mean(0), theta.std(0).clamp_min(1e-300)
-        basis = monomials((theta - centre) / scale)
-        root = 1.0 if weight is None else weight.double().sqrt()[:, None]
-        found = torch.linalg.lstsq(root * basis, root * y, driver="gelsd").solution
-        return cls(centre, scale, found)
+        basis = _monomials((theta - centre) / scale)
+        weight = torch.ones_like(basis[:, 0]) if weight is None else weight.double()
+        weight = weight / weight.sum()
+        root = weight.sqrt()[:, None]
+        means = torch.linalg.lstsq(root * basis, root * log_ratios, driver="gelsd").solution
+        factors = difference(NODES, log_ratios[:, :1], log_ratios[:, 1:]).exp()
+        return cls(centre, scale, means, _log_mean(factors, basis, weight))
 
-    def __call__(self, theta: Tensor) -> Tensor:
-        """Shape ``(*, 2)`` for θ ``(*, D)``."""
-        found = monomials((theta - self.centre) / self.scale) @ self.coefficients
-        return found.clamp_min(_LEAST)
+    def __call__(self, theta: Tensor, nu: Tensor) -> Tensor:
+        """log Z at θ ``(*, D)`` and ν ``(*,)``: shape ``(*,)``."""
+        basis = self._basis(theta)
+        up, down = (basis @ self.means).split(1, dim=-1)
+        left = basis @ self.norms - difference(NODES, up, down)
+        return difference(nu, up[..., 0], down[..., 0]) + spline(NODES, left, nu)
+
+    def ends(self, theta: Tensor) -> Tensor:
+        """Z at ν = 1 and −1, shape ``(*, 2)``, for θ ``(*, D)``."""
+        return (self._basis(theta) @ self.norms[:, _AT_ENDS]).exp()
+
+    def _basis(self, theta: Tensor) -> Tensor:
+        return _monomials((theta - self.centre) / self.scale)
+
+
+def _monomials(t: Tensor) -> Tensor:
+    """Products of up to so many components, 1 first: shape ``(*, P)`` for t ``(*, D)``."""
+    dimension = t.shape[-1]
+    degree = max(d for d in _DEGREES if math.comb(dimension + d, d) <= _TERMS or d == _DEGREES[0])
+    products = [torch.ones_like(t[..., 0])]
+    for number in range(1, degree + 1):
+        for chosen in combinations_with_replacement(range(dimension), number):
+            products.append(t[..., chosen].prod(-1))
+    return torch.stack(products, dim=-1)
+
+
+def _log_mean(y: Tensor, basis: Tensor, weight: Tensor) -> Tensor:
+    r"""The c of log E[y | θ] = b(θ) c, which solve :math:`\sum_i w_i\, b_i (y_i - e^{b_i c}) = 0`.
+
+    By Newton's method, as of a Poisson regression (McCullagh and Nelder, Generalized Linear
+    Models, 1989): consistent whatever the distribution of y at a θ is.
+
+    Arguments:
+        y: Positive, shape ``(N, Y)``.
+        basis: Of which the first column is 1, shape ``(N, P)``.
+        weight: Positive, of sum 1, shape ``(N,)``.
+
+    Returns:
+        Shape ``(P, Y)``.
+    """
+    weighted = basis * weight[:, None]
+    mean = weight @ y
+    found = torch.zeros(basis.shape[-1], y.shape[-1], dtype=torch.float64)
+    found[0] = mean.log()
+    for _ in range(_NEWTON):
+        expected = (basis @ found).exp()
+        slope = weighted.T @ (y - expected)
+        if bool((slope.abs() < _SOLVED * mean).all()):
+            break
+        curvature = torch.einsum("np,ny,nq->ypq", weighted, expected, basis)
+        step = torch.linalg.lstsq(curvature, slope.T[..., None], driver="gelsd").solution
+        found = found + step[..., 0].T
+    return found
 
 
 class ShapeVariation:
-    """r± of one nuisance parameter, and its mean.
+    """log r± of one nuisance parameter, and Z.
 
     Arguments:
         ratio: log p(x | ν)/p(x | 0) of one event.
-        mean: Z⁺ and Z⁻ at θ.
+        log_norm: log Z.
+        symmetric: Take half of the difference of log r⁺ and log r⁻, and its negative, instead.
     """
 
-    def __init__(self, ratio: ParametrisedClassifier, mean: ParabolaMean) -> None:
-        self.ratio, self.mean = ratio, mean
+    def __init__(
+        self, ratio: ParametrisedClassifier, log_norm: LogNorm, symmetric: bool = False
+    ) -> None:
+        self.ratio, self.log_norm, self.symmetric = ratio, log_norm, symmetric
 
     @classmethod
     def fit(
@@ -94,6 +166,7 @@ class ShapeVariation:
         features: Sequence[Feature],
         weight: Tensor | None = None,
         weights: Sequence[Tensor | None] = (None, None, None),
+        symmetric: bool = False,
         hidden: Sequence[int] = (64, 64, 64),
         **options: Unpack[TrainingOptions],
     ) -> ShapeVariation:
@@ -105,6 +178,7 @@ class ShapeVariation:
             features: What the d columns are.
             weight: Positive weights of the events at many θ, shape ``(M,)``.
             weights: Signed event weights of the first three.
+            symmetric: See the class.
             hidden, options: Of the classifier.
 
         Raises:
@@ -118,17 +192,19 @@ class ShapeVariation:
             features=features, parameters=nu, weight=own, weight_reference=weights[0],
             hidden=hidden, **options,
         )  # fmt: skip
-        return cls(ratio, ParabolaMean.fit(_ratios(ratio, x), theta.double(), weight))
+        found = _log_ratios(ratio, x, symmetric)
+        return cls(ratio, LogNorm.fit(found, theta.double(), weight), symmetric)
 
-    def ratios(self, x: Tensor) -> Tensor:
-        """r⁺ and r⁻ of each event, shape ``(N, 2)``, for x ``(N, d)``."""
-        return _ratios(self.ratio, x)
+    def log_ratios(self, x: Tensor) -> Tensor:
+        """log r⁺ and log r⁻ of each event, shape ``(N, 2)``, for x ``(N, d)``."""
+        return _log_ratios(self.ratio, x, self.symmetric)
 
     def save(self, folder: Path) -> None:
         """Write the classifier, and Z beside it."""
         self.ratio.save(folder)
-        content = {name: value.tolist() for name, value in vars(self.mean).items()}
-        write_atomically(folder / _MEAN, json.dumps(content).encode())
+        content: dict[str, Any] = {n: v.tolist() for n, v in vars(self.log_norm).items()}
+        content["symmetric"] = self.symmetric
+        write_atomically(folder / _NORM, json.dumps(content).encode())
 
     @classmethod
     def load(cls, folder: Path) -> ShapeVariation:
@@ -139,11 +215,15 @@ class ShapeVariation:
         """
         ratio = ParametrisedClassifier.load(folder)
         try:
-            content = parse_json((folder / _MEAN).read_text("utf-8"))
-            mean = {name: torch.tensor(one, dtype=torch.float64) for name, one in content.items()}
-            return cls(ratio, ParabolaMean(**mean))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise FileError(f"{folder / _MEAN} is no mean of a variation: {error!r}") from error
+            content = parse_json((folder / _NORM).read_text("utf-8"))
+            symmetric = content.pop("symmetric") is True
+            norm = {name: torch.tensor(one, dtype=torch.float64) for name, one in content.items()}
+            found = LogNorm(**norm)
+            if found.norms.shape[1:] != NODES.shape:
+                raise ValueError(f"Z is not at {len(NODES)} values of the nuisance parameter")
+            return cls(ratio, found, symmetric)
+        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+            raise FileError(f"{folder / _NORM} is no norm of a variation: {error!r}") from error
 
 
 class Reweighted:
@@ -163,9 +243,9 @@ class Reweighted:
         self.parameters = ParameterSet([*nominal.parameters, *own])
 
     def prepare(self, x: Tensor) -> Tensor:
-        """What p₀ wants of the events, then r⁺ and r⁻ of each variation: ``(n, e + 2J)``."""
+        """What p₀ wants of the events, then log r± of each variation: ``(n, e + 2J)``."""
         with torch.no_grad():
-            ratios = [one.ratios(x) for one in self.variations.values()]
+            ratios = [one.log_ratios(x) for one in self.variations.values()]
         return torch.cat([self.nominal.prepare(x).double(), *ratios], dim=-1)
 
     def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
@@ -185,11 +265,10 @@ class Reweighted:
         theta, pairs = theta.double(), prepared[..., -2 * len(self.variations) :]
         total = torch.ones_like(theta[:, None, :, 0])
         for j, variation in enumerate(self.variations.values()):
-            mean = variation.mean(theta[..., :own])[:, None]
-            up, down = (
-                pairs[:, :, 2 * j + end, None] / mean[..., end] - 1 for end in range(2)
-            )  # fmt: skip
-            total = total + difference(theta[:, None, :, own + j], up, down)
+            nu = theta[..., own + j]
+            log_norm = variation.log_norm(theta[..., :own], nu)[:, None]
+            up, down = pairs[:, :, 2 * j, None], pairs[:, :, 2 * j + 1, None]
+            total = total + torch.expm1(difference(nu[:, None], up, down) - log_norm)
         return total
 
 
@@ -219,7 +298,7 @@ class VariedRate:
             theta = torch.stack(
                 [values[n].double().expand_as(nu) for n in self.parameters.free_names], dim=-1
             )
-            ends = ends * self.shape.mean(theta) / self.shape.mean(defaults)
+            ends = ends * self.shape.log_norm.ends(theta) / self.shape.log_norm.ends(defaults)
         return factor(nu, ends[..., 0], ends[..., 1])
 
 
@@ -285,9 +364,9 @@ class ReweightedSampler:
 
 
 @torch.no_grad()
-def _ratios(ratio: ParametrisedClassifier, x: Tensor) -> Tensor:
-    ends = torch.tensor(_ENDS, dtype=torch.float64)[:, None]
-    return ratio.log_prob(x, ends).exp()
+def _log_ratios(ratio: ParametrisedClassifier, x: Tensor, symmetric: bool) -> Tensor:
+    found = ratio.log_prob(x, torch.tensor(_ENDS, dtype=torch.float64)[:, None])
+    return 0.5 * (found - found.flip(-1)) if symmetric else found
 
 
 def _each(up: Tensor, down: Tensor, weights: Sequence[Tensor | None]) -> Tensor:

@@ -25,7 +25,7 @@ from hepgen.pipeline.training_data import density_source, reference_campaign, tr
 from hepgen.pipeline.training_files import TrainingFiles, facts_of
 from hepgen.store import digest
 
-_FILES = ("model.json", "weights.safetensors", "mean.json")
+_FILES = ("model.json", "weights.safetensors", "norm.json")
 
 
 def varied(session: Session, sample: Sample) -> Sample:
@@ -76,7 +76,7 @@ def shape_variation(session: Session, entry: VariationEntry) -> ShapeVariation:
             found = ShapeVariation.fit(
                 nominal[0], up[0], down[0], at_many.x, at_many.theta,
                 features=session.features, weight=at_many.weight,
-                weights=(nominal[1], up[1], down[1]),
+                weights=(nominal[1], up[1], down[1]), symmetric=entry.symmetric,
                 progress=reporter(update), device=session.device,
                 **training_settings(session, "classifier"),
             )  # fmt: skip
@@ -98,7 +98,7 @@ def variation_key(session: Session, entry: VariationEntry) -> str:
     layouts = [layout.model_dump() for layout in session.workflow.data.layouts]
     features = [repr(feature) for feature in session.features]
     settings = training_settings(session, "classifier")
-    return digest(entry.model_dump(), files, simulations, layouts, features, settings)
+    return digest(entry.model_dump(), files, simulations, layouts, features, settings, _FILES)
 
 
 def _events(session: Session, name: str | None) -> tuple[Tensor, Tensor | None]:
