@@ -88,9 +88,9 @@ class LogNorm:
     def __call__(self, theta: Tensor, nu: Tensor) -> Tensor:
         """log Z at θ ``(*, D)`` and ν ``(*,)``: shape ``(*,)``."""
         basis = self._basis(theta)
-        up, down = (basis @ self.means).split(1, dim=-1)
-        left = basis @ self.norms - difference(NODES, up, down)
-        return difference(nu, up[..., 0], down[..., 0]) + spline(NODES, left, nu)
+        up, down = (basis @ self.means).unbind(-1)
+        left = basis @ self.norms - difference(NODES, up[..., None], down[..., None])
+        return difference(nu, up, down) + spline(NODES, left, nu)
 
     def ends(self, theta: Tensor) -> Tensor:
         """Z at ν = 1 and −1, shape ``(*, 2)``, for θ ``(*, D)``."""

@@ -15,7 +15,7 @@ def spline(nodes: Tensor, values: Tensor, at: Tensor) -> Tensor:
 
     Arguments:
         nodes: Increasing, equally spaced, shape ``(K,)``.
-        values: Shape ``(*, K)``.
+        values: Shape ``(*, K)``; what is missing of the shape of ``at`` is repeated.
         at: Shape ``(*,)``.
 
     Returns:
@@ -43,9 +43,7 @@ def spline(nodes: Tensor, values: Tensor, at: Tensor) -> Tensor:
 
 
 def _taken(values: Tensor, index: Tensor) -> Tensor:
-    shape = torch.broadcast_shapes(values.shape[:-1], index.shape)
-    values = values.expand(*shape, values.shape[-1])
-    return values.gather(-1, index.expand(shape)[..., None])[..., 0]
+    return values.expand(*index.shape, -1).gather(-1, index[..., None])[..., 0]
 
 
 def _curvatures(nodes: Tensor) -> Tensor:
