@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -10,24 +11,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hepgen.config import StatementsEntry
 from hepgen.errors import DataError
+from hepgen.feature_space import FeatureSpace
 from hepgen.inference.channel import Channel, Sample
+from hepgen.inference.condensed import Condensed, smooth_space
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.fisher import FisherInformation, event_scores, joint_information
 from hepgen.inference.held import Held, held
-from hepgen.inference.likelihood import DataSets
+from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.sampler import FromChain
 from hepgen.inference.statistics.fit import index
 from hepgen.inference.statistics.gaussian_search import search_p_value, search_toys
 from hepgen.inference.statistics.limits import upper_limit
 from hepgen.inference.statistics.test_statistics import conditional_point, hypothesis_test
+from hepgen.parameters import ParameterSet
 from hepgen.pipeline.interest import signal
 from hepgen.pipeline.likelihoods import density_of, likelihood_method
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.scores import simulated_events
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
+from hepgen.pipeline.spread import spread
 from hepgen.results import Check
 from hepgen.search import SearchScan
 from hepgen.statements import Limit, TestStatistic
@@ -44,6 +50,9 @@ def search(
 ) -> tuple[SearchScan | None, list[Check]]:
     """The scan that the workflow asks for, on one data set of shape ``(N, d)``.
 
+    Values are spread over the workers of the session, and all start from the fit without a signal
+    at the first of them: what comes out does not depend on how many workers there are.
+
     Raises:
         DataError: Limits by toys of data with weights.
     """
@@ -55,18 +64,19 @@ def search(
     method = likelihood_method(session, samples, headline)
     name, values = signal(session), sorted(entry.values)
     likelihoods = [_at(session, method, value, len(x)) for value in values]
-    data = likelihoods[0].encode([x], [weight])
-    tests, limits = list[TestStatistic](), list[Limit]()
-    with session.monitor.task(f"scan {entry.parameter}", len(values) + 1) as update:
-        for done, (value, likelihood) in enumerate(zip(values, likelihoods, strict=True), start=1):
-            tests.append(hypothesis_test(likelihood, data, name))
-            if statements.limit is not None:
-                limits.append(_limit(session, likelihood, data, name, value))
-            update(done)
-        number = float(len(x)) if weight is None else float(weight.sum())
-        covariance = _covariance(session, likelihoods, data, name, number)
-        found = _scan(session, name, np.array(values), tests, limits, covariance)
-        update(len(values) + 1)
+    with (
+        session.monitor.task(f"scan {entry.parameter}", len(values) + 1) as update,
+        spread(session) as over,
+    ):
+        call = _without_signal(session, likelihoods[0], name, x, weight)
+        update(1)
+        places = []
+        for place in over(call, list(zip(values, likelihoods, strict=True))):
+            places.append(place)
+            update(1 + len(places))
+    number = float(len(x)) if weight is None else float(weight.sum())
+    covariance = _covariance(likelihoods[0].parameters, places, name, number)
+    found = _scan(session, name, np.array(values), places, covariance)
     return found, [_check(found)]
 
 
@@ -83,43 +93,90 @@ def _at(session: Session, method: str, value: float, events: int) -> EventLikeli
     return EventLikelihood(parameters, [channel])
 
 
-def _limit(
-    session: Session, likelihood: EventLikelihood, data: DataSets, name: str, value: float
-) -> Limit:
-    entry = session.workflow.statements
-    how: Any = "toys" if entry.limit == "toys" else "asymptotics"
-    points = 9 if how == "toys" else 2
-    return upper_limit(
-        likelihood, data, name, method=how, points=points, toys=entry.toys, seed=entry.seed,
-        at=value,
-    ).limit  # fmt: skip
+@dataclass(frozen=True)
+class _Place:
+    """What is found at one value.
+
+    Arguments:
+        test: Of no signal.
+        limit: On its strength, where it was asked for.
+        scores: ∇ log p of simulated events without a signal, shape ``(N, D)``.
+        slope: ∇ log λ there, shape ``(D,)``, where the number of events counts.
+    """
+
+    test: TestStatistic
+    limit: Limit | None
+    scores: Tensor
+    slope: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The call for one value and the likelihood there.
+
+    Arguments:
+        name: The strength.
+        data: The events of the data set, and their weights.
+        space: In which a density of one feature is smooth; ``None`` where there are several.
+        theta: The best fit without a signal, at the first value, shape ``(D,)``.
+        events: Simulated there.
+        statements: What is asked for.
+    """
+
+    name: str
+    data: tuple[Tensor, Tensor | None]
+    space: FeatureSpace | None
+    theta: Tensor
+    events: Tensor
+    statements: StatementsEntry
+
+    def __call__(self, place: tuple[float, EventLikelihood]) -> _Place:
+        value, events = place
+        likelihood = events if self.space is None else Condensed(events, self.space)
+        x, weight = self.data
+        sets = likelihood.encode([x], [weight])
+        test = hypothesis_test(likelihood, sets, self.name, start=self.theta)
+        limit = self._limit(likelihood, sets, value) if self.statements.limit else None
+        scores = event_scores(events, self.events, self.theta.expand(len(self.events), -1))
+        return _Place(test, limit, scores, _rate_slope(events, self.theta))
+
+    def _limit(self, likelihood: Likelihood, sets: DataSets, value: float) -> Limit:
+        how: Any = "toys" if self.statements.limit == "toys" else "asymptotics"
+        return upper_limit(
+            likelihood, sets, self.name, method=how, points=9 if how == "toys" else 2,
+            toys=self.statements.toys, seed=self.statements.seed, at=value, start=self.theta,
+        ).limit  # fmt: skip
+
+
+def _without_signal(
+    session: Session, first: EventLikelihood, name: str, x: Tensor, weight: Tensor | None
+) -> _Call:
+    """With the fit that all values start from, and the events that their correlations are of."""
+    statements = session.workflow.statements
+    assert statements.scan is not None
+    space = smooth_space(session.features, x)
+    likelihood = first if space is None else Condensed(first, space)
+    theta = conditional_point(likelihood, likelihood.encode([x], [weight]), name, 0.0)
+    seed = training_seed(statements.seed)
+    events = simulated_events(session, theta, statements.scan.events, seed)
+    return _Call(name, (x, weight), space, theta, events, statements)
 
 
 def _covariance(
-    session: Session, likelihoods: list[EventLikelihood], data: DataSets, name: str, events: float
+    parameters: ParameterSet, places: Sequence[_Place], name: str, events: float
 ) -> Array:
     """The information on the strengths at all values, nuisance parameters fitted along."""
-    entry = session.workflow.statements.scan
-    assert entry is not None
-    first = likelihoods[0]
-    parameters, column = first.parameters, index(first.parameters, name)
-    theta = conditional_point(first, data, name, 0.0)
-    seed = training_seed(session.workflow.statements.seed)
-    x = simulated_events(session, theta, entry.events, seed)
-    nothing = event_scores(first, x, theta.expand(len(x), -1))
-    others = [i for i in range(len(theta)) if i != column]
-    strengths, slopes = [nothing[:, column]], [_rate_slope(first, theta)]
-    for likelihood in likelihoods[1:]:
-        strengths.append(event_scores(likelihood, x, theta.expand(len(x), -1))[:, column])
-        slopes.append(_rate_slope(likelihood, theta))
-    places = tuple(f"{name} {k}" for k in range(len(strengths)))
-    names = (*places, *(parameters.free_names[i] for i in others))
-    score = torch.stack([*strengths, *(nothing[:, i] for i in others)], dim=-1)
+    nothing, column = places[0], index(parameters, name)
+    others = [i for i in range(len(parameters.free)) if i != column]
+    strengths = [place.scores[:, column] for place in places]
+    at = tuple(f"{name} {k}" for k in range(len(places)))
+    names = (*at, *(parameters.free_names[i] for i in others))
+    score = torch.stack([*strengths, *(nothing.scores[:, i] for i in others)], dim=-1)
     one: FisherInformation = joint_information(score, names)
-    if slopes[0] is not None:
-        gradient = [float(cast(Tensor, s)[column]) for s in slopes]
-        one = one.with_rate([*gradient, *(float(slopes[0][i]) for i in others)])
-    return one.data_set(events).constrained(parameters).profiled(places).matrix
+    if nothing.slope is not None:
+        gradient = [float(cast(Tensor, place.slope)[column]) for place in places]
+        one = one.with_rate([*gradient, *(float(nothing.slope[i]) for i in others)])
+    return one.data_set(events).constrained(parameters).profiled(at).matrix
 
 
 def _rate_slope(likelihood: EventLikelihood, theta: Tensor) -> Tensor | None:
@@ -134,11 +191,12 @@ def _rate_slope(likelihood: EventLikelihood, theta: Tensor) -> Tensor | None:
 
 
 def _scan(
-    session: Session, name: str, values: Array, tests: list[TestStatistic], limits: list[Limit],
-    covariance: Array,
-) -> SearchScan:  # fmt: skip
+    session: Session, name: str, values: Array, places: Sequence[_Place], covariance: Array
+) -> SearchScan:
     entry = session.workflow.statements.scan
     assert entry is not None
+    tests = [place.test for place in places]
+    limits = [place.limit for place in places if place.limit is not None]
     statistic = np.array([max(one.observed, 0.0) for one in tests])
     toys = search_toys(covariance, entry.toys, session.workflow.statements.seed)
     anywhere = search_p_value(float(statistic.max()), toys)
