@@ -7,6 +7,7 @@ Of x = A θ + noise, θ_0 is the strength and θ_1 what is scanned. The score of
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from scipy.stats import norm
 from typer.testing import CliRunner
 
 from hepgen.cli import app
+from hepgen.compute import Workers
 from hepgen.errors import ParameterError, WorkflowError
 from hepgen.io.tables import read
+from hepgen.pipeline import spread
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.interest import signal
 from hepgen.pipeline.monitor import Silent
+from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_file
+from hepgen.results import to_json
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.linear_gaussian import LinearGaussian
 
@@ -76,12 +81,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SETTINGS = [
+    *PLANE, "calibration.sets=21", "nle.epochs=12", "nle.batch_size=512",
+    "simulation.events=80000",
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def found(folder: Path) -> dict[str, Any]:
-    settings = [
-        *PLANE, f"folder={str(folder / 'run')!r}", "calibration.sets=21", "nle.epochs=12",
-        "nle.batch_size=512", "simulation.events=80000",
-    ]  # fmt: skip
+    settings = [*SETTINGS, f"folder={str(folder / 'run')!r}"]
     command = [
         "infer", str(TINY), str(folder / "data.root"), "-o", str(folder / "out"), "--quiet",
         "--limit", "--scan", "theta_1=-0.4:0.4:3",
@@ -123,3 +131,24 @@ def test_tests_that_are_one_have_one_p_value(found: dict[str, Any]) -> None:
     # Learned scores are not quite constant apart: a few more trials than one.
     assert 0.8 * min(found["p_value"]) < found["global_p_value"] + 3 * found["global_error"]
     assert found["global_p_value"] < 2 * min(found["p_value"]) + 5 * found["global_error"]
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_scan_is_the_same_whoever_makes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """Bit by bit the one of the command line, with all but the first value made by workers."""
+    monkeypatch.setattr(spread, "_WORTH_WORKERS", 0.0 if jobs > 1 else math.inf)
+    limit = "statements.limit='asymptotics'"
+    session = Session.open(
+        TINY, [*SETTINGS, SCAN.replace(", events=5000", ""), limit, f"folder='{folder / 'run'}'"],
+        Workers(jobs),
+    )  # fmt: skip
+    x = torch.from_numpy(read(folder / "data.root").read().flat(["x_0", "x_1"]))
+    scan, checks = search(session, x, None, {"nle": None}, "nle")  # type: ignore[dict-item]
+    assert (
+        json.loads(to_json(scan))
+        == json.loads((folder / "out" / "result.json").read_text())["statements"]["search"]
+    )
+    assert [check.name for check in checks] == ["scan: theta_1"]
