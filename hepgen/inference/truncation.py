@@ -70,7 +70,8 @@ def region_of(parameters: ParameterSet, theta: Tensor, outside: float = OUTSIDE)
 def inside(parameters: ParameterSet, theta: Tensor) -> Tensor:
     """Whether each θ, shape ``(N, D)``, is in the support of the prior, shape ``(N,)``."""
     low, high = torch.tensor([(p.low, p.high) for p in parameters.priors]).double().T
-    return ((theta >= low) & (theta <= high)).all(-1)
+    found: Tensor = ((theta >= low) & (theta <= high)).all(-1)
+    return found
 
 
 def truncated(parameter: Parameter, region: Region) -> Uniform | None:

@@ -15,7 +15,7 @@ from hepgen.config import StatementsEntry
 from hepgen.errors import DataError
 from hepgen.feature_space import FeatureSpace
 from hepgen.inference.channel import Channel, Sample
-from hepgen.inference.condensed import Condensed, smooth_space
+from hepgen.inference.condensed import Condensed
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.fisher import FisherInformation, event_scores, joint_information
 from hepgen.inference.held import Held, held
@@ -28,7 +28,7 @@ from hepgen.inference.statistics.limits import upper_limit
 from hepgen.inference.statistics.test_statistics import conditional_point, hypothesis_test
 from hepgen.parameters import ParameterSet
 from hepgen.pipeline.interest import signal
-from hepgen.pipeline.likelihoods import density_of, likelihood_method
+from hepgen.pipeline.likelihoods import condensing_space, density_of, likelihood_method
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.scores import simulated_events
 from hepgen.pipeline.seeds import training_seed
@@ -154,7 +154,7 @@ def _without_signal(
     """With the fit that all values start from, and the events that their correlations are of."""
     statements = session.workflow.statements
     assert statements.scan is not None
-    space = smooth_space(session.features, x)
+    space = condensing_space(session, x)
     likelihood = first if space is None else Condensed(first, space)
     theta = conditional_point(likelihood, likelihood.encode([x], [weight]), name, 0.0)
     seed = training_seed(statements.seed)
