@@ -36,7 +36,12 @@ Region = Mapping[str, tuple[float, float]]
 """The range of each parameter that is truncated, by name."""
 
 
-def region_of(parameters: ParameterSet, theta: Tensor, outside: float = OUTSIDE) -> Region:
+def region_of(
+    parameters: ParameterSet,
+    theta: Tensor,
+    widening: Tensor | float = 1.0,
+    outside: float = OUTSIDE,
+) -> Region:
     """The ranges that hold all but ``outside`` of a posterior, within the uniform priors.
 
     A Gaussian prior is a constraint: it is narrow already, and stays as it is.
@@ -44,6 +49,8 @@ def region_of(parameters: ParameterSet, theta: Tensor, outside: float = OUTSIDE)
     Arguments:
         parameters: The free ones are the columns of θ.
         theta: Draws of the posterior, shape ``(N, D)``.
+        widening: By how much the posterior of a perfect estimator may be wider, ``(D,)``; see
+            :func:`widening`.
         outside: ε.
 
     >>> one = ParameterSet([Parameter("a", 0.0, prior=Uniform(-50.0, 50.0))])
@@ -57,14 +64,36 @@ def region_of(parameters: ParameterSet, theta: Tensor, outside: float = OUTSIDE)
     reach = float(ndtri(0.5 * outside / len(prior)) / ndtri(_TAIL))
     levels = torch.tensor([_TAIL, 0.5, 1 - _TAIL], dtype=torch.float64)
     first, middle, last = torch.quantile(u, levels, dim=0)
-    low = torch.minimum(middle - reach * (middle - first), u.amin(0))
-    high = torch.maximum(middle + reach * (last - middle), u.amax(0))
+    below = torch.maximum(reach * (middle - first), middle - u.amin(0))
+    above = torch.maximum(reach * (last - middle), u.amax(0) - middle)
+    low, high = middle - widening * below, middle + widening * above
     edges = prior.physical(torch.stack([low, high])).T.tolist()
     return {
         p.name: (max(a, p.prior.low), min(b, p.prior.high))
         for p, (a, b) in zip(parameters.free, edges, strict=True)
         if isinstance(p.prior, Uniform)
     }
+
+
+def widening(pulls: Tensor, events: int, observed: int) -> Tensor:
+    r"""By how much wider than it says a posterior is to be taken, shape ``(D,)``.
+
+    An estimator that has seen few simulations is off by b of its standard deviations, which a
+    posterior of many events does not know. Pseudo-data of n events have pulls of a mean square
+    1 + b²n/N, those of N events √(1 + b²).
+
+    Arguments:
+        pulls: (mean − truth)/σ of the posteriors of M pseudo-data sets, shape ``(M, D)``.
+        events: n, in each of them.
+        observed: N, in the data.
+
+    >>> widening(torch.tensor([[1.0], [-1.0]]), 100, 100)
+    tensor([1.])
+    >>> widening(torch.tensor([[3.0], [3.0]]), 100, 200)  # b² = 8 · 2
+    tensor([4.1231])
+    """
+    excess = (pulls.square().mean(0) - 1).clamp(min=0)
+    return (1 + excess * observed / events).sqrt()
 
 
 def inside(parameters: ParameterSet, theta: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 1. Simulate over the prior, train, and sample the posterior of the data.
 2. Truncate the prior to the region that holds all but 10⁻⁴ of it: see
-   :mod:`hepgen.inference.truncation`.
+   :mod:`hepgen.inference.truncation`. Pseudo-data at draws of the posterior, and of the prior of
+   the round, say how wrong the estimator is, by their pulls: the region is so much wider.
 3. Simulate there, and train anew on these and on all earlier simulations inside; go to 2.
 
 Each round has a folder in that of the run, with the simulations and the estimator of the round,
@@ -16,23 +17,31 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hepgen.errors import WorkflowError
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
-from hepgen.inference.truncation import OUTSIDE, Region, at_edges, region_of
+from hepgen.inference.sampler import FromChain
+from hepgen.inference.truncation import OUTSIDE, Region, at_edges, region_of, widening
 from hepgen.parameters import Uniform
 from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.posteriors import posterior_samples
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import training_key
+from hepgen.pipeline.validate import draw_all, posterior_of
 from hepgen.pipeline.validity import data_checks
 from hepgen.results import Check, to_json
+from hepgen.simulators.chain import stream
 from hepgen.store import digest
 
 METHODS = ("nle", "npe", "fmpe", "npse", "nre")
 """Those that learn from simulations over the prior alone."""
+
+_SETS = 20
+_SET_EVENTS = 10_000
+"""Pseudo-data sets of either kind that say how wrong a posterior is, and the most events of one."""
 
 _EDGE = 0.01
 """The share of draws next to a cut above which the region is taken to cut the posterior."""
@@ -113,10 +122,31 @@ def _region(session: Session, x: Tensor, weight: Tensor | None, method: str) -> 
     if not session.folder.is_current("region", key):
         data_checks(session, x, weight, [method], method)
         found = posterior_samples(session, x, weight, method, [method])[method]
-        region = region_of(session.parameters, found.theta)
+        wider = _widening(session, method, found.theta, len(x))
+        region = region_of(session.parameters, found.theta, wider)
         with session.folder.renewed("region", key, [path.name], {}):
             write_atomically(path, to_json(region).encode())
     return {name: (low, high) for name, (low, high) in parse_json(path.read_text()).items()}
+
+
+def _widening(session: Session, method: str, theta: Tensor, observed: int) -> Tensor:
+    """How wrong the posteriors of a round are, shape ``(D,)``.
+
+    By pseudo-data at draws of that of the data, and of the prior of the round: where an estimator
+    is wrong, its posterior may be at a place where it is less so.
+    """
+    seed = stream(session.workflow.inference.seed, "rounds", session.round)
+    near = theta[torch.linspace(0, len(theta) - 1, _SETS).long()].double()
+    anywhere = session.parameters.prior().sample((_SETS,), torch.Generator().manual_seed(seed))
+    points, events = torch.cat([near, anywhere]), min(observed, _SET_EVENTS)
+    sampler = FromChain(session.chain, session.parameters, session.feature_names)
+    x = sampler.draw(torch.full((len(points),), events), session.parameters.values(points), seed)
+    sets, title = torch.split(x, events), f"test round {session.round} on pseudo-data"
+    drawn = draw_all(session, posterior_of(session, method), sets, points.numpy(), title)
+    draws = torch.stack([torch.from_numpy(one) for one in drawn.draws])
+    pulls = (draws.mean(1) - points) / draws.std(1).clamp(min=1e-300)
+    both = [widening(part, events, observed) for part in torch.split(pulls, _SETS)]
+    return torch.maximum(*both)
 
 
 def round_checks(
