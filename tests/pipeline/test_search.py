@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from hepgen.cli import app
 from hepgen.compute import Workers
 from hepgen.errors import ParameterError, WorkflowError
+from hepgen.inference.posterior import PosteriorSample
 from hepgen.io.tables import read
 from hepgen.pipeline import spread
 from hepgen.pipeline.estimators import beside
@@ -125,6 +126,12 @@ def test_the_tests_and_limits_are_those_of_the_closed_form(
         assert limit["expected"][2] == pytest.approx(1.96 * sigma, rel=0.15)
 
 
+def test_a_scan_simulates_for_one_training_alone(folder: Path, found: dict[str, Any]) -> None:
+    """What the data are compared with is what the estimator of all values has learned from."""
+    assert found["along"] == "theta_1"
+    assert len(list((folder / "run").glob("events-*"))) == 1
+
+
 def test_tests_that_are_one_have_one_p_value(found: dict[str, Any]) -> None:
     q = max(found["statistic"])
     assert min(found["p_value"]) == pytest.approx(norm.sf(np.sqrt(q)), rel=1e-3)
@@ -146,7 +153,8 @@ def test_a_scan_is_the_same_whoever_makes_it(
         Workers(jobs),
     )  # fmt: skip
     x = torch.from_numpy(read(folder / "data.root").read().flat(["x_0", "x_1"]))
-    scan, checks = search(session, x, None, {"nle": None}, "nle")  # type: ignore[dict-item]
+    sample = PosteriorSample(torch.zeros(2, 1).double(), ("theta_0",), "nle", (2.0,))
+    scan, checks = search(session, x, None, {"nle": sample}, "nle")
     assert (
         json.loads(to_json(scan))
         == json.loads((folder / "out" / "result.json").read_text())["statements"]["search"]
