@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -22,9 +23,11 @@ from hepgen.inference.held import Held, held
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.sampler import FromChain
+from hepgen.inference.statistics.asymptotics import expected_root
 from hepgen.inference.statistics.fit import index
 from hepgen.inference.statistics.gaussian_search import search_p_value, search_toys
 from hepgen.inference.statistics.limits import upper_limit
+from hepgen.inference.statistics.score_test import score_test
 from hepgen.inference.statistics.test_statistics import conditional_point, hypothesis_test
 from hepgen.parameters import ParameterSet
 from hepgen.pipeline.interest import signal
@@ -39,6 +42,13 @@ from hepgen.search import SearchScan
 from hepgen.statements import Limit, TestStatistic
 
 Array = NDArray[np.float64]
+
+_MOST = 500_000
+"""Simulated events without a signal at most, where there are more than twice as many data."""
+
+_ERRORS = 2.6
+_BENT = 2.0
+"""A band whose σ changes by more is no band: 1 for many events, 1.3 for ten."""
 
 
 def search(
@@ -74,10 +84,13 @@ def search(
         for place in over(call, list(zip(values, likelihoods, strict=True))):
             places.append(place)
             update(1 + len(places))
-    number = float(len(x)) if weight is None else float(weight.sum())
-    covariance = _covariance(likelihoods[0].parameters, places, name, number)
+    covariance = _covariance(likelihoods[0].parameters, places, name, call.number)
     found = _scan(session, name, np.array(values), places, covariance)
-    return found, [_check(found)]
+    error = math.sqrt(call.number / len(call.events))
+    found = replace(
+        found, nothing=np.array([place.nothing for place in places]), nothing_error=error
+    )
+    return found, [_check(found), _nothing_check(found, session.workflow.checks.scan)]
 
 
 def _at(session: Session, method: str, value: float, events: int) -> EventLikelihood:
@@ -102,12 +115,14 @@ class _Place:
         limit: On its strength, where it was asked for.
         scores: ∇ log p of simulated events without a signal, shape ``(N, D)``.
         slope: ∇ log λ there, shape ``(D,)``, where the number of events counts.
+        nothing: z of the score test, of simulated events without a signal that count as the data.
     """
 
     test: TestStatistic
     limit: Limit | None
     scores: Tensor
     slope: Tensor | None
+    nothing: float
 
 
 @dataclass(frozen=True)
@@ -119,7 +134,7 @@ class _Call:
         data: The events of the data set, and their weights.
         space: In which a density of one feature is smooth; ``None`` where there are several.
         theta: The best fit without a signal, at the first value, shape ``(D,)``.
-        events: Simulated there.
+        events: Simulated there, ``N`` for the correlations of the tests, and maybe more.
         statements: What is asked for.
     """
 
@@ -137,8 +152,23 @@ class _Call:
         sets = likelihood.encode([x], [weight])
         test = hypothesis_test(likelihood, sets, self.name, start=self.theta)
         limit = self._limit(likelihood, sets, value) if self.statements.limit else None
-        scores = event_scores(events, self.events, self.theta.expand(len(self.events), -1))
-        return _Place(test, limit, scores, _rate_slope(events, self.theta))
+        assert self.statements.scan is not None
+        some = self.events[: self.statements.scan.events]
+        scores = event_scores(events, some, self.theta.expand(len(some), -1))
+        slope, nothing = _rate_slope(events, self.theta), self._nothing(likelihood)
+        return _Place(test, limit, scores, slope, nothing)
+
+    def _nothing(self, likelihood: EventLikelihood | Condensed) -> float:
+        """What the likelihood sees in events without a signal, weighted as those of the data."""
+        weight = torch.full((len(self.events),), self.number / len(self.events)).double()
+        sets = likelihood.encode([self.events], [weight])
+        return score_test(likelihood, sets, self.name, start=self.theta).item()
+
+    @property
+    def number(self) -> float:
+        """Of events in the data, or the sum of their weights."""
+        x, weight = self.data
+        return float(len(x)) if weight is None else float(weight.sum())
 
     def _limit(self, likelihood: Likelihood, sets: DataSets, value: float) -> Limit:
         how: Any = "toys" if self.statements.limit == "toys" else "asymptotics"
@@ -158,7 +188,12 @@ def _without_signal(
     likelihood = first if space is None else Condensed(first, space)
     theta = conditional_point(likelihood, likelihood.encode([x], [weight]), name, 0.0)
     seed = training_seed(statements.seed)
-    events = simulated_events(session, theta, statements.scan.events, seed)
+    number = statements.scan.events
+    if space is not None:  # a sum over nodes is as fast for more
+        number = max(number, min(2 * len(x), _MOST))
+    parts = range(0, number, statements.scan.events)
+    several = [simulated_events(session, theta, statements.scan.events, seed + p) for p in parts]
+    events = torch.cat(several)[:number]
     return _Call(name, (x, weight), space, theta, events, statements)
 
 
@@ -207,17 +242,49 @@ def _scan(
         for line in test.warnings
     ]
     words += [f"limit at {one.at:g}: {line}" for one in limits for line in one.warnings]
+    words += [_parabola(one) for one in limits if one.method == "CLs asymptotics"]
     return SearchScan(
         name, entry.parameter, values, statistic, np.array([one.p_value for one in tests]),
         np.array([one.best for one in tests]), tuple(limits), anywhere.value, anywhere.error,
         anywhere.method, entry.toys, along.unit, along.label or "", strength.unit,
-        strength.label or "", (*dict.fromkeys(words), *anywhere.warnings),
+        strength.label or "", (*dict.fromkeys(filter(None, words)), *anywhere.warnings),
+    )  # fmt: skip
+
+
+def _parabola(limit: Limit) -> str:
+    """A warning where σ(μ) = μ/√q of data without a signal is another at both ends of the band."""
+    sigma = limit.expected / expected_root(1 - limit.level)
+    ratio = float(sigma.max() / sigma.min())
+    if not ratio > _BENT:
+        return ""
+    return (
+        f"limit at {limit.at:g}: of data without a signal log L is no parabola in "
+        f"{limit.parameter}: its width changes by a factor of {ratio:.2g} over the expected band"
+    )
+
+
+def _nothing_check(found: SearchScan, limit: float) -> Check:
+    """Does the likelihood see a signal in simulated events that have none, beyond their number?"""
+    z = cast(Array, found.nothing)
+    beyond = (np.abs(z) - _ERRORS * found.nothing_error).clip(min=0)
+    worst = int(np.argmax(beyond if beyond.any() else np.abs(z)))
+    return Check(
+        f"scan: nothing along {found.along}", bool(beyond[worst] <= limit), float(beyond[worst]),
+        limit,
+        f"standard deviations of a signal seen in simulated events without one, at "
+        f"{found.along} = {found.values[worst]:g}: {z[worst]:.2f} ± {found.nothing_error:.2f}, "
+        f"beyond {_ERRORS} errors; more, and the density was learned too poorly for so many "
+        "events: train on more simulation, or test in bins",
     )  # fmt: skip
 
 
 def _check(found: SearchScan) -> Check:
     """A scan carries its warnings as a check; a nuisance parameter at its bound is a mild one."""
-    severe = [w for w in found.warnings if "converge" in w or "maximum" in w or "coarser" in w]
+    severe = [
+        w
+        for w in found.warnings
+        if "converge" in w or "maximum" in w or "coarser" in w or "parabola" in w
+    ]
     words = "; ".join(found.warnings) or "warnings: fits that do not converge, a grid too coarse"
     return Check(
         f"scan: {found.along}", not severe, float(len(severe)), 0, words,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ from typer.testing import CliRunner
 from hepgen.cli import app
 from hepgen.compute import Workers
 from hepgen.errors import ParameterError, WorkflowError
+from hepgen.inference.binned import uncorrelated_background
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.statistics.asymptotics import expected_root
+from hepgen.inference.statistics.limits import upper_limit
 from hepgen.io.tables import read
+from hepgen.pipeline import search as module
 from hepgen.pipeline import spread
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.interest import signal
@@ -30,8 +35,10 @@ from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.results import to_json
+from hepgen.search import SearchScan
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.linear_gaussian import LinearGaussian
+from hepgen.statements import Limit
 
 TINY = Path(__file__).parent / "tiny.toml"
 PLANE = ["chain={depth=1, dimension=2, parameters=2}", "features=[{name='x_0'}, {name='x_1'}]",
@@ -126,6 +133,46 @@ def test_the_tests_and_limits_are_those_of_the_closed_form(
         assert limit["expected"][2] == pytest.approx(1.96 * sigma, rel=0.15)
 
 
+def test_what_is_seen_in_events_without_a_signal_is_how_far_the_tests_are_off(
+    folder: Path, found: dict[str, Any]
+) -> None:
+    """The learned best fit less the exact one, in its errors, is what nothing looks like.
+
+    That is of other events than those of the data, whose own learned slopes differ by a part.
+    """
+    x = torch.from_numpy(read(folder / "data.root").read().flat(["x_0", "x_1"]))
+    sigma = float(MODEL.information()[0, 0] * len(x)) ** -0.5
+    assert found["nothing_error"] == pytest.approx((400 / 50_000) ** 0.5)
+    for k, value in enumerate(VALUES):
+        exact = float(MODEL.score(x, torch.tensor([0.0, value]).double())[:, 0].sum()) * sigma**2
+        assert found["nothing"][k] == pytest.approx((found["best"][k] - exact) / sigma, abs=0.5)
+
+
+SEEN = SearchScan(
+    "mu", "m", np.arange(3.0), np.zeros(3), np.full(3, 0.5), np.zeros(3), (), 0.5, 0.0, "toys", 1,
+    nothing=np.array([0.4, -2.0, 0.1]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "passes"), [(0.1, False), (0.55, False), (0.6, True)])
+def test_a_signal_in_nothing_fails_beyond_its_errors(error: float, passes: bool) -> None:
+    check = module._nothing_check(replace(SEEN, nothing_error=error), 0.5)
+    assert check.passed == passes
+    assert "m = 1" in check.meaning
+
+
+def test_a_band_of_no_parabola_is_warned_of() -> None:
+    """σ is the same for the five limits of a Gaussian; ten events on a known background bend it."""
+    roots = expected_root(0.05)
+    good = Limit("mu", 0.95, 1.0, 0.3 * roots, "CLs asymptotics", at=7.0)
+    assert module._parabola(good) == ""
+    few = uncorrelated_background([5], [10], [1e-3])
+    assert module._parabola(upper_limit(few, few.observed([10]), "mu", points=2).limit) == ""
+    bent = replace(good, expected=0.3 * roots * np.linspace(1.0, 2.5, 5))
+    assert "limit at 7" in module._parabola(bent)
+    assert not module._check(replace(SEEN, warnings=(module._parabola(bent),))).passed
+
+
 def test_a_scan_simulates_for_one_training_alone(folder: Path, found: dict[str, Any]) -> None:
     """What the data are compared with is what the estimator of all values has learned from."""
     assert found["along"] == "theta_1"
@@ -159,4 +206,4 @@ def test_a_scan_is_the_same_whoever_makes_it(
         json.loads(to_json(scan))
         == json.loads((folder / "out" / "result.json").read_text())["statements"]["search"]
     )
-    assert [check.name for check in checks] == ["scan: theta_1"]
+    assert [check.name for check in checks] == ["scan: theta_1", "scan: nothing along theta_1"]
