@@ -27,6 +27,9 @@ class SearchScan:
         global_p_value, global_error: Of the largest q₀ anywhere, and its standard error.
         method: How the global one was found.
         toys: From how many.
+        nothing: How many standard deviations of a signal the likelihood sees at each value in
+            simulated events that have none, shape ``(K,)``; that of a perfect one is 0.
+        nothing_error: By the number of these events.
         along_unit, along_label, unit, label: Of the two parameters.
         warnings: What a reader must know.
     """
@@ -47,6 +50,8 @@ class SearchScan:
     unit: str = ""
     label: str = ""
     warnings: tuple[str, ...] = ()
+    nothing: Array | None = None
+    nothing_error: float = 0.0
 
     @property
     def largest(self) -> int:

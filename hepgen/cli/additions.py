@@ -8,8 +8,10 @@ import math
 from hepgen.errors import InputError
 
 
-def added_entries(export: list[str] | None, fisher: bool, scan: str | None) -> list[str]:
-    """What ``--export``, ``--fisher`` and ``--scan`` stand for.
+def added_entries(
+    export: list[str] | None, fisher: bool, scan: str | None, rounds: int | None = None
+) -> list[str]:
+    """What ``--export``, ``--fisher``, ``--scan`` and ``--rounds`` stand for.
 
     Raises:
         InputError: A format that is not known, or a scan that is none.
@@ -23,6 +25,7 @@ def added_entries(export: list[str] | None, fisher: bool, scan: str | None) -> l
             raise InputError(f"--export {name!r}: expected one of {', '.join(known)}")
     asked = [f"exchange.formats={json.dumps(export)}"] if export else []
     asked += ["statements.fisher=true"] if fisher else []
+    asked += [f"inference.rounds={rounds}"] if rounds is not None else []
     if scan is not None:
         name, values = scanned(scan)
         asked.append(f'statements.scan={{parameter="{name}", values={values}}}')

@@ -30,6 +30,7 @@ from hepgen.cli.options import (
     Poi,
     Profile,
     Quiet,
+    Rounds,
     Scan,
     Timeout,
     Toys,
@@ -65,6 +66,7 @@ def run(
     export: Export = None,
     fisher: Fisher = False,
     scan: Scan = None,
+    rounds: Rounds = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -73,7 +75,7 @@ def run(
     asked = statement_entries(
         workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
     )
-    asked += added_entries(export, fisher, scan)
+    asked += added_entries(export, fisher, scan, rounds)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
@@ -105,6 +107,7 @@ def infer(
     export: Export = None,
     fisher: Fisher = False,
     scan: Scan = None,
+    rounds: Rounds = None,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -121,7 +124,7 @@ def infer(
     asked = statement_entries(
         workflow, overrides, poi, intervals, profile, asimov, toys, limit, more
     )
-    asked += added_entries(export, fisher, scan)
+    asked += added_entries(export, fisher, scan, rounds)
     workers = workers_of(jobs, dask, timeout)
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code

@@ -125,4 +125,9 @@ Scan = Annotated[
     ),
 ]
 
+Rounds = Annotated[
+    int | None,
+    typer.Option(help="of simulation and training, after the first near the posterior of the data"),
+]
+
 Limit = Annotated[bool, typer.Option("--limit", help="also CLs upper limits at 95 %")]

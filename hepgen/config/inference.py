@@ -27,6 +27,13 @@ class InferenceEntry(SamplerEntry):
         description="estimators whose results are set beside it; by default nle and npe beside "
         "one another, nle beside fmpe and npse, and none beside the others",
     )
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        description="of simulation and training: those after the first simulate where the "
+        "posterior of the data is, a share of the events each; the result is good for these data "
+        "alone",
+    )
     luminosity: float | None = Field(
         default=None,
         gt=0,

@@ -64,6 +64,12 @@ class ChecksEntry(Section):
     coverage: float = Field(
         default=0.07, description="largest |coverage − 0.68| of the 68 % interval"
     )
+    scan: float = Field(
+        default=0.5,
+        ge=0,
+        description="standard deviations of a signal that a scan may see in simulated events "
+        "without one, beyond 2.6 errors",
+    )
     neyman_coverage: float = Field(
         default=0.03,
         description="largest |coverage − level| of Neyman's sets at a point, beyond its error",

@@ -36,7 +36,7 @@ def error_budget(
     method = first_likelihood(session, samples, headline)
     if method is None:
         return (), []
-    posterior = data_posterior(session, method, len(x))
+    posterior = data_posterior(session, method, x)
     if not isinstance(posterior, LikelihoodPosterior):
         return (), []
     _, covariance = posterior.gaussian(posterior.likelihood.encode([x], [weight]))

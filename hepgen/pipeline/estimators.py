@@ -42,6 +42,7 @@ from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import BlockSource
 from hepgen.pipeline.training_data import (
     density_source,
+    each_round,
     pair_campaign,
     paired_events,
     reference_campaign,
@@ -126,6 +127,8 @@ def beside(session: Session, headline: str | None = None) -> tuple[str, ...]:
         # has no density that could be held at the value of a scan.
         workflow = session.workflow
         alone = entry.luminosity is not None or workflow.variations or workflow.statements.scan
+        if entry.rounds > 1:  # each learns from simulations of its own
+            return (chosen,)
         both: list[EstimatorName] = ["nle"] if alone else ["nle", "npe"]
         others = both if chosen in both else ["nle"] if estimator(chosen).amortised else []
     together = {chosen, *others}
@@ -240,7 +243,7 @@ def _pairs(method: EstimatorName, fit: Callable[..., Trained], load: Loader) -> 
 
 def _single(fit: Callable[..., Trained], load: Loader) -> Estimator:
     """NLE or NRE."""
-    return Estimator(lambda s: [density_source(s)], training_events, _fit_events(fit), load)
+    return Estimator(_sources(density_source), training_events, _fit_events(fit), load)
 
 
 def _amortised(density: str) -> Estimator:
@@ -252,7 +255,15 @@ def _amortised(density: str) -> Estimator:
             set_weight=sample.set_weight, density=density, **settings,
         )  # fmt: skip
 
-    return Estimator(lambda s: [set_campaign(s)], training_sets, fit, NPE.load, amortised=True)
+    campaigns = _sources(set_campaign)
+    return Estimator(campaigns, training_sets, fit, NPE.load, amortised=True)
+
+
+def _sources(
+    source: Callable[[Session], Campaign | TrainingFiles],
+) -> Callable[[Session], list[BlockSource | TrainingFiles]]:
+    """What is simulated in this round and in those before it."""
+    return lambda session: [found for _, found in each_round(session, source)]
 
 
 TABLE: dict[str, Estimator] = {

@@ -33,6 +33,7 @@ from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict
 from hepgen.pipeline.rates import event_rate
+from hepgen.pipeline.rounds import Rounds, in_rounds, round_checks
 from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
@@ -73,6 +74,7 @@ class Inference:
     information: Sequence[InformationTable] = ()
     from_ratio: Sequence[Interval] = ()
     search: SearchScan | None = None
+    rounds: Rounds | None = None
 
 
 @runtime_checkable
@@ -167,11 +169,14 @@ def _inferred(
     headline, together = method or session.workflow.inference.method, beside(session, method)
     x, weight = tensors(session, observed.events)
     _ = observable(session, weight is not None)
+    key = _key(session, request, method, observed)
+    session, rounds = in_rounds(session, x, weight, headline)
     valid = data_checks(session, x, weight, together, headline)
     calibrations = [calibrated(session, name) for name in together]
     checks = threshold_checks(session, calibrations)
     samples = posterior_samples(session, x, weight, headline, together)
     checks += [*valid, *sample_checks(session, x, weight, samples)]
+    checks += round_checks(session.earlier[0] if rounds else session, rounds, samples[headline])
     checks += fit_checks(session, x, weight, samples, headline)
     made = statements(session, x, weight, samples, headline)
     checks += made.checks
@@ -196,7 +201,7 @@ def _inferred(
             "workflow": str(session.source),
         },
         seconds=round(time.monotonic() - started, 1),
-        key=_key(session, request, method, observed),
+        key=key,
     )
     rate, parameters = event_rate(session), estimates(session, samples[headline])
     again = tuple(
@@ -213,6 +218,7 @@ def _inferred(
         **({"information": list(informed)} if informed else {}),
         **({"search": scanned} if scanned is not None else {}),
         **({} if rate is None else {"rate": rate.words}),
+        **({} if rounds is None else {"rounds": rounds.to_dict()}),
         **({"budget": list(budget)} if budget else {}),
         **({"recalibrated": [*again, *ratio]} if again or ratio else {}),
     }  # fmt: skip
@@ -223,7 +229,7 @@ def _inferred(
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
         {name: trained(session, name).curve for name in together}, observed, made,
-        tests, budget, again, binned, informed, ratio, scanned,
+        tests, budget, again, binned, informed, ratio, scanned, rounds,
     )  # fmt: skip
 
 
@@ -288,7 +294,7 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
     # matplotlib takes a second to import, and only a report needs it.
     from hepgen.report.inference import write_report
 
-    parameters, rate = session.parameters, event_rate(session)
+    parameters, rate = session.parameters, inference.result.statements.get("rate")
     return write_report(
         path, inference.result, _figures(session, inference),
         title=session.workflow.title or session.workflow.name,
@@ -296,7 +302,8 @@ def _write_report(session: Session, inference: Inference, path: Path) -> Path:
         configuration=to_toml(session.workflow),
         labels={p.name: p.label or p.name for p in parameters},
         remarks=[
-            *([f"{rate.words[0].upper()}{rate.words[1:]}."] if rate else []),
+            *([f"{rate[0].upper()}{rate[1:]}."] if rate else []),
+            *([inference.rounds.in_words()] if inference.rounds else []),
             *calibration_report.in_words(
                 inference.recalibrated, inference.result.parameters,
                 sum(len(c) for c in inference.calibrations if c.method == inference.result.method),

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+from torch import Tensor
+
 from hepgen.errors import WorkflowError
+from hepgen.feature_space import FeatureSpace
 from hepgen.inference.channel import Channel, Sample
+from hepgen.inference.condensed import Condensed, smooth_space
 from hepgen.inference.density import Density
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.sampler import FromChain
@@ -15,6 +19,9 @@ from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
 from hepgen.pipeline.variations import varied
+
+_MANY = 20_000
+"""Events from which it pays to look for nodes in their place."""
 
 
 def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLikelihood:
@@ -44,6 +51,19 @@ def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLi
     number = events if found is None else None
     channel = Channel("data", (sample,), extended=found is not None, events=number)
     return EventLikelihood(session.likelihood_parameters, [channel])
+
+
+def condensed(
+    session: Session, likelihood: EventLikelihood, x: Tensor
+) -> EventLikelihood | Condensed:
+    """The same likelihood on few nodes, where events ``(N, d)`` are many and have one feature."""
+    space = condensing_space(session, x)
+    return likelihood if space is None else Condensed(likelihood, space)
+
+
+def condensing_space(session: Session, x: Tensor) -> FeatureSpace | None:
+    """Where :class:`hepgen.inference.condensed.Condensed` pays; else ``None``."""
+    return smooth_space(session.features, x) if len(x) >= _MANY else None
 
 
 def density_of(session: Session, method: str) -> Density | None:

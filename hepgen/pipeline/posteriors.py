@@ -14,7 +14,12 @@ from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.estimators import estimator
-from hepgen.pipeline.likelihoods import likelihood_of
+from hepgen.pipeline.likelihoods import (
+    condensed,
+    condensing_space,
+    density_of,
+    likelihood_of,
+)
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.validate import posterior_of
 from hepgen.results import Check
@@ -54,18 +59,20 @@ def sample_checks(
     return checks + agreement_checks(session, samples)
 
 
-def data_posterior(session: Session, method: str, events: int) -> Posterior:
-    """The posterior of a data set: that of its events, and of their number if that counts."""
-    if session.workflow.inference.luminosity is None and not session.workflow.variations:
+def data_posterior(session: Session, method: str, x: Tensor) -> Posterior:
+    """The posterior of a data set ``(N, d)``: of its events, and of their number if that counts."""
+    alone = session.workflow.inference.luminosity is None and not session.workflow.variations
+    few = condensing_space(session, x) is None or density_of(session, method) is None
+    if alone and few:
         return posterior_of(session, method)
-    chains = session.workflow.inference.chains
-    return LikelihoodPosterior(likelihood_of(session, events, method), chains=chains)
+    likelihood = condensed(session, likelihood_of(session, len(x), method), x)
+    return LikelihoodPosterior(likelihood, chains=session.workflow.inference.chains)
 
 
 def _nuts_sample(
     session: Session, method: str, x: Tensor, weight: Tensor | None
 ) -> PosteriorSample:
-    entry, posterior = session.workflow.inference, data_posterior(session, method, len(x))
+    entry, posterior = session.workflow.inference, data_posterior(session, method, x)
     if isinstance(posterior, LikelihoodPosterior):
         posterior.method = "nuts"
     return posterior.draw(entry.chains * entry.draws, x, weight=weight, seed=entry.seed)
@@ -121,7 +128,7 @@ def grid_checks(
     of: str = "",
 ) -> list[Check]:
     """The Markov chains against a grid, where there are few parameters of interest."""
-    posterior = data_posterior(session, method, len(x))
+    posterior = data_posterior(session, method, x)
     if not isinstance(posterior, LikelihoodPosterior):
         return []
     sets = posterior.likelihood.encode([x], [weight])

@@ -72,6 +72,7 @@ def compare(
 
 def _training_sample(session: Session) -> dict[str, tuple[Array, Array]]:
     """The values of each feature of some events that estimators learn from, and their weights."""
+    session = session.for_training()
     source = density_source(session)
     title = "simulate events for the density"
     first = next(simulated(session, source, "events", title, weighted=True))

@@ -17,6 +17,7 @@ from hepgen.compute import Workers
 from hepgen.config import ESTIMATORS, ParameterEntry, Workflow, load, to_toml
 from hepgen.errors import WorkflowError, nearest
 from hepgen.features import Feature, Kind
+from hepgen.inference.truncation import Region, truncated
 from hepgen.nn.device import choose
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform, prior_from_dict
 from hepgen.pipeline.chains import builtin, chain_of, permit
@@ -41,6 +42,8 @@ class Session:
         allow_code: Whether ``[[stages]]`` of the workflow may be imported, which runs their code,
             and settings of Pythia may load code.
         trains: Whether the parameter of ``statements.scan`` is free, see :meth:`for_training`.
+        region: The ranges to which uniform priors are truncated, see :meth:`narrowed`.
+        earlier: The sessions of the rounds before.
     """
 
     workflow: Workflow
@@ -50,6 +53,8 @@ class Session:
     device: str = "auto"
     allow_code: bool = False
     trains: bool = False
+    region: Region = field(default_factory=dict)
+    earlier: tuple[Session, ...] = ()
 
     @classmethod
     def open(
@@ -86,8 +91,19 @@ class Session:
 
     @cached_property
     def folder(self) -> RunFolder:
-        """The run folder, made on first use."""
-        return RunFolder(Path(self.workflow.folder or f"runs/{self.workflow.name}"))
+        """The run folder, made on first use; that of a later round is in it."""
+        path = Path(self.workflow.folder or f"runs/{self.workflow.name}")
+        return RunFolder(path / f"round-{self.round}" if self.earlier else path)
+
+    @property
+    def round(self) -> int:
+        """The number of the round, from 1."""
+        return 1 + len(self.earlier)
+
+    def narrowed(self, region: Region) -> Session:
+        """The session of the next round: with its priors truncated to a region."""
+        earlier = (*self.earlier, self)
+        return dataclasses.replace(self, region=dict(region), earlier=earlier)
 
     @cached_property
     def chain(self) -> Chain:
@@ -200,10 +216,11 @@ class Session:
         if entry is None:
             return dataclasses.replace(parameter, role="nuisance", prior=None)
         changes = entry.model_dump(exclude_none=True, exclude={"prior"})
-        prior = prior_from_dict(entry.prior)
+        prior = truncated(parameter, self.region) or prior_from_dict(entry.prior)
         role = entry.role or "nuisance"
-        if prior is not None and entry.default is None:
-            changes["default"] = _inside(parameter.default, prior.low, prior.high)
+        if prior is not None and (entry.default is None or parameter.name in self.region):
+            default = parameter.default if entry.default is None else entry.default
+            changes["default"] = _inside(default, prior.low, prior.high)
         changed = dataclasses.replace(parameter, **(changes | {"prior": prior, "role": role}))
         changed.check_prior(changed.default)
         return changed

@@ -31,7 +31,7 @@ from hepgen.inference.statistics.toys import Map
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.bounds import tolerated
 from hepgen.pipeline.interest import interest, limited
-from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
+from hepgen.pipeline.likelihoods import condensed, likelihood_method, likelihood_of
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.spread import spread
 from hepgen.pipeline.validity import profiles
@@ -105,7 +105,7 @@ def statements(
         return Statements()  # the estimates say it all
     check_toys(session, weight)
     method = likelihood_method(session, samples, headline)
-    likelihood = likelihood_of(session, len(x), method)
+    likelihood = condensed(session, likelihood_of(session, len(x), method), x)
     data = likelihood.encode([x], [weight])
     return replace(stated(session, likelihood, data, samples[headline]), likelihood=method)
 

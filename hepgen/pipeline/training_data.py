@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import awkward as ak
 import numpy as np
@@ -17,6 +17,7 @@ from hepgen.errors import DataError
 from hepgen.events import WEIGHT, Events
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.pair_campaign import PairCampaign
+from hepgen.inference.truncation import inside
 from hepgen.io.blocks import BlockStore
 from hepgen.pipeline.gather import Columns, gather
 from hepgen.pipeline.seeds import training_seed
@@ -25,7 +26,10 @@ from hepgen.pipeline.simulate import BlockSource, run_campaign
 from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.pipeline.training_samples import Sets, Simulated
 from hepgen.simulators.campaign import Campaign
+from hepgen.simulators.chain import stream
 from hepgen.store import digest
+
+Source = TypeVar("Source", bound=Campaign | TrainingFiles)
 
 
 def density_source(session: Session) -> Campaign | TrainingFiles:
@@ -39,8 +43,8 @@ def training_campaign(session: Session) -> Campaign:
     return Campaign(
         session.chain,
         session.parameters,
-        entry.events,
-        training_seed(entry.seed),
+        _of_round(session, entry.events),
+        _seed(session, entry.seed),
         points=entry.events_per_point,
         block_size=entry.block_size,
         columns=session.feature_names,
@@ -53,13 +57,27 @@ def set_campaign(session: Session) -> Campaign:
     return Campaign(
         session.chain,
         session.parameters,
-        entry.set_events,
-        training_seed(entry.seed + 1),
+        _of_round(session, entry.set_events),
+        _seed(session, entry.seed + 1),
         points=entry.set_sizes,
         block_size=entry.block_size,
         columns=session.feature_names,
         as_sets=True,
     )
+
+
+def _of_round(session: Session, events: int) -> int:
+    """The share of the session's round in all events; the last has what is left over."""
+    rounds = session.workflow.inference.rounds
+    return (
+        events - (rounds - 1) * (events // rounds) if session.round == rounds else events // rounds
+    )
+
+
+def _seed(session: Session, seed: int) -> int:
+    """Another in each round: the same would make nearly the same events in like regions."""
+    first = training_seed(seed)
+    return first if session.round == 1 else stream(first, "round", session.round)
 
 
 def score_campaign(session: Session, reference: Mapping[str, float] | None = None) -> Campaign:
@@ -137,6 +155,32 @@ def simulated(
         yield events
 
 
+def each_round(
+    session: Session, source: Callable[[Session], Source]
+) -> list[tuple[Session, Source]]:
+    """What is learned from in this round and in those before it, with the session of each."""
+    return [(one, source(one)) for one in (*session.earlier, session)]
+
+
+def _simulated_in_rounds(
+    session: Session, sources: Sequence[tuple[Session, Source]], name: str, title: str
+) -> Iterator[Events]:
+    """The events of all rounds with θ inside of the region of this one.
+
+    Those of an earlier, wider region are in this one as draws of the prior truncated to it.
+    """
+    parameters = session.parameters
+    for one, source in sources:
+        for events in simulated(one, source, name, title, weighted=True):
+            if one is session:
+                yield events
+                continue
+            theta = torch.from_numpy(events.theta(parameters.free_names))
+            kept = events.select(inside(parameters, theta).numpy())
+            if len(kept):
+                yield kept
+
+
 def _blocks(
     session: Session, campaign: BlockSource | TrainingFiles, name: str, title: str
 ) -> Iterator[Events]:
@@ -166,15 +210,16 @@ def training_events(
     title: str = "simulate events for the density",
 ) -> Simulated:
     """Events, by default of :func:`density_source`, with their weights where these differ."""
-    source = campaign or density_source(session)
+    sources = [(session, campaign)] if campaign else each_round(session, density_source)
     names = session.parameters.free_names
 
     def columns(events: Events) -> Columns:
         x = _inside(session, events.flat(session.feature_names))
         return (x, events.theta(names), *_given(events))
 
-    blocks = map(columns, simulated(session, source, "events", title, weighted=True))
-    x, theta, *weight = gather(blocks, source.events, session.folder.path)
+    blocks = map(columns, _simulated_in_rounds(session, sources, "events", title))
+    rows = sum(source.events for _, source in sources)
+    x, theta, *weight = gather(blocks, rows, session.folder.path)
     return Simulated(x, theta, _differing(*weight))
 
 
@@ -223,11 +268,11 @@ def _gathered(session: Session, parts: Iterator[AugmentedEvents], rows: int) -> 
 
 def training_sets(session: Session) -> Sets:
     """Event sets, with the weights of their events where these differ."""
-    campaign, title = set_campaign(session), "simulate event sets for the posterior"
+    sources, title = each_round(session, set_campaign), "simulate event sets for the posterior"
     sizes, theta = list[NDArray[Any]](), list[NDArray[Any]]()
 
     def blocks() -> Iterator[Columns]:
-        for events in simulated(session, campaign, "sets", title, weighted=True):
+        for events in _simulated_in_rounds(session, sources, "sets", title):
             first = events[session.feature_names[0]]
             events = events.select(np.asarray(ak.num(first)) > 0)
             columns = [events[name] for name in session.feature_names]
@@ -236,7 +281,8 @@ def training_sets(session: Session) -> Sets:
             flat = np.stack([ak.to_numpy(ak.flatten(c)) for c in columns], -1)
             yield (_inside(session, flat), *_given(events))
 
-    x, *weight = gather(blocks(), campaign.events, session.folder.path)
+    rows = sum(source.events for _, source in sources)
+    x, *weight = gather(blocks(), rows, session.folder.path)
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
     theta_of_all = torch.from_numpy(np.concatenate(theta))
     return Sets(x, torch.from_numpy(offsets), theta_of_all, _differing(*weight))

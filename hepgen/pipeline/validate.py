@@ -22,7 +22,7 @@ from hepgen.diagnostics.calibration import (
 )
 from hepgen.diagnostics.expected_coverage import hpd_levels
 from hepgen.diagnostics.multiple_testing import PValue, corrected
-from hepgen.errors import SimulationError
+from hepgen.errors import SimulationError, WorkflowError
 from hepgen.events import Events
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.event_sets import SetLikelihood
@@ -221,7 +221,17 @@ def validate(
     Arguments:
         session: The workflow.
         methods: Which; by default the workflow's method, and those beside it.
+
+    Raises:
+        WorkflowError: The workflow has rounds: its estimator is good for one data set.
     """
+    rounds = session.workflow.inference.rounds
+    if rounds > 1 and not session.earlier:
+        raise WorkflowError(
+            f"inference.rounds = {rounds}: the estimator of the last round is good for one data "
+            "set, and is not calibrated over the whole prior; `hepgen infer` calibrates it inside "
+            "of its region, or use --set inference.rounds=1"
+        )
     chosen = beside(session) if methods is None else methods
     results = [calibrated(session, method) for method in chosen]
     tests = calibration_p_values(session, results)

@@ -20,7 +20,7 @@ from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.bounds import bound_check
 from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.interest import interest
-from hepgen.pipeline.likelihoods import first_likelihood, likelihood_of
+from hepgen.pipeline.likelihoods import condensed, first_likelihood, likelihood_of
 from hepgen.pipeline.rates import event_rate, rate_checks
 from hepgen.pipeline.session import Session
 from hepgen.results import Check
@@ -85,11 +85,12 @@ def fit_checks(
     if method is None:
         return []
     likelihood = likelihood_of(session, len(x), method)
-    data = likelihood.encode([x], [weight])
+    small = condensed(session, likelihood, x)
+    data = small.encode([x], [weight])
     start = samples[headline].theta.double().mean(0)
-    best = fit(likelihood, data, start=start)
-    check_positive(likelihood, data, best.theta[0])
-    return best_fit_checks(session, likelihood, data, best, start, len(x))
+    best = fit(small, data, start=start)
+    check_positive(likelihood, likelihood.encode([x], [weight]), best.theta[0])
+    return best_fit_checks(session, small, data, best, start, len(x))
 
 
 def best_fit_checks(

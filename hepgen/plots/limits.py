@@ -58,7 +58,7 @@ def plot_limits(
         if np.isfinite(observed).any():
             points = "o" if len(at) <= 40 else ""
             axes.plot(at, observed, color="black", marker=points, markersize=4, linewidth=1.5,
-                      zorder=4, label="Observed")  # fmt: skip
+                      zorder=4, label="Observed", clip_on=False)  # fmt: skip
         _scale(axes, log, bands, observed)
         low, high = axes.get_ylim()
         if level_one and low < 1 < high:

@@ -32,11 +32,13 @@ def plot_p_values(scan: SearchScan, *, data: str = "") -> StyledFigure:
     with style():
         figure = new_figure(height=5.0)
         axes = figure.add_subplot()
+        local = f"Local: {_p(scan.p_value[k])}, {_sigmas(scan.local_significance)}"
         axes.plot(scan.values, scan.p_value, color="black", marker="o", markersize=4,
-                  linewidth=1.5, label="Local", zorder=3)  # fmt: skip
+                  linewidth=1.5, label=local,
+                  clip_on=False, zorder=3)  # fmt: skip
         label = f"Global: {_p(scan.global_p_value)}, {_sigmas(scan.global_significance)}"
         axes.plot(scan.values[k], scan.global_p_value, "D", color=SECOND, markersize=8, zorder=4,
-                  label=label)  # fmt: skip
+                  clip_on=False, label=label)  # fmt: skip
         reach = max(2, math.floor(scan.local_significance + 0.5) + 1)
         axes.set_yscale("log")
         axes.set_ylim(0.6 * float(ndtr(-reach)), 8)
@@ -53,7 +55,7 @@ def plot_p_values(scan: SearchScan, *, data: str = "") -> StyledFigure:
         axes.set_xlabel(text(f"{scan.along_label or scan.along}{unit}"))
         axes.set_ylabel(r"$p$-value of no signal")
         axes.set_title(text(data), loc="right")
-        axes.legend(loc="upper right", fontsize=SMALL, ncols=2)
+        axes.legend(loc="upper right", fontsize=SMALL)
         finish(figure, _words(scan))
     return figure
 

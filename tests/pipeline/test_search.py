@@ -7,6 +7,8 @@ Of x = A θ + noise, θ_0 is the strength and θ_1 what is scanned. The score of
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,26 @@ from scipy.stats import norm
 from typer.testing import CliRunner
 
 from hepgen.cli import app
+from hepgen.compute import Workers
 from hepgen.errors import ParameterError, WorkflowError
+from hepgen.inference.binned import uncorrelated_background
+from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.statistics.asymptotics import expected_root
+from hepgen.inference.statistics.limits import upper_limit
 from hepgen.io.tables import read
+from hepgen.pipeline import search as module
+from hepgen.pipeline import spread
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.interest import signal
 from hepgen.pipeline.monitor import Silent
+from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_file
+from hepgen.results import to_json
+from hepgen.search import SearchScan
 from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.linear_gaussian import LinearGaussian
+from hepgen.statements import Limit
 
 TINY = Path(__file__).parent / "tiny.toml"
 PLANE = ["chain={depth=1, dimension=2, parameters=2}", "features=[{name='x_0'}, {name='x_1'}]",
@@ -76,12 +89,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SETTINGS = [
+    *PLANE, "calibration.sets=21", "nle.epochs=12", "nle.batch_size=512",
+    "simulation.events=80000",
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def found(folder: Path) -> dict[str, Any]:
-    settings = [
-        *PLANE, f"folder={str(folder / 'run')!r}", "calibration.sets=21", "nle.epochs=12",
-        "nle.batch_size=512", "simulation.events=80000",
-    ]  # fmt: skip
+    settings = [*SETTINGS, f"folder={str(folder / 'run')!r}"]
     command = [
         "infer", str(TINY), str(folder / "data.root"), "-o", str(folder / "out"), "--quiet",
         "--limit", "--scan", "theta_1=-0.4:0.4:3",
@@ -117,9 +133,82 @@ def test_the_tests_and_limits_are_those_of_the_closed_form(
         assert limit["expected"][2] == pytest.approx(1.96 * sigma, rel=0.15)
 
 
+def test_what_is_seen_in_events_without_a_signal_is_how_far_the_tests_are_off(
+    folder: Path, found: dict[str, Any]
+) -> None:
+    """The learned best fit less the exact one, in its errors, is what nothing is seen as.
+
+    Events without a signal are simulated at θ_1 = 0, and here θ_1 moves them: the mean score of
+    those is that of their mean. They are other events than the data, where learned slopes differ.
+    """
+    x = torch.from_numpy(read(folder / "data.root").read().flat(["x_0", "x_1"]))
+    sigma = float(MODEL.information()[0, 0] * len(x)) ** -0.5
+    mean = MODEL.marginal(torch.zeros(2).double()).mean[None]
+    assert found["nothing_error"] == pytest.approx((len(x) / 50_000) ** 0.5)
+    for k, value in enumerate(VALUES):
+        there = torch.tensor([0.0, value]).double()
+        exact = float(MODEL.score(x, there)[:, 0].sum()) * sigma**2
+        moved = float(MODEL.score(mean, there)[0, 0]) * len(x) * sigma
+        off = (found["best"][k] - exact) / sigma
+        assert found["nothing"][k] - moved == pytest.approx(off, abs=0.5)
+
+
+SEEN = SearchScan(
+    "mu", "m", np.arange(3.0), np.zeros(3), np.full(3, 0.5), np.zeros(3), (), 0.5, 0.0, "toys", 1,
+    nothing=np.array([0.4, -2.0, 0.1]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "passes"), [(0.1, False), (0.55, False), (0.6, True)])
+def test_a_signal_in_nothing_fails_beyond_its_errors(error: float, passes: bool) -> None:
+    check = module._nothing_check(replace(SEEN, nothing_error=error), 0.5)
+    assert check.passed == passes
+    assert "m = 1" in check.meaning
+
+
+def test_a_band_of_no_parabola_is_warned_of() -> None:
+    """σ is the same for the five limits of a Gaussian; ten events on a known background bend it."""
+    roots = expected_root(0.05)
+    good = Limit("mu", 0.95, 1.0, 0.3 * roots, "CLs asymptotics", at=7.0)
+    assert module._parabola(good) == ""
+    few = uncorrelated_background([5], [10], [1e-3])
+    assert module._parabola(upper_limit(few, few.observed([10]), "mu", points=2).limit) == ""
+    bent = replace(good, expected=0.3 * roots * np.linspace(1.0, 2.5, 5))
+    assert "limit at 7" in module._parabola(bent)
+    assert not module._check(replace(SEEN, warnings=(module._parabola(bent),))).passed
+
+
+def test_a_scan_simulates_for_one_training_alone(folder: Path, found: dict[str, Any]) -> None:
+    """What the data are compared with is what the estimator of all values has learned from."""
+    assert found["along"] == "theta_1"
+    assert len(list((folder / "run").glob("events-*"))) == 1
+
+
 def test_tests_that_are_one_have_one_p_value(found: dict[str, Any]) -> None:
     q = max(found["statistic"])
     assert min(found["p_value"]) == pytest.approx(norm.sf(np.sqrt(q)), rel=1e-3)
     # Learned scores are not quite constant apart: a few more trials than one.
     assert 0.8 * min(found["p_value"]) < found["global_p_value"] + 3 * found["global_error"]
     assert found["global_p_value"] < 2 * min(found["p_value"]) + 5 * found["global_error"]
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_scan_is_the_same_whoever_makes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """Bit by bit the one of the command line, with all but the first value made by workers."""
+    monkeypatch.setattr(spread, "_WORTH_WORKERS", 0.0 if jobs > 1 else math.inf)
+    limit = "statements.limit='asymptotics'"
+    session = Session.open(
+        TINY, [*SETTINGS, SCAN.replace(", events=5000", ""), limit, f"folder='{folder / 'run'}'"],
+        Workers(jobs),
+    )  # fmt: skip
+    x = torch.from_numpy(read(folder / "data.root").read().flat(["x_0", "x_1"]))
+    sample = PosteriorSample(torch.zeros(2, 1).double(), ("theta_0",), "nle", (2.0,))
+    scan, checks = search(session, x, None, {"nle": sample}, "nle")
+    assert (
+        json.loads(to_json(scan))
+        == json.loads((folder / "out" / "result.json").read_text())["statements"]["search"]
+    )
+    assert [check.name for check in checks] == ["scan: theta_1", "scan: nothing along theta_1"]

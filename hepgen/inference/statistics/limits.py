@@ -55,6 +55,7 @@ def upper_limit(
     at: float = math.nan,
     progress: Progress | None = None,
     over: Map = map,
+    start: torch.Tensor | None = None,
 ) -> LimitScan:
     """The CLs upper limit of one data set, with the expected one and its bands.
 
@@ -72,6 +73,7 @@ def upper_limit(
         at: What it is a limit for, e.g. the mass of a resonance.
         progress: Called after each block of toys of each value.
         over: Makes the calls, one for each block of toys.
+        start: Where fits begin, shape ``(D,)``; at the defaults of the parameters without.
 
     >>> from hepgen.inference.binned import uncorrelated_background
     >>> model = uncorrelated_background([12, 11], [50, 52], [3, 7])
@@ -79,7 +81,7 @@ def upper_limit(
     >>> scan.observed.round(3).tolist(), scan.expected.round(3).tolist()
     ([0.053], [[0.003, 0.014, 0.064, 0.235, 0.573]])
     """
-    curves = _Curves.of(likelihood, data, parameter)
+    curves = _Curves.of(likelihood, data, parameter, start)
     limit = _asymptotic_limit(curves, level, at)
     grid = _values(values, limit, curves.high, points)
     if method == "toys":
@@ -104,12 +106,18 @@ class _Curves:
     """Values of μ where a fit did not converge."""
 
     @classmethod
-    def of(cls, likelihood: Likelihood, data: DataSets | None, parameter: str) -> _Curves:
+    def of(
+        cls,
+        likelihood: Likelihood,
+        data: DataSets | None,
+        parameter: str,
+        start: torch.Tensor | None = None,
+    ) -> _Curves:
         bounds = {parameter: (0.0, math.inf)}
-        asimov = asimov_data(likelihood, parameter, 0.0, data)
+        asimov = asimov_data(likelihood, parameter, 0.0, data, start)
         fits = (
-            None if data is None else fit(likelihood, data, bounds=bounds),
-            fit(likelihood, asimov, bounds=bounds),
+            None if data is None else fit(likelihood, data, start=start, bounds=bounds),
+            fit(likelihood, asimov, start=start, bounds=bounds),
         )
         i = index(likelihood.parameters, parameter)
         high = box(likelihood.parameters)[1][i].item()

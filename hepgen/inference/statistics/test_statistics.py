@@ -35,6 +35,7 @@ def evaluate(
     parameter: str,
     values: Tensor,
     best: Fit | None = None,
+    start: Tensor | None = None,
 ) -> Profile:
     """A test statistic of S data sets at K values of the parameter, with the fits behind it.
 
@@ -45,6 +46,7 @@ def evaluate(
         parameter: μ.
         values: Those tested, shape ``(K,)`` or ``(S, K)``; for ``q0`` they are 0.
         best: The best fits, if they are known (for a statistic with a tilde: with μ̂ ≥ 0).
+        start: Where the search for them begins; see :func:`hepgen.inference.statistics.fit.fit`.
 
     >>> from hepgen.inference.binned import uncorrelated_background
     >>> model = uncorrelated_background([12, 11], [50, 52], [3, 7], low=-5.0)
@@ -55,6 +57,7 @@ def evaluate(
     3.9382
     """
     bounds = {parameter: (0.0, math.inf)} if statistic.endswith("tilde") else {}
+    best = best or fit(likelihood, sets, start=start, bounds=bounds)
     found = profile(likelihood, sets, {parameter: values}, best=best, bounds=bounds)
     best_value, tested = found.best.column(parameter)[:, None], values.double()
     if statistic in ("q", "q_tilde"):
@@ -67,28 +70,36 @@ def evaluate(
 
 
 def conditional_point(
-    likelihood: Likelihood, data: DataSets, parameter: str, value: float
+    likelihood: Likelihood,
+    data: DataSets,
+    parameter: str,
+    value: float,
+    start: Tensor | None = None,
 ) -> Tensor:
     """θ with the parameter at a value and the others at their best fit to the data, ``(D,)``.
 
     Where a hypothesis has no more to say, its toys and Asimov data come from here.
     """
-    return fit(likelihood, data, fixed={parameter: value}).theta[0]
+    return fit(likelihood, data, fixed={parameter: value}, start=start).theta[0]
 
 
 def asimov_data(
-    likelihood: Likelihood, parameter: str, value: float, data: DataSets | None = None
+    likelihood: Likelihood,
+    parameter: str,
+    value: float,
+    data: DataSets | None = None,
+    start: Tensor | None = None,
 ) -> DataSets:
     """The Asimov data set at a value of the parameter.
 
-    The nuisance parameters stand at their conditional best fit to the data, or at their defaults
-    where there are no data.
+    The nuisance parameters stand at their conditional best fit to the data, whose search begins
+    at ``start``, or at their defaults where there are no data.
     """
     if data is None:
         theta = defaults(likelihood.parameters)
         theta[index(likelihood.parameters, parameter)] = value
     else:
-        theta = conditional_point(likelihood, data, parameter, value)
+        theta = conditional_point(likelihood, data, parameter, value, start)
     return likelihood.asimov(theta)
 
 
@@ -125,6 +136,7 @@ def hypothesis_test(
     method: Method = "asymptotics",
     toys: int = 1000,
     seed: int = 0,
+    start: Tensor | None = None,
 ) -> TestStatistic:
     """The p-value of one value of a parameter, and what is expected if another one is true.
 
@@ -138,6 +150,7 @@ def hypothesis_test(
         method: Asymptotic formulae, or toys at the conditional best fit.
         toys: How many.
         seed: Of the toys.
+        start: Where the search for the best fit begins, shape ``(D,)``.
 
     Raises:
         ParameterError: ``q0`` of another value than 0.
@@ -145,7 +158,7 @@ def hypothesis_test(
     if statistic == "q0" and value != 0.0:
         raise ParameterError(f"q0 at {parameter} = {value:g}; expected 0, or another statistic")
     tested = torch.tensor([value], dtype=torch.float64)
-    found = evaluate(statistic, likelihood, data, parameter, tested)
+    found = evaluate(statistic, likelihood, data, parameter, tested, start=start)
     observed = found.statistic[0, 0].item()
     result = TestStatistic(
         statistic, parameter, value, observed, found.best.column(parameter)[0].item(), math.nan,
