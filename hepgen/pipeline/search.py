@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,21 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.errors import DataError
-from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.fisher import FisherInformation, event_scores, joint_information
-from hepgen.inference.held import Held, held
 from hepgen.inference.likelihood import DataSets
 from hepgen.inference.posterior import PosteriorSample
-from hepgen.inference.sampler import FromChain
 from hepgen.inference.statistics.fit import index
 from hepgen.inference.statistics.gaussian_search import search_p_value, search_toys
 from hepgen.inference.statistics.limits import upper_limit
 from hepgen.inference.statistics.test_statistics import conditional_point, hypothesis_test
 from hepgen.pipeline.interest import signal
-from hepgen.pipeline.likelihoods import density_of, likelihood_method
-from hepgen.pipeline.rates import event_rate
-from hepgen.pipeline.scores import simulated_events
+from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
+from hepgen.pipeline.scores import drawn_events, rate_slope
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
 from hepgen.results import Check
@@ -54,7 +50,7 @@ def search(
         raise DataError("toys are not distributed as weighted data; use --limit without --toys")
     method = likelihood_method(session, samples, headline)
     name, values = signal(session), sorted(entry.values)
-    likelihoods = [_at(session, method, value, len(x)) for value in values]
+    likelihoods = [likelihood_of(session, len(x), method, value) for value in values]
     data = likelihoods[0].encode([x], [weight])
     tests, limits = list[TestStatistic](), list[Limit]()
     with session.monitor.task(f"scan {entry.parameter}", len(values) + 1) as update:
@@ -68,19 +64,6 @@ def search(
         found = _scan(session, name, np.array(values), tests, limits, covariance)
         update(len(values) + 1)
     return found, [_check(found)]
-
-
-def _at(session: Session, method: str, value: float, events: int) -> EventLikelihood:
-    """The likelihood with the scanned parameter at a value."""
-    entry = session.workflow.statements.scan
-    assert entry is not None
-    density = cast(Held, cast(Any, density_of(session, method))).at(value)
-    parameters, found = held(session.parameters, entry.parameter, value), event_rate(session)
-    sampler = FromChain(session.chain, parameters, session.feature_names)
-    sample = Sample("events", density, None if found is None else found.rate, sampler)
-    number = events if found is None else None
-    channel = Channel("data", (sample,), extended=found is not None, events=number)
-    return EventLikelihood(parameters, [channel])
 
 
 def _limit(
@@ -105,13 +88,13 @@ def _covariance(
     parameters, column = first.parameters, index(first.parameters, name)
     theta = conditional_point(first, data, name, 0.0)
     seed = training_seed(session.workflow.statements.seed)
-    x = simulated_events(session, theta, entry.events, seed)
+    x = drawn_events(first, theta, entry.events, seed)
     nothing = event_scores(first, x, theta.expand(len(x), -1))
     others = [i for i in range(len(theta)) if i != column]
-    strengths, slopes = [nothing[:, column]], [_rate_slope(first, theta)]
+    strengths, slopes = [nothing[:, column]], [rate_slope(first, theta)]
     for likelihood in likelihoods[1:]:
         strengths.append(event_scores(likelihood, x, theta.expand(len(x), -1))[:, column])
-        slopes.append(_rate_slope(likelihood, theta))
+        slopes.append(rate_slope(likelihood, theta))
     places = tuple(f"{name} {k}" for k in range(len(strengths)))
     names = (*places, *(parameters.free_names[i] for i in others))
     score = torch.stack([*strengths, *(nothing[:, i] for i in others)], dim=-1)
@@ -120,17 +103,6 @@ def _covariance(
         gradient = [float(cast(Tensor, s)[column]) for s in slopes]
         one = one.with_rate([*gradient, *(float(slopes[0][i]) for i in others)])
     return one.data_set(events).constrained(parameters).profiled(places).matrix
-
-
-def _rate_slope(likelihood: EventLikelihood, theta: Tensor) -> Tensor | None:
-    """∇ log λ; none where the number of events does not count."""
-    with torch.enable_grad():
-        at = theta.detach().requires_grad_(True)
-        rates = likelihood.rates(at)
-        if not rates:
-            return None
-        (slope,) = torch.autograd.grad(rates["data"]["events"].log(), at)
-    return slope
 
 
 def _scan(
@@ -143,18 +115,23 @@ def _scan(
     toys = search_toys(covariance, entry.toys, session.workflow.statements.seed)
     anywhere = search_p_value(float(statistic.max()), toys)
     along, strength = session.parameters[entry.parameter], session.parameters[name]
-    words = [
-        f"at {value:g}: {line.removeprefix('best fit: ')}"
-        for value, test in zip(values, tests, strict=True)
-        for line in test.warnings
-    ]
-    words += [f"limit at {one.at:g}: {line}" for one in limits for line in one.warnings]
+    words = _by_place([(test.warnings, at) for test, at in zip(tests, values, strict=True)])
+    words += _by_place([(one.warnings, one.at) for one in limits], "limit ")
     return SearchScan(
         name, entry.parameter, values, statistic, np.array([one.p_value for one in tests]),
         np.array([one.best for one in tests]), tuple(limits), anywhere.value, anywhere.error,
         anywhere.method, entry.toys, along.unit, along.label or "", strength.unit,
         strength.label or "", (*dict.fromkeys(words), *anywhere.warnings),
     )  # fmt: skip
+
+
+def _by_place(found: Sequence[tuple[Sequence[str], float]], what: str = "") -> list[str]:
+    """Each warning once, with the places where it is given."""
+    places = dict[str, list[str]]()
+    for warnings, at in found:
+        for line in dict.fromkeys(warnings):
+            places.setdefault(line.removeprefix("best fit: "), []).append(f"{at:g}")
+    return [f"{what}at {', '.join(at)}: {line}" for line, at in places.items()]
 
 
 def _check(found: SearchScan) -> Check:

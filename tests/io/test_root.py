@@ -362,6 +362,16 @@ def test_only_the_needed_branches_are_read(tmp_path: Path, monkeypatch: pytest.M
     assert asked == ["x", "z"]
 
 
+@pytest.mark.parametrize("stop", [0, -3])
+def test_rows_from_the_end_are_refused(tmp_path: Path, stop: int) -> None:
+    """uproot counts a negative end from the last row."""
+    path = tmp_path / "a.root"
+    with RootWriter(path) as writer:
+        writer.write(Events.from_columns({"x": np.arange(5.0)}))
+    with pytest.raises(DataError, match=f"at most {stop} rows are to be read; expected one"):
+        read(path, ["x"], entry_stop=stop)
+
+
 def test_chunks_progress_and_entry_stop(tmp_path: Path) -> None:
     paths = [table(tmp_path / f"{i}.root", {"x": np.arange(100) + 100 * i}) for i in range(3)]
     calls: list[tuple[int, int]] = []
