@@ -1,7 +1,8 @@
 """A workspace in the JSON format of pyhf as a likelihood of hepgen.
 
 See https://scikit-hep.org/pyhf/likelihood.html for the format. Parameters of one value keep their
-name; those of a bin are ``name[bin]``.
+name; those of a bin are ``name[bin]``. What the measurement says of them counts: ``inits``,
+``bounds`` of those without a normal constraint, ``fixed``, and ``auxdata``.
 """
 
 from __future__ import annotations
