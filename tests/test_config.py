@@ -330,6 +330,14 @@ def test_the_last_override_wins_and_the_rest_stays(least: Path) -> None:
                                        "checks": load(least).checks}) == load(least)  # fmt: skip
 
 
+def test_what_is_known_is_said_once(least: Path) -> None:
+    with pytest.raises(WorkflowError) as refused:
+        load(least, ["colour=red", "weather=fine", "simulation.sed=7"])
+    words = str(refused.value)
+    assert "unknown key 'colour'; unknown key 'weather'; known: " in words
+    assert words.count("known: ") == 1
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

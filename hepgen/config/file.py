@@ -82,6 +82,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Workflow:
 def load_combination(path: Path, overrides: Sequence[str] = ()) -> Combination:
     """Read and validate the file of a combination; see :func:`load`."""
     content = _read(path, overrides)
+    if "process" in content and "channels" not in content:
+        raise WorkflowError(
+            f"{path} has a process: it is the workflow of one channel; use `hepgen infer {path}`, "
+            "or name it in the [[channels]] of another file"
+        )
     content.setdefault("name", path.stem)
     try:
         return Combination.model_validate(content)
@@ -161,21 +166,27 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 def _words(source: object, error: ValidationError, file: type[Section], tables: Tables) -> str:
     """What is wrong with a file."""
-    problems = [_problem(entry, file, tables) for entry in error.errors()]
-    return f"{source}: " + "; ".join(problems)
+    problems = dict[str, list[str]]()
+    for entry in error.errors():
+        what, hint = _problem(entry, file, tables)
+        problems.setdefault(hint, []).append(what)
+    return f"{source}: " + "; ".join(
+        "; ".join([*some, *([hint] if hint else [])]) for hint, some in problems.items()
+    )
 
 
-def _problem(entry: Any, file: type[Section], tables: Tables) -> str:
+def _problem(entry: Any, file: type[Section], tables: Tables) -> tuple[str, str]:
+    """What is wrong, and a hint that others may share."""
     place = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         known = _keys(entry["loc"][:-1], file, tables)
-        return f"unknown key {place!r}; {nearest(str(entry['loc'][-1]), known)}"
+        return f"unknown key {place!r}", nearest(str(entry["loc"][-1]), known)
     if entry["type"] == "missing":
-        return f"missing key {place!r}"
+        return f"missing key {place!r}", ""
     message = str(entry["msg"]).removeprefix("Value error, ")
     given = entry.get("input")
     value = "" if isinstance(given, dict) else f" = {given!r}"
-    return f"{place}{value}: {message}" if place else message
+    return f"{place}{value}: {message}" if place else message, ""
 
 
 def _keys(place: tuple[int | str, ...], file: type[Section], tables: Tables) -> list[str]:

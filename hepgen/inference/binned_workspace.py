@@ -1,12 +1,14 @@
 """A workspace in the JSON format of pyhf as a likelihood of hepgen.
 
 See https://scikit-hep.org/pyhf/likelihood.html for the format. Parameters of one value keep their
-name; those of a bin are ``name[bin]``.
+name; those of a bin are ``name[bin]``. What the measurement says of them counts: ``inits``,
+``bounds`` of those without a normal constraint, ``fixed``, and ``auxdata``.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +49,7 @@ def read_workspace(
     if name not in names:
         raise DataError(f"no measurement {name!r} in the workspace; {nearest(name, names)}")
     config = workspace["measurements"][names.index(name)]["config"]
-    reader = _Reader(config)
+    reader = _Reader(config, _first_bins(workspace["channels"]))
     channels = [reader.channel(spec) for spec in workspace["channels"]]
     likelihood = BinnedLikelihood(channels, ParameterSet(reader.ordered()), reader.poisson)
     observed = {entry["name"]: entry["data"] for entry in workspace["observations"]}
@@ -56,9 +58,15 @@ def read_workspace(
 
 
 class _Reader:
-    """Collects the parameters while it reads the channels."""
+    """Collects the parameters while it reads the channels.
 
-    def __init__(self, config: Spec) -> None:
+    Arguments:
+        config: Of the measurement.
+        first: See :func:`_first_bins`.
+    """
+
+    def __init__(self, config: Spec, first: Mapping[tuple[str, str], int]) -> None:
+        self.first = first
         self.poi = config.get("poi", "")
         self.config = {entry["name"]: entry for entry in config.get("parameters", [])}
         self.parameters: dict[str, Parameter] = {}
@@ -74,13 +82,15 @@ class _Reader:
             BinnedSample(
                 one["name"],
                 tuple(map(float, one["data"])),
-                tuple(self.modifier(m, one, errors) for m in one["modifiers"]),
+                tuple(self.modifier(m, one, errors, spec["name"]) for m in one["modifiers"]),
             )
             for one in spec["samples"]
         )
         return BinnedChannel(spec["name"], samples)
 
-    def modifier(self, spec: Spec, sample: Spec, errors: Mapping[str, Sequence[float]]) -> Modifier:
+    def modifier(
+        self, spec: Spec, sample: Spec, errors: Mapping[str, Sequence[float]], channel: str
+    ) -> Modifier:
         kind, name, data = spec["type"], spec["name"], spec["data"]
         if kind == "normfactor":
             self.bounded(name, (0.0, 10.0))
@@ -99,23 +109,20 @@ class _Reader:
         if kind == "shapesys":
             return BinFactors(
                 tuple(
-                    self.counted(f"{name}[{b}]", n, u)
+                    self.counted(name, b, n, u)
                     for b, (n, u) in enumerate(zip(sample["data"], data, strict=True))
                 )
             )
         if kind == "staterror":
             return BinFactors(
                 tuple(
-                    self.constrained(f"{name}[{b}]", 1.0, e) if e > 0 else None
-                    for b, e in enumerate(errors[name])
+                    self.constrained(name, 1.0, e, b) if e > 0 else None
+                    for b, e in enumerate(errors[name], self.first[channel, name])
                 )
             )
         if kind == "shapefactor":
             return BinFactors(
-                tuple(
-                    self.bounded(f"{name}[{b}]", (0.0, 10.0), name)
-                    for b in range(len(sample["data"]))
-                )
+                tuple(self.bounded(name, (0.0, 10.0), b) for b in range(len(sample["data"])))
             )
         raise DataError(
             f"modifier {name!r} of sample {sample['name']!r} has the type {kind!r}; "
@@ -123,30 +130,61 @@ class _Reader:
                              "shapefactor"))
         )  # fmt: skip
 
-    def bounded(self, name: str, limits: tuple[float, float], group: str = "") -> str:
-        """A parameter with a range and no constraint."""
-        entry = self.config.get(group or name, {})
-        low, high = map(float, entry.get("bounds", [limits])[0])
-        return self.add(name, 1.0, Uniform(low, high), entry)
+    def bounded(self, name: str, limits: tuple[float, float], b: int | None = None) -> str:
+        """A parameter with a range and no constraint; of a bin, if one is given."""
+        low, high = map(float, self.said(name, "bounds", b, limits))
+        return self.add(name, 1.0, Uniform(low, high), b)
 
-    def constrained(self, name: str, mean: float, std: float) -> str:
-        """A parameter with a Normal constraint."""
-        return self.add(name, mean, Normal(float(mean), float(std)), self.config.get(name, {}))
+    def constrained(self, name: str, mean: float, std: float, b: int | None = None) -> str:
+        """A parameter with a Normal constraint, about what was measured."""
+        mean = float(self.said(name, "auxdata", b, mean))
+        return self.add(name, mean, Normal(mean, float(std)), b)
 
-    def counted(self, name: str, nominal: float, uncertainty: float) -> str | None:
+    def counted(self, name: str, b: int, nominal: float, uncertainty: float) -> str | None:
         """The factor of a bin with a Poisson constraint; none where it cannot be known."""
         if nominal <= 0 or uncertainty <= 0:
             return None
-        self.poisson[name] = (nominal / uncertainty) ** 2
-        return self.add(name, 1.0, Uniform(*GAMMA_RANGE), {})
+        for what in ("auxdata", "factors"):
+            if self.said(name, what, b, None) is not None:
+                raise DataError(
+                    f"parameter {name!r} of the measurement has {what} of its own; expected those "
+                    f"that its modifier shapesys gives: remove them, and change its data"
+                )
+        low, high = map(float, self.said(name, "bounds", b, GAMMA_RANGE))
+        found = self.add(name, 1.0, Uniform(low, high), b)
+        if self.parameters[found].free:
+            self.poisson[found] = (nominal / uncertainty) ** 2
+        return found
 
-    def add(self, name: str, default: float, prior: Uniform | Normal, entry: Spec) -> str:
-        start = float(entry.get("inits", [default])[0])
+    def said(self, name: str, what: str, b: int | None, default: Any) -> Any:
+        """What the measurement says of a parameter, or of one of its bins."""
+        values = self.config.get(name, {}).get(what)
+        return default if values is None else values[b or 0]
+
+    def add(self, name: str, default: float, prior: Uniform | Normal, b: int | None = None) -> str:
+        start = float(self.said(name, "inits", b, default))
         role: Role = "interest" if name == self.poi else "nuisance"
-        self.parameters[name] = Parameter(
-            name, start, role=role, prior=None if entry.get("fixed") else prior
-        )
-        return name
+        own = name if b is None else f"{name}[{b}]"
+        held = self.config.get(name, {}).get("fixed", False)
+        self.parameters[own] = Parameter(own, start, role=role, prior=None if held else prior)
+        return own
+
+
+def _first_bins(channels: Sequence[Spec]) -> dict[tuple[str, str], int]:
+    """Of each channel and ``staterror``, the number of its first bin.
+
+    Those of one name in several channels are different parameters, numbered on in the order of the
+    channels' names.
+    """
+    found: dict[tuple[str, str], int] = {}
+    bins = Counter[str]()
+    for channel in sorted(channels, key=lambda one: str(one["name"])):
+        samples = channel["samples"]
+        names = {m["name"] for s in samples for m in s["modifiers"] if m["type"] == "staterror"}
+        for name in names:
+            found[channel["name"], name] = bins[name]
+            bins[name] += len(samples[0]["data"])
+    return found
 
 
 def _statistical_errors(channel: Spec) -> dict[str, list[float]]:

@@ -52,8 +52,8 @@ class EventReader:
 
     Raises:
         FileError: A file or a table in it is missing or broken.
-        DataError: A branch is missing; while iterating, values that cannot be used, or no
-            row that passes.
+        DataError: A branch is missing, or an ``entry_stop`` below 1; while iterating, values that
+            cannot be used, or no row that passes.
     """
 
     def __init__(
@@ -99,6 +99,8 @@ class EventReader:
 
     def _check_files(self, entry_stop: int | None) -> list[int]:
         """Look at every file; the last row to read of each."""
+        if entry_stop is not None and entry_stop < 1:
+            raise DataError(f"at most {entry_stop} rows are to be read; expected one or more")
         left = entry_stop
         stops: list[int] = []
         for i, source in enumerate(self.sources):

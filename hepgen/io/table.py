@@ -94,7 +94,9 @@ class Table(ABC):
         """(rows, name → array), in order, up to row ``stop``."""
         places = self.find(names)
         keys = sorted({key for key, _ in places.values()})
-        chunks = self.chunks(keys, stop, step or self._step(keys))
+        with reading(self.path, self.file_kind):
+            size = step or self._step(keys)
+        chunks = self.chunks(keys, stop, size)
         while True:
             with reading(self.path, self.file_kind):
                 rows, arrays = next(chunks, (0, {}))

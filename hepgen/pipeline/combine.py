@@ -20,7 +20,7 @@ from hepgen.compute import one_thread
 from hepgen.config import to_toml
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
-from hepgen.inference.statistics.fit import fit
+from hepgen.inference.statistics.fit import curvature_error, fit
 from hepgen.inference.validity import check_positive
 from hepgen.pipeline.channels import Combination, Combined, EventChannel, columns
 from hepgen.pipeline.infer import estimates, known_result, statement_figures, write_into
@@ -153,7 +153,10 @@ def _alone(combination: Combination, combined: Combined) -> list[Interval]:
         for own, shared in names.items():
             if shared not in interest(combination):
                 continue
-            value, error = best.column(own)[0].item(), best.error(own)[0].item()
+            # At a bound, which hides its error, the one without it.
+            at_bound = own in best.at_bounds(0)
+            errors = curvature_error(best, own) if at_bound else best.error(own)
+            value, error = best.column(own)[0].item(), errors[0].item()
             found.append(
                 Interval(
                     shared, 0.68, value, ((value - error, value + error),), name,

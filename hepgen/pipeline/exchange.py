@@ -18,6 +18,7 @@ from hepgen.binning import BinnedFit
 from hepgen.errors import DataError, WorkflowError, nearest
 from hepgen.files import write_atomically
 from hepgen.inference.density import Density
+from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.exchange.binned_model import BinnedModel, Expected, Region, binned_model
 from hepgen.inference.exchange.counts import DensityCounts, Filler, histogram
 from hepgen.inference.exchange.hs3 import hs3_document
@@ -106,7 +107,7 @@ def observable(session: Session, weighted: bool) -> int:
     """The column of the feature that is binned, checked before anything is trained.
 
     Raises:
-        WorkflowError: There is no such feature.
+        WorkflowError: There is no such feature, or there are variations.
         DataError: Events with weights, whose sums are no Poisson counts.
     """
     entry = session.workflow.exchange
@@ -117,6 +118,12 @@ def observable(session: Session, weighted: bool) -> int:
         raise WorkflowError(
             f"exchange.observable: {entry.observable!r} is no feature; "
             f"{nearest(entry.observable, names)}"
+        )
+    if session.workflow.variations:
+        words = ", ".join(one.name for one in session.workflow.variations)
+        raise WorkflowError(
+            f"--export: bins are filled by the chain, which does not know the variations {words}; "
+            "leave the export out, or make each a parameter of a stage"
         )
     if weighted:
         raise DataError(
@@ -141,7 +148,7 @@ def exchange(
         likelihood = likelihood_of(session, len(x), method)
         start = samples[headline].theta.double().mean(0)
         best = fit(likelihood, likelihood.encode([x], [None]), start=start)
-        templates = _Templates.of(session, x, best, method, column)
+        templates = _Templates.of(session, likelihood, x, best, method, column)
         given = None if entry.edges is None else torch.tensor(entry.edges, dtype=torch.float64)
         chosen = templates.model(templates.edges(entry.bins) if given is None else given)
         fits = _fits(session, templates, chosen, best)
@@ -156,6 +163,7 @@ class _Templates:
 
     Arguments:
         session: The workflow.
+        likelihood: Of the data.
         method: The estimator.
         filler: The counts.
         data: The observable of the data, shape ``(N,)``.
@@ -166,6 +174,7 @@ class _Templates:
     """
 
     session: Session
+    likelihood: EventLikelihood
     method: str
     filler: Filler
     data: Tensor
@@ -176,7 +185,10 @@ class _Templates:
     column: int
 
     @classmethod
-    def of(cls, session: Session, data: Tensor, best: Fit, method: str, column: int) -> _Templates:
+    def of(
+        cls, session: Session, likelihood: EventLikelihood, data: Tensor, best: Fit, method: str,
+        column: int,
+    ) -> _Templates:  # fmt: skip
         point, steps = _expansion(session, best)
         theta, entry = best.theta[0].clone(), session.workflow.exchange
         for name, value in point.items():
@@ -184,7 +196,7 @@ class _Templates:
         x = simulated_events(session, theta, entry.events, entry.seed)
         filler = _filler(session, method, theta, x, len(data), column)
         seen = data[:, column].double()
-        return cls(session, method, filler, seen, x, theta, point, steps, column)
+        return cls(session, likelihood, method, filler, seen, x, theta, point, steps, column)
 
     def model(self, edges: Tensor) -> BinnedModel:
         """With these bins."""
@@ -307,10 +319,11 @@ class _Cost:
         return (sums.index_add_(0, place, self.score) / count[:, None])[place]
 
     def _error(self, name: str, score: Tensor) -> float:
-        session, events = self.templates.session, float(len(self.templates.data))
-        one = joint_information(score, session.parameters.free_names)
+        likelihood, theta = self.templates.likelihood, self.templates.theta
+        one = joint_information(score, likelihood.parameters.free_names)
+        events = float(len(self.templates.data))
         try:
-            return expected_error(for_data_set(session, one, self.templates.theta, events), name)[0]
+            return expected_error(for_data_set(likelihood, one, theta, events), name)[0]
         except DataError:
             return math.inf
 

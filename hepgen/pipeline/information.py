@@ -10,8 +10,10 @@ from torch import Tensor
 
 from hepgen.errors import DataError
 from hepgen.inference.augmented import AugmentedEvents
+from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.fisher import (
     FisherInformation,
+    event_scores,
     feature_information,
     joint_information,
     regression_information,
@@ -22,10 +24,10 @@ from hepgen.information import ExpectedError, InformationTable
 from hepgen.pipeline.interest import interest
 from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
 from hepgen.pipeline.scores import (
+    drawn_events,
     estimator_scores,
     expected_error,
     for_data_set,
-    simulated_events,
 )
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
@@ -55,10 +57,10 @@ def information(
         likelihood = likelihood_of(session, len(x), method)
         start = samples[headline].theta.double().mean(0)
         theta = fit(likelihood, likelihood.encode([x], [weight]), start=start).theta[0]
-        sources, simulated, words = _sources(session, method, theta)
+        sources, simulated, words = _sources(session, likelihood, method, theta)
         events = float(len(x)) if weight is None else float(weight.sum())
         tables = tuple(
-            _table(session, name, theta, events, sources, simulated, words)
+            _table(session, likelihood, name, theta, events, sources, simulated, words)
             for name in interest(session)
         )
         update(1)
@@ -68,15 +70,18 @@ def information(
 Sources = Mapping[str, tuple[Bound, FisherInformation]]
 
 
-def _sources(session: Session, method: str, theta: Tensor) -> tuple[Sources, int, tuple[str, ...]]:
+def _sources(
+    session: Session, likelihood: EventLikelihood, method: str, theta: Tensor
+) -> tuple[Sources, int, tuple[str, ...]]:
     """The information of one event by source, from how many events, and what is missing."""
-    names = session.parameters.free_names
-    held = {n: float(v) for n, v in session.parameters.values(theta).items()}
-    reasons = [r for n, r in session.without_score(held).items() if n in names]
+    names = likelihood.parameters.free_names
+    held = {n: float(v) for n, v in likelihood.parameters.values(theta).items()}
+    reasons = [f"no stage has {name}" for name in session.nuisances.names]
+    reasons += [r for n, r in session.without_score(held).items() if n in names]
     if reasons:
         entry = session.workflow.statements
-        x = simulated_events(session, theta, entry.fisher_events, training_seed(entry.seed))
-        score = estimator_scores(session, method, x, theta)
+        x = drawn_events(likelihood, theta, entry.fisher_events, training_seed(entry.seed))
+        score = event_scores(likelihood, x, theta.expand(len(x), -1))
         words = f"without joint scores, of the estimator alone: {'; '.join(reasons)}"
         found = {method.upper(): ("estimate", joint_information(score, names))}
         return found, len(x), (words,)  # type: ignore[return-value]
@@ -116,15 +121,15 @@ def _scored_events(session: Session, theta: Tensor) -> AugmentedEvents:
 
 
 def _table(
-    session: Session, name: str, theta: Tensor, events: float, sources: Sources, simulated: int,
-    words: tuple[str, ...],
+    session: Session, likelihood: EventLikelihood, name: str, theta: Tensor, events: float,
+    sources: Sources, simulated: int, words: tuple[str, ...],
 ) -> InformationTable:  # fmt: skip
     rows = tuple(
-        _row(label, bound, for_data_set(session, one, theta, events), name)
+        _row(label, bound, for_data_set(likelihood, one, theta, events), name)
         for label, (bound, one) in sources.items()
     )
     parameter = session.parameters[name]
-    at = dict(zip(session.parameters.free_names, theta.tolist(), strict=True))
+    at = dict(zip(likelihood.parameters.free_names, theta.tolist(), strict=True))
     return InformationTable(
         name, round(events), at, rows, simulated, parameter.unit, parameter.label or "", words
     )

@@ -41,6 +41,11 @@ def signal(session: Analysis) -> str:
     Raises:
         WorkflowError: There is none, or several.
     """
+    if not interest(session):
+        raise WorkflowError(
+            "statements.scan: nothing of interest is left beside what is scanned; expected a free "
+            "parameter with role = 'interest' that is zero without the signal, its strength"
+        )
     found = _with_zero(session)
     if len(found) != 1:
         raise WorkflowError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor
@@ -13,7 +14,9 @@ from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.condensed import Condensed, smooth_space
 from hepgen.inference.density import Density
 from hepgen.inference.event_likelihood import EventLikelihood
+from hepgen.inference.held import Held, held
 from hepgen.inference.sampler import FromChain
+from hepgen.parameters import ParameterSet
 from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
@@ -24,7 +27,9 @@ _MANY = 20_000
 """Events from which it pays to look for nodes in their place."""
 
 
-def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLikelihood:
+def likelihood_of(
+    session: Session, events: int, method: str = "nle", value: float | None = None
+) -> EventLikelihood:
     """The learned likelihood of one data set, with pseudo-data from the chain.
 
     With ``inference.luminosity`` the number of events is a part of it.
@@ -33,6 +38,7 @@ def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLi
         session: The workflow.
         events: How many a pseudo-data set has, where their number does not count.
         method: The estimator.
+        value: Of the parameter of ``statements.scan``; by default its own.
 
     Raises:
         WorkflowError: The method knows no density of single events, or the process no rate.
@@ -44,13 +50,28 @@ def likelihood_of(session: Session, events: int, method: str = "nle") -> EventLi
             "limits, Neyman's construction and rates are made of; use a method with one: nle, "
             "scandal, a ratio, or sally with likelihood = 'histogram'"
         )
-    found = event_rate(session)
-    sampler = FromChain(session.chain, session.parameters, session.feature_names)
-    rate = None if found is None else found.rate
-    sample = varied(session, Sample("events", density, rate, sampler))
+    parameters, found = session.parameters, event_rate(session)
+    if value is not None and isinstance(density, Held):
+        density, parameters = density.at(value), held(parameters, density.name, value)
+    sampler = FromChain(session.chain, parameters, session.feature_names)
+    sample = Sample("events", density, None if found is None else found.rate, sampler)
     number = events if found is None else None
-    channel = Channel("data", (sample,), extended=found is not None, events=number)
-    return EventLikelihood(session.likelihood_parameters, [channel])
+    channel = Channel(
+        "data", (_varied(session, sample),), extended=found is not None, events=number
+    )  # fmt: skip
+    return EventLikelihood(ParameterSet([*parameters, *session.nuisances]), [channel])
+
+
+def _varied(session: Session, sample: Sample) -> Sample:
+    """With the variations of the workflow; what is scanned is held after them.
+
+    They are normalised at all of its values.
+    """
+    known = sample.density
+    if not isinstance(known, Held):
+        return varied(session, sample)
+    free = varied(session.for_training(), replace(sample, density=known.model))
+    return replace(free, density=Held(free.density, known.name, known.value))
 
 
 def condensed(

@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.fisher import FisherInformation, event_scores
 from hepgen.inference.sampler import FromChain
 from hepgen.pipeline.likelihoods import density_of
-from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.session import Session
 
 
@@ -30,17 +30,34 @@ def estimator_scores(session: Session, method: str, x: Tensor, theta: Tensor) ->
     return event_scores(model, x, theta.expand(len(x), -1))
 
 
+def drawn_events(likelihood: EventLikelihood, theta: Tensor, events: int, seed: int) -> Tensor:
+    """Events of the only channel of a likelihood at θ, variations included, ``(events, d)``."""
+    ((sample,),) = (channel.samples for channel in likelihood.channels)
+    assert sample.sampler is not None
+    values = likelihood.parameters.values(theta[None])
+    return sample.sampler.draw(torch.tensor([events]), values, seed)
+
+
+def rate_slope(likelihood: EventLikelihood, theta: Tensor) -> Tensor | None:
+    """∇ log λ of the only channel, shape ``(D,)``; none where the number does not count."""
+    with torch.enable_grad():
+        at = theta.double().detach().requires_grad_(True)
+        rates = likelihood.rates(at)
+        if not rates:
+            return None
+        ((rate,),) = (one.values() for one in rates.values())
+        (slope,) = torch.autograd.grad(rate.log(), at)
+    return slope
+
+
 def for_data_set(
-    session: Session, one: FisherInformation, theta: Tensor, events: float
+    likelihood: EventLikelihood, one: FisherInformation, theta: Tensor, events: float
 ) -> FisherInformation:
     """Of so many events, with what their number and the constraints say."""
-    rate = event_rate(session)
-    if rate is not None:
-        with torch.enable_grad():
-            at = theta.double().detach().requires_grad_(True)
-            (slope,) = torch.autograd.grad(rate.rate(session.parameters.values(at)).log(), at)
+    slope = rate_slope(likelihood, theta)
+    if slope is not None:
         one = one.with_rate(slope)
-    return one.data_set(events).constrained(session.parameters)
+    return one.data_set(events).constrained(likelihood.parameters)
 
 
 def expected_error(information: FisherInformation, name: str) -> tuple[float, float]:

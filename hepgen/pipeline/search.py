@@ -15,14 +15,11 @@ from torch import Tensor
 from hepgen.config import StatementsEntry
 from hepgen.errors import DataError
 from hepgen.feature_space import FeatureSpace
-from hepgen.inference.channel import Channel, Sample
 from hepgen.inference.condensed import Condensed
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.fisher import FisherInformation, event_scores, joint_information
-from hepgen.inference.held import Held, held
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.posterior import PosteriorSample
-from hepgen.inference.sampler import FromChain
 from hepgen.inference.statistics.asymptotics import expected_root
 from hepgen.inference.statistics.fit import index
 from hepgen.inference.statistics.gaussian_search import search_p_value, search_toys
@@ -31,9 +28,8 @@ from hepgen.inference.statistics.score_test import score_test
 from hepgen.inference.statistics.test_statistics import conditional_point, hypothesis_test
 from hepgen.parameters import ParameterSet
 from hepgen.pipeline.interest import signal
-from hepgen.pipeline.likelihoods import condensing_space, density_of, likelihood_method
-from hepgen.pipeline.rates import event_rate
-from hepgen.pipeline.scores import simulated_events
+from hepgen.pipeline.likelihoods import condensing_space, likelihood_method, likelihood_of
+from hepgen.pipeline.scores import drawn_events, rate_slope
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.spread import spread
@@ -73,7 +69,7 @@ def search(
         raise DataError("toys are not distributed as weighted data; use --limit without --toys")
     method = likelihood_method(session, samples, headline)
     name, values = signal(session), sorted(entry.values)
-    likelihoods = [_at(session, method, value, len(x)) for value in values]
+    likelihoods = [likelihood_of(session, len(x), method, value) for value in values]
     with (
         session.monitor.task(f"scan {entry.parameter}", len(values) + 1) as update,
         spread(session) as over,
@@ -91,19 +87,6 @@ def search(
         found, nothing=np.array([place.nothing for place in places]), nothing_error=error
     )
     return found, [_check(found), _nothing_check(found, session.workflow.checks.scan)]
-
-
-def _at(session: Session, method: str, value: float, events: int) -> EventLikelihood:
-    """The likelihood with the scanned parameter at a value."""
-    entry = session.workflow.statements.scan
-    assert entry is not None
-    density = cast(Held, cast(Any, density_of(session, method))).at(value)
-    parameters, found = held(session.parameters, entry.parameter, value), event_rate(session)
-    sampler = FromChain(session.chain, parameters, session.feature_names)
-    sample = Sample("events", density, None if found is None else found.rate, sampler)
-    number = events if found is None else None
-    channel = Channel("data", (sample,), extended=found is not None, events=number)
-    return EventLikelihood(parameters, [channel])
 
 
 @dataclass(frozen=True)
@@ -155,7 +138,7 @@ class _Call:
         assert self.statements.scan is not None
         some = self.events[: self.statements.scan.events]
         scores = event_scores(events, some, self.theta.expand(len(some), -1))
-        slope, nothing = _rate_slope(events, self.theta), self._nothing(likelihood)
+        slope, nothing = rate_slope(events, self.theta), self._nothing(likelihood)
         return _Place(test, limit, scores, slope, nothing)
 
     def _nothing(self, likelihood: EventLikelihood | Condensed) -> float:
@@ -192,7 +175,7 @@ def _without_signal(
     if space is not None:  # a sum over nodes is as fast for more
         number = max(number, min(2 * len(x), _MOST))
     parts = range(0, number, statements.scan.events)
-    several = [simulated_events(session, theta, statements.scan.events, seed + p) for p in parts]
+    several = [drawn_events(first, theta, statements.scan.events, seed + p) for p in parts]
     events = torch.cat(several)[:number]
     return _Call(name, (x, weight), space, theta, events, statements)
 
@@ -214,17 +197,6 @@ def _covariance(
     return one.data_set(events).constrained(parameters).profiled(at).matrix
 
 
-def _rate_slope(likelihood: EventLikelihood, theta: Tensor) -> Tensor | None:
-    """∇ log λ; none where the number of events does not count."""
-    with torch.enable_grad():
-        at = theta.detach().requires_grad_(True)
-        rates = likelihood.rates(at)
-        if not rates:
-            return None
-        (slope,) = torch.autograd.grad(rates["data"]["events"].log(), at)
-    return slope
-
-
 def _scan(
     session: Session, name: str, values: Array, places: Sequence[_Place], covariance: Array
 ) -> SearchScan:
@@ -236,12 +208,8 @@ def _scan(
     toys = search_toys(covariance, entry.toys, session.workflow.statements.seed)
     anywhere = search_p_value(float(statistic.max()), toys)
     along, strength = session.parameters[entry.parameter], session.parameters[name]
-    words = [
-        f"at {value:g}: {line.removeprefix('best fit: ')}"
-        for value, test in zip(values, tests, strict=True)
-        for line in test.warnings
-    ]
-    words += [f"limit at {one.at:g}: {line}" for one in limits for line in one.warnings]
+    words = _by_place([(test.warnings, at) for test, at in zip(tests, values, strict=True)])
+    words += _by_place([(one.warnings, one.at) for one in limits], "limit ")
     words += [_parabola(one) for one in limits if one.method == "CLs asymptotics"]
     return SearchScan(
         name, entry.parameter, values, statistic, np.array([one.p_value for one in tests]),
@@ -249,6 +217,15 @@ def _scan(
         anywhere.method, entry.toys, along.unit, along.label or "", strength.unit,
         strength.label or "", (*dict.fromkeys(filter(None, words)), *anywhere.warnings),
     )  # fmt: skip
+
+
+def _by_place(found: Sequence[tuple[Sequence[str], float]], what: str = "") -> list[str]:
+    """Each warning once, with the places where it is given."""
+    places = dict[str, list[str]]()
+    for warnings, at in found:
+        for line in dict.fromkeys(warnings):
+            places.setdefault(line.removeprefix("best fit: "), []).append(f"{at:g}")
+    return [f"{what}at {', '.join(at)}: {line}" for line, at in places.items()]
 
 
 def _parabola(limit: Limit) -> str:

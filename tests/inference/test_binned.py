@@ -245,3 +245,70 @@ def test_bins_without_a_factor_stay() -> None:
     gamma = Parameter("g", 1.0, prior=Uniform(0.0, 5.0))
     model = BinnedLikelihood([BinnedChannel("c", (some,))], ParameterSet([gamma]))
     assert model.expected(torch.tensor([2.0])).tolist() == [2.0, 6.0]
+
+
+SAMPLES: list[dict[str, Any]] = [
+    {"name": "signal", "data": [5.0, 6.0],
+     "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+    {"name": "background", "data": [50.0, 40.0],
+     "modifiers": [{"name": "rate", "type": "normsys", "data": {"lo": 0.8, "hi": 1.3}},
+                   {"name": "mc", "type": "staterror", "data": [5.0, 4.0]},
+                   {"name": "free", "type": "shapefactor", "data": None}]},
+    {"name": "fakes", "data": [10.0, 4.0],
+     "modifiers": [{"name": "fakes", "type": "shapesys", "data": [2.0, 1.0]}]},
+]  # fmt: skip
+
+
+def measured(*parameters: dict[str, Any], channels: int = 1) -> dict[str, Any]:
+    """A workspace whose measurement says something of its parameters."""
+    shared = [{**s, "modifiers": [m for m in s["modifiers"] if m["type"] != "shapesys"]}
+              for s in SAMPLES]  # fmt: skip
+    each = [{"name": "b", "samples": SAMPLES}, {"name": "a", "samples": shared}][:channels]
+    config = {"poi": "mu", "parameters": list(parameters)}
+    return {
+        "version": "1.0.0", "channels": each, "measurements": [{"name": "m", "config": config}],
+        "observations": [{"name": one["name"], "data": [62.0, 53.0]} for one in each],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "workspace",
+    [measured(), measured(channels=2), measured({"name": "mc", "fixed": True}),
+     measured({"name": "fakes", "fixed": True, "inits": [1.1, 0.9]}),
+     measured({"name": "mc", "fixed": True, "inits": [1.1, 0.9]}, channels=2),
+     measured({"name": "free", "bounds": [[0.0, 1.5], [0.5, 3.0]], "inits": [0.7, 2.0]}),
+     measured({"name": "rate", "auxdata": [0.4]}), measured({"name": "rate", "fixed": True})],
+)  # fmt: skip
+def test_what_a_measurement_says_of_parameters_is_what_pyhf_makes_of_it(
+    workspace: dict[str, Any],
+) -> None:
+    """The same free parameters, starts and bounds, and log L up to a constant."""
+    if "inits" in str(workspace) and len(workspace["channels"]) == 2:
+        workspace["measurements"][0]["config"]["parameters"][0]["inits"] = [1.1, 0.9, 1.2, 1.0]
+    model_and_data = pyhf.Workspace(workspace, validate=False)
+    settings = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
+    model = model_and_data.model(modifier_settings=settings, validate=False)
+    config, data = model.config, model_and_data.data(model)
+    start, held = config.suggested_init(), config.suggested_fixed()
+    likelihood, sets = read_workspace(workspace)
+    free = [n for n, fixed in zip(config.par_names, held, strict=True) if not fixed]
+    assert sorted(free) == sorted(likelihood.parameters.free_names)
+    ranges = dict(zip(config.par_names, config.suggested_bounds(), strict=True))
+    rng, apart = np.random.default_rng(3), []
+    for _ in range(4):
+        values = dict(zip(config.par_names, start, strict=True))
+        values |= {n: rng.uniform(0.2 + ranges[n][0], 1.4) if n == "rate"
+                   else rng.uniform(max(ranges[n][0], 0.6), 1.4) for n in free}  # fmt: skip
+        theirs = float(model.logpdf([values[n] for n in config.par_names], data)[0])
+        theta = torch.tensor([values[n] for n in likelihood.parameters.free_names]).double()
+        apart.append(theirs - likelihood.log_likelihoods(sets, theta[None, None]).item())
+    assert apart == pytest.approx([apart[0]] * 4, abs=2e-5)
+    for one in likelihood.parameters:
+        if one.name.startswith("free"):
+            assert one.prior == Uniform(*ranges[one.name])
+            assert one.default == dict(zip(config.par_names, start, strict=True))[one.name]
+
+
+def test_auxiliary_counts_of_ones_own_are_refused() -> None:
+    with pytest.raises(DataError, match="'fakes' of the measurement has factors of its own"):
+        read_workspace(measured({"name": "fakes", "factors": [10.0, 10.0]}))

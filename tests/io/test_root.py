@@ -18,6 +18,8 @@ import uproot
 
 from hepgen.errors import DataError, FileError, InputError
 from hepgen.events import Events
+from hepgen.io.formats import open_table
+from hepgen.io.root.rntuple import RNTuple
 from hepgen.io.tables import RootWriter, Source, describe, read, read_metadata
 
 RealData = Callable[[str], Path]
@@ -362,6 +364,16 @@ def test_only_the_needed_branches_are_read(tmp_path: Path, monkeypatch: pytest.M
     assert asked == ["x", "z"]
 
 
+@pytest.mark.parametrize("stop", [0, -3])
+def test_rows_from_the_end_are_refused(tmp_path: Path, stop: int) -> None:
+    """uproot counts a negative end from the last row."""
+    path = tmp_path / "a.root"
+    with RootWriter(path) as writer:
+        writer.write(Events.from_columns({"x": np.arange(5.0)}))
+    with pytest.raises(DataError, match=f"at most {stop} rows are to be read; expected one"):
+        read(path, ["x"], entry_stop=stop)
+
+
 def test_chunks_progress_and_entry_stop(tmp_path: Path) -> None:
     paths = [table(tmp_path / f"{i}.root", {"x": np.arange(100) + 100 * i}) for i in range(3)]
     calls: list[tuple[int, int]] = []
@@ -513,6 +525,28 @@ def test_a_group_reads_alike_from_ttree_and_rntuple(tmp_path: Path, kind: str) -
     ]
     lead = read(path, {"lead": "Muon_pt[0]"}, cut="count(Muon_pt) > 0").read()
     assert lead["lead"].tolist() == [40.0]
+
+
+def test_the_clusters_of_a_step_fit_in_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten clusters of 1,000 rows of 100 numbers: a step of 1 MB is 1,310 rows, in two of them."""
+    with uproot.recreate(tmp_path / "a.root") as file:
+        rows = ak.unflatten(np.arange(100_000.0), np.full(1000, 100))
+        tree = file.mkrntuple("Events", {"x": "var * float64"})
+        for _ in range(10):
+            tree.extend(ak.zip({"x": rows}, depth_limit=1))
+    monkeypatch.setattr("hepgen.io.table._CHUNK_BYTES", 2**20)
+    with open_table(Source(str(tmp_path / "a.root"))) as table:
+        assert isinstance(table, RNTuple)
+        assert table.row_bytes(["x"]) == pytest.approx(808, abs=1)
+        step = table._step(["x"])
+        assert step == pytest.approx(2**20 / 808, abs=2)
+        ranges = list(table._cluster_ranges(10_000, step))
+        assert [len(clusters) for *_, clusters in ranges] == [2] * 5
+        parts = [(rows, columns["x"]) for rows, columns in table.read(["x"], 10_000, None)]
+    assert max(rows for rows, _ in parts) <= step
+    assert ak.concatenate([x for _, x in parts]).tolist() == rows.tolist() * 10
 
 
 def test_rntuple_of_many_small_clusters(tmp_path: Path) -> None:

@@ -212,6 +212,7 @@ TINIES = '[[channels]]\nname = "{}"\nworkflow = "tiny.toml"\n{}\n'
     ("text", "words"),
     [
         ("title = 'x'", "missing key 'channels'"),
+        (TINY.read_text(), "it is the workflow of one channel; use `hepgen infer"),
         (TINIES.format("a", "file = 'x'"), r"unknown key 'channels\.0\.file'"),
         (TINIES.format("a", "") * 2, "channel 'a' is there more than once"),
         ("[[channels]]\nname = 'a'", "expected a workflow, or a pyhf workspace"),

@@ -31,7 +31,7 @@ from hepgen.pipeline import spread
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.interest import signal
 from hepgen.pipeline.monitor import Silent
-from hepgen.pipeline.search import search
+from hepgen.pipeline.search import _by_place, search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import simulate_to_file
 from hepgen.results import to_json
@@ -78,6 +78,17 @@ def test_values_beyond_the_prior_and_a_strength_without_zero_are_refused() -> No
     away = "parameters.theta_0={role='interest', prior={uniform=[0.5, 1.5]}}"
     with pytest.raises(WorkflowError, match=r"theta_0 is from 0\.5"):
         signal(Session.open(TINY, [*PLANE, SCAN, away]))
+
+
+def test_a_scan_of_all_that_there_is_leaves_no_strength() -> None:
+    """Of one free parameter, which is scanned, nothing is left to be tested."""
+    with pytest.raises(WorkflowError, match="nothing of interest is left beside what is scanned"):
+        signal(Session.open(TINY, ["statements.scan={parameter='theta_0', values=[0.0, 1.0]}"]))
+
+
+def test_a_warning_is_said_once_with_the_places_where_it_holds() -> None:
+    found = [(("best fit: a", "b"), 1.0), (("a",), 1.5), (("c",), 2.0)]
+    assert _by_place(found, "limit ") == ["limit at 1, 1.5: a", "limit at 1: b", "limit at 2: c"]
 
 
 @pytest.fixture(scope="module")

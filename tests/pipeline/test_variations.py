@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.distributions import Normal
 
 from hepgen.errors import HepgenError
 from hepgen.inference.event_likelihood import EventLikelihood
+from hepgen.inference.held import Held
+from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.reweighting import ShapeVariation
 from hepgen.inference.statistics.fit import fit
+from hepgen.parameters import ParameterSet
+from hepgen.pipeline import likelihoods, variations
 from hepgen.pipeline.data import DataRequest, read_observed, tensors
 from hepgen.pipeline.infer import infer
+from hepgen.pipeline.information import information
 from hepgen.pipeline.likelihoods import likelihood_of
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
@@ -174,3 +182,93 @@ def test_what_says_nothing_is_refused(place: Path, entry: Mapping[str, str], wor
 def test_npe_knows_nothing_of_it(place: Path) -> None:
     with pytest.raises(HepgenError, match="'npe' learns from the chain"):
         infer(opened(place), data(place), "npe")
+
+
+def test_expected_errors_have_the_variation(place: Path) -> None:
+    """Of θ and ν that shift x alike: (σ² + 0.15²)^½, and σ where ν is known."""
+    session = opened(place, "statements.fisher=true", "statements.fisher_events=5000")
+    x, _ = tensors(session, read_observed(session, data(place)).events)
+    start = PosteriorSample(torch.zeros(2, 2), ("theta_0", "scale"), "nuts", (2.0, 2.0))
+    (table,) = information(session, x, None, {"nle": start}, "nle")
+    (row,) = table.rows
+    assert "no stage has scale" in " ".join(table.warnings)
+    sigma = float(MODEL.information()[0, 0] * EVENTS) ** -0.5
+    assert row.known == pytest.approx(sigma, rel=0.2)
+    assert math.sqrt(row.profiled**2 - row.known**2) == pytest.approx(SHIFT, rel=0.4)
+
+
+def test_an_export_in_bins_of_what_no_stage_has_is_refused(place: Path) -> None:
+    with pytest.raises(HepgenError, match="does not know the variations scale"):
+        infer(opened(place, "exchange.formats=['pyhf']"), data(place))
+
+
+def log_normal(x: Tensor, mean: Tensor | float, width: Tensor | float) -> Tensor:
+    found: Tensor = Normal(mean, width).log_prob(x)  # type: ignore[no-untyped-call]
+    return found
+
+
+class Shifted:
+    """N(aθ, s²) of one θ and the scale of the noise, which s depends on, in closed form."""
+
+    slope = float(MODEL.marginal(torch.ones(1).double()).mean)
+
+    def __init__(self, parameters: ParameterSet) -> None:
+        self.parameters = parameters
+
+    @staticmethod
+    def variance(noise: Tensor) -> Tensor:
+        one, two = (
+            MODEL.marginal(torch.zeros(1).double(), n).covariance_matrix for n in (1.0, 2.0)
+        )
+        return one + (noise**2 - 1) * (two - one) / 3
+
+    def prepare(self, x: Tensor) -> Tensor:
+        return x.double()
+
+    def log_densities(self, prepared: Tensor, theta: Tensor) -> Tensor:
+        values = dict(zip(self.parameters.free_names, theta[:, None].unbind(-1), strict=True))
+        width = self.variance(values["noise_scale"]).sqrt()
+        return log_normal(prepared, self.slope * values["theta_0"], width)
+
+
+class Tilts(ShapeVariation):
+    """r± of a shift of θ by ±0.15 at θ = 0 and a noise of 1, and their means, in closed form."""
+
+    def __init__(self, density: Shifted) -> None:
+        self.density = density
+        self.at_one = density.variance(torch.ones(1, dtype=torch.float64))
+        self.steps = torch.tensor([SHIFT, -SHIFT]).double() * density.slope
+
+    def ratios(self, x: Tensor) -> Tensor:
+        return ((self.steps * x - self.steps**2 / 2) / self.at_one).exp()
+
+    def mean(self, theta: Tensor) -> Tensor:  # type: ignore[override]
+        names = self.density.parameters.free_names
+        values = dict(zip(names, theta[..., None].unbind(-2), strict=True))
+        spread = self.density.variance(values["noise_scale"]) / self.at_one - 1
+        along = self.steps * self.density.slope * values["theta_0"]
+        return ((along + self.steps**2 / 2 * spread) / self.at_one).exp()
+
+
+def test_a_scan_has_the_variation_at_every_value(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is N(aθ, s²) at a value of the noise is N(aθ ± 0.15 a s²/s₁², s²) at ν = ±1."""
+    free = "parameters.noise_scale={prior={uniform=[0.5, 2.0]}}"
+    session = opened(place, free, "statements.scan={parameter='noise_scale', values=[0.6, 1.7]}")
+    exact = Shifted(session.for_training().parameters)
+    known = Held(exact, "noise_scale", 1.0)
+    monkeypatch.setattr(likelihoods, "density_of", lambda *_: known)
+    monkeypatch.setattr(variations, "shape_variation", lambda *_: Tilts(exact))
+    x = torch.linspace(-2, 2, EVENTS, dtype=torch.float64)[:, None]
+    theta = torch.tensor([[0.3, 1.0], [0.3, -1.0], [-0.2, 0.0]], dtype=torch.float64)
+    for value in (None, 0.6, 1.7):
+        likelihood = likelihood_of(session, EVENTS, "nle", value)
+        assert likelihood.parameters.free_names == ("theta_0", "scale")
+        found = likelihood.log_likelihoods(likelihood.encode([x], [None]), theta[None])[0]
+        variance = exact.variance(torch.tensor(value or 1.0).double())[0]
+        moved = (
+            theta[:, 0] + SHIFT * theta[:, 1] * variance / exact.variance(torch.ones(1).double())[0]
+        )
+        sets = log_normal(x, exact.slope * moved, variance.sqrt()).sum(0)
+        torch.testing.assert_close(found, sets + log_normal(theta[:, 1], 0.0, 1.0))

@@ -55,8 +55,9 @@ def _lower(root: Array, shift: Array, reach: Array) -> Array:
     Without a bound √q − (μ − μ′)/σ; where √q > μ/σ, the estimate is negative, and
     q = (μ² − 2μμ̂)/σ².
     """
-    beyond = (root > reach) & (reach > 0)
-    safe = np.where(beyond, reach, 1.0)
+    beyond = root > reach
+    # At μ = 0 itself no estimate below gives q > 0.
+    safe = np.where(beyond, np.maximum(reach, 1e-150), 1.0)
     linear = (root**2 + safe**2) / (2 * safe)
     return np.asarray(np.where(beyond, linear, root) - shift)
 

@@ -266,7 +266,7 @@ def curvature_error(best: Fit, parameter: str, held: Sequence[str] = ()) -> Tens
 
     Arguments:
         best: S fits.
-        parameter: Where the curvature says nothing of it, its error is its prior's width.
+        parameter: Where the curvature says nothing of it, its error is its :func:`prior_scale`.
         held: Parameters that are taken as known.
     """
     i = index(best.parameters, parameter)
@@ -278,7 +278,8 @@ def curvature_error(best: Fit, parameter: str, held: Sequence[str] = ()) -> Tens
     unit = torch.zeros_like(best.theta)
     unit[..., i] = 1.0
     step, _ = newton_step(-best.hessian * scale[:, None] * scale, unit, others)
-    return step[..., i].clamp(1e-24, 1.0).sqrt() * scale[i]
+    variance = torch.where(step[..., i] > _FLAT**2, 1.0, step[..., i].clamp(min=1e-24))
+    return variance.sqrt() * scale[i]
 
 
 def joined(first: Fit, second: Fit) -> Fit:

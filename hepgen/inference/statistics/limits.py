@@ -175,14 +175,16 @@ def _asymptotic_limit(curves: _Curves, level: float, at: float) -> Limit:
         rising = (alpha - cls(observed, asimov))[None]
         found = float(_solve(excess, grid, rising, np.array([alpha]))[0])
     words = list(curves.warnings)
-    names = ["observed", *(f"expected ({n:+d}σ)" for n in SIGMAS)]
-    numbers = [found if curves.data is not None else 0.0, *expected]
-    for name, number in zip(names, numbers, strict=True):
-        if math.isnan(number):
-            words.append(
-                f"the {name} limit on {curves.parameter} lies beyond its range, which ends at "
-                f"{curves.high:g}; widen the prior"
-            )
+    bands = zip(SIGMAS, expected.tolist(), strict=True)
+    beyond = [", ".join(f"expected ({n:+d}σ)" for n, one in bands if math.isnan(one))]
+    if curves.data is not None and math.isnan(found):
+        beyond.insert(0, "observed")
+    words += [
+        f"the {which} limit on {curves.parameter} lies beyond its range, which ends at "
+        f"{curves.high:g}; widen the prior"
+        for which in beyond
+        if which
+    ]
     one = curves.likelihood.parameters[curves.parameter]
     return Limit(
         curves.parameter, level, found, expected, "CLs asymptotics", at=at, unit=one.unit,

@@ -156,10 +156,15 @@ def global_p_value(q: float, toys: NDArray[np.float64], *, level: float = 0.5) -
     else:
         slope = np.exp(-q / 2)
         excess, method = _from_euler(q, toys), "euler characteristic"
-    local = local_p_value(q)
-    value = local + float(excess.mean())
+    local, more = local_p_value(q), float(excess.mean())
+    value = local + max(more, 0.0)
     error = float(excess.std(ddof=1)) / math.sqrt(len(toys))
-    if not excess.any():
+    if more < 0:
+        words += (
+            f"the Euler characteristics of {len(toys)} toys give {more:.2g} beside the local "
+            f"p-value, {local:.2g}, which none is below: make more toys",
+        )
+    elif toys[0].size > 1 and not excess.any():
         # As if one toy had crossed once.
         error = float(slope) / len(toys)
         words += (

@@ -24,6 +24,17 @@ def check_pages(tree: Any, path: str, fields: set[int], clusters: range) -> None
     Raises:
         FileError: They do.
     """
+    size, packed = page_bytes(tree, fields, clusters)
+    if too_tight(size, packed, _MOST_UNPACKED):
+        raise FileError(
+            f"{path}: {len(clusters)} clusters unpack from {packed} to {size} bytes; at most "
+            f"{_MOST_UNPACKED} are read where they are packed so tightly: write it again with "
+            "smaller clusters, or name fewer columns"
+        )
+
+
+def page_bytes(tree: Any, fields: set[int], clusters: range) -> tuple[int, int]:
+    """Bytes of the pages of some fields in some clusters: in memory, and in the file."""
     size, stored = 0, dict[int, int]()
     for column in columns_of(tree, fields):
         width = int(tree.ntuple.get_field_metadata(column).dtype_result.itemsize)
@@ -31,13 +42,7 @@ def check_pages(tree: Any, path: str, fields: set[int], clusters: range) -> None
             # Pages that are alike may be stored once.
             stored[page.locator.offset] = abs(page.locator.num_bytes)
             size += width * abs(page.num_elements)
-    packed = sum(stored.values())
-    if too_tight(size, packed, _MOST_UNPACKED):
-        raise FileError(
-            f"{path}: {len(clusters)} clusters unpack from {packed} to {size} bytes; at most "
-            f"{_MOST_UNPACKED} are read where they are packed so tightly: write it again with "
-            "smaller clusters, or name fewer columns"
-        )
+    return size, sum(stored.values())
 
 
 def columns_of(tree: Any, fields: set[int]) -> list[int]:

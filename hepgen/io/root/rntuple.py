@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import awkward as ak
 
-from hepgen.io.root.pages import check_pages
+from hepgen.io.root.pages import check_pages, page_bytes
 from hepgen.io.root.unpacking import unpacking
 from hepgen.io.table import Table, column_name, empty_chunks
 
@@ -34,9 +34,12 @@ class RNTuple(Table):
             if key not in parents and "RNTupleCardinality" not in kind
         }
 
-    def row_bytes(self, keys: Sequence[str]) -> float:  # noqa: ARG002
-        """The least, so that steps are long: clusters set what is read at a time."""
-        return 1.0
+    def row_bytes(self, keys: Sequence[str]) -> float:
+        """The mean over the tree, unpacked."""
+        with unpacking(self.path):
+            clusters = range(len(self.tree.cluster_summaries))
+            size, _ = page_bytes(self.tree, self._fields(keys), clusters)
+        return size / max(self.entries, 1)
 
     def chunks(
         self, keys: Sequence[str], stop: int, step: int
@@ -45,7 +48,7 @@ class RNTuple(Table):
         if not keys:
             yield from empty_chunks(stop, step)
             return
-        fields = {field.field_id for key, field in self.tree.iteritems() if key in keys}
+        fields = self._fields(keys)
         for low, high, clusters in self._cluster_ranges(stop, step):
             check_pages(self.tree, self.path, fields, clusters)
             with unpacking(self.path):
@@ -58,6 +61,10 @@ class RNTuple(Table):
             for start in range(0, high - low, step):
                 part = record[start : start + step]
                 yield len(part), {key: _descend(part, key.split(".")) for key in keys}
+
+    def _fields(self, keys: Sequence[str]) -> set[int]:
+        """The numbers of those that are read."""
+        return {field.field_id for key, field in self.tree.iteritems() if key in keys}
 
     def _cluster_ranges(self, stop: int, step: int) -> Iterator[tuple[int, int, range]]:
         """Rows from and to, and the clusters that they are in."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hepgen.errors import ParameterError
-from hepgen.inference.binned import uncorrelated_background
+from hepgen.inference.binned import correlated_background, uncorrelated_background
 from hepgen.inference.likelihood import DataSets
 from hepgen.inference.statistics.fit import curvature_error, defaults, fit, profile_fit
 from hepgen.inference.statistics.newton import Box, maximise
@@ -81,6 +81,15 @@ def test_a_parameter_at_its_bound(bounded_line: Any) -> None:
     assert any("mu is at its bound" in word for word in found.warnings(k))
     wide = curvature_error(found, "mu")
     torch.testing.assert_close(wide, bounded_line.covariance[0, 0].sqrt().expand(50))
+
+
+@pytest.mark.parametrize("high", [6.0, 14.0, 140.0])
+def test_an_error_by_the_curvature_depends_on_no_range(high: float) -> None:
+    """Also where it is a large part of the range: a weak measurement is not a strong one."""
+    model = correlated_background([1.2, 1.1], [50, 52], [45, 57], [55, 47], low=-high, high=high)
+    found = fit(model, model.observed([52, 54]))
+    torch.testing.assert_close(curvature_error(found, "mu"), found.error("mu"))
+    assert found.error("mu").item() == pytest.approx(4.472, abs=1e-3)
 
 
 def test_a_flat_direction_is_named() -> None:

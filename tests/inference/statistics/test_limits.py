@@ -80,6 +80,7 @@ def test_a_limit_out_of_range_is_said() -> None:
     assert math.isnan(limit.expected[4])
     assert any("the observed limit on mu lies beyond its range" in w for w in limit.warnings)
     assert any("expected (+2σ)" in w for w in limit.warnings)
+    assert len(limit.warnings) == 2  # what is expected in one sentence
 
 
 def test_limits_by_toys_of_a_count() -> None:

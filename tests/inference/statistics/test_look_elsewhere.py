@@ -147,6 +147,22 @@ def test_no_upcrossing_has_an_error_and_a_warning() -> None:
     assert any("none of 50 toys rises through q₀ = 0.5" in word for word in found.warnings)
 
 
+def test_at_one_place_the_global_p_value_is_the_local_one() -> None:
+    found = global_p_value(9.0, q(processes(50, 1)[:, :1]))
+    assert found.value == local_p_value(9.0)
+    assert (found.error, found.warnings) == (0.0, ())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_global_p_value_is_below_the_local_one(seed: int) -> None:
+    """Of fields that are one number each, the Euler characteristics fluctuate about the local."""
+    toys = q(np.random.default_rng(seed).standard_normal((50, 1, 1)))
+    found = global_p_value(16.0, np.broadcast_to(toys, (50, 6, 6)))
+    assert found.value >= found.local == local_p_value(16.0)
+    assert math.isfinite(found.significance)
+    assert (found.value == found.local) == any("make more toys" in w for w in found.warnings)
+
+
 def test_a_grid_coarser_than_a_bump_is_warned_of() -> None:
     """exp(−d²/2) is of bumps of width 0.71, 7 points; every 20th is 2.8 widths apart."""
     whole = q(processes(200, 4))

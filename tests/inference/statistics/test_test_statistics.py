@@ -70,6 +70,25 @@ def test_asymptotic_distributions(statistic: Statistic, truth: float) -> None:
         assert p == pytest.approx(expected, abs=4.5 * math.sqrt(p * (1 - p) / len(toys)))
 
 
+@pytest.mark.parametrize("q", [0.05, 1.7, 4.0])
+def test_at_the_bound_itself_only_estimates_above_count(q: float) -> None:
+    """t̃ of μ = 0: of the half of estimates that are negative all have q = 0."""
+    toys = simulated("t_tilde", 0.0, 0.0, 0.8)
+    p = float(p_value("t_tilde", q, reach=0.0))
+    assert p == pytest.approx(norm.sf(math.sqrt(q)), rel=1e-12)
+    assert p == pytest.approx(np.mean(toys >= q), abs=4 * math.sqrt(p * (1 - p) / len(toys)))
+    assert p == pytest.approx(float(p_value("t_tilde", q, reach=1e-9)), rel=1e-12)
+
+
+def test_a_test_of_no_signal_by_t_tilde_is_that_by_q0() -> None:
+    """With μ̂ ≥ 0 both have one rejection region, and so one p-value."""
+    model = counting(10.0, 30.0, low=0.0)
+    data = model.observed([44.0])
+    one, other = (hypothesis_test(model, data, "mu", statistic=s) for s in ("t_tilde", "q0"))
+    assert one.observed == pytest.approx(other.observed)
+    assert one.p_value == pytest.approx(other.p_value, rel=1e-9)
+
+
 def test_expected_bands_are_limits_of_shifted_data() -> None:
     """CLs of q̃ where μ̂ is N σ is the band (below μ), and the root is where that is α."""
     for n, value in zip(SIGMAS, expected_cls(2.5**2), strict=True):
