@@ -60,11 +60,19 @@ class CellScores(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """w, shape ``(N, V)``."""
-        column = v.float().mT.contiguous()
-        k = (torch.searchsorted(self.knots, column) - 1).clamp(0, _KNOTS - 2)
-        low, high = self.knots.gather(-1, k), self.knots.gather(-1, k + 1)
+        column, k, low, high = self._between(v)
         w = (k + (column - low) / (high - low)).mT * self.step
         return torch.where(v > 0, w, v.float())
+
+    def log_slope(self, v: Tensor) -> Tensor:
+        """log dw/dv where v > 0, shape ``(N, V)``; 0 elsewhere.
+
+        >>> CellScores(1).log_slope(torch.tensor([[0.3], [-1.0]])).tolist()
+        [[0.0], [0.0]]
+        """
+        _, _, low, high = self._between(v)
+        slope = self.step.log() - (high - low).mT.log()
+        return torch.where(v > 0, slope, 0.0)
 
     def inverse(self, w: Tensor) -> Tensor:
         """v, shape ``(N, V)``."""
@@ -72,6 +80,12 @@ class CellScores(nn.Module):
         k = place.long().clamp(max=_KNOTS - 2)
         low, high = self.knots.gather(-1, k), self.knots.gather(-1, k + 1)
         return torch.where(w > 0, torch.lerp(low, high, place - k).mT, w)
+
+    def _between(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """v, the number of the knot before it, that knot and the next; shape ``(V, N)`` each."""
+        column = v.float().mT.contiguous()
+        k = (torch.searchsorted(self.knots, column) - 1).clamp(0, _KNOTS - 2)
+        return column, k, self.knots.gather(-1, k), self.knots.gather(-1, k + 1)
 
 
 def _around(ordered: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
