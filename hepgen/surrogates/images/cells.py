@@ -21,6 +21,9 @@ from torch import Tensor
 
 from hepgen.errors import DataError, SurrogateError
 
+_OFF = 0.05
+"""Of a count, what single precision may be off in 50,000 of them, ten times over."""
+
 
 @dataclass(frozen=True)
 class CellCode:
@@ -128,6 +131,22 @@ class CellCode:
             raise DataError(
                 f"{int(wrong.sum())} cells, e.g. {image[wrong][0].item():g} GeV, are neither 0 nor "
                 f"at least {self.least:g} GeV, the smallest energy of a cell; suppress them first"
+            )
+
+    def check_counts(self, image: Tensor) -> None:
+        """Refuse energies between the counts of the converter, which have no probability.
+
+        Raises:
+            DataError: A cell that is off by more than single precision is.
+        """
+        if not self.step:
+            return
+        counts = image.double() / self.step
+        between = (counts - counts.round()).abs() > _OFF
+        if between.any():
+            raise DataError(
+                f"{int(between.sum())} cells, e.g. {image[between][0].item():g} GeV, are not whole "
+                f"counts of {self.step:g} GeV, which are all that the converter gives; round them"
             )
 
     def _read(self, v: Tensor, most: Tensor) -> Tensor:

@@ -58,21 +58,30 @@ class CellScores(nn.Module):
         # Brighter ones, of other images, go on gently, however few there were.
         self.knots.copy_(torch.cat([knots, brightest + 0.1 * (1 + brightest)], -1))
 
+    def of(self, cells: Tensor) -> CellScores:
+        """Those of some cells alone."""
+        some = CellScores(len(cells))
+        for name, values in self.named_buffers():
+            setattr(some, name, values[cells])
+        return some
+
     def forward(self, v: Tensor) -> Tensor:
         """w, shape ``(N, V)``."""
-        column, k, low, high = self._between(v)
-        w = (k + (column - low) / (high - low)).mT * self.step
-        return torch.where(v > 0, w, v.float())
+        return self.with_slope(v)[0]
 
-    def log_slope(self, v: Tensor) -> Tensor:
-        """log dw/dv where v > 0, shape ``(N, V)``; 0 elsewhere.
+    def with_slope(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """w and dw/dv, shape ``(N, V)`` each.
 
-        >>> CellScores(1).log_slope(torch.tensor([[0.3], [-1.0]])).tolist()
-        [[0.0], [0.0]]
+        >>> w, slope = CellScores(1).with_slope(torch.tensor([[0.25], [-1.0]]))
+        >>> w.tolist(), slope.tolist()
+        ([[0.25], [-1.0]], [[1.0], [1.0]])
         """
-        _, _, low, high = self._between(v)
-        slope = self.step.log() - (high - low).mT.log()
-        return torch.where(v > 0, slope, 0.0)
+        column = v.float().mT.contiguous()
+        k = (torch.searchsorted(self.knots, column) - 1).clamp(0, _KNOTS - 2)
+        low, high = self.knots.gather(-1, k), self.knots.gather(-1, k + 1)
+        w = (k + (column - low) / (high - low)).mT * self.step
+        slope = self.step / (high - low).mT
+        return torch.where(v > 0, w, v.float()), torch.where(v > 0, slope, 1.0)
 
     def inverse(self, w: Tensor) -> Tensor:
         """v, shape ``(N, V)``."""
@@ -80,12 +89,6 @@ class CellScores(nn.Module):
         k = place.long().clamp(max=_KNOTS - 2)
         low, high = self.knots.gather(-1, k), self.knots.gather(-1, k + 1)
         return torch.where(w > 0, torch.lerp(low, high, place - k).mT, w)
-
-    def _between(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """v, the number of the knot before it, that knot and the next; shape ``(V, N)`` each."""
-        column = v.float().mT.contiguous()
-        k = (torch.searchsorted(self.knots, column) - 1).clamp(0, _KNOTS - 2)
-        return column, k, self.knots.gather(-1, k), self.knots.gather(-1, k + 1)
 
 
 def _around(ordered: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,9 +34,11 @@ from torch import Tensor
 from hepgen.surrogates.images.cells import CellCode
 from hepgen.surrogates.images.law import CellLaw
 
-_STEPS = 8
-_LARGEST = 0.5
+_STEPS = 5
+_LARGEST = 1.0
 """Of the steps to the mode of ln σ: how many, and the largest."""
+_LEAST = 1e-9
+"""Of e/t − 1: less is rounding."""
 _FREEDOM = 10.0
 """Of the Student distribution: tails heavier than those of a normal one."""
 _FAR = 8.0
@@ -92,7 +94,7 @@ class _Draw:
         self.known, self.free = int(known.sum()), int(free.sum())
         root = law.root.double()
         self.factor = torch.linalg.cholesky((root @ root)[self.order][:, self.order])
-        self.log_volume = torch.linalg.slogdet(root).logabsdet
+        self.scores = law.marginals.of(self.order[: self.known])
 
     def of(self, draws: int) -> Preimages:
         e, energies = self._dequantised(torch.rand(draws, len(self.image), dtype=torch.float64))
@@ -102,31 +104,23 @@ class _Draw:
         weight = self._log_boxes()
 
         mean, width = self._moments(energies)
-        many = self.number >= 2
-        log_scale = torch.zeros_like(energies)
-        if many.any():
-            scales = self._scales(e, mean, width, many)
-            log_scale[:, many] = scales.sample()
-            weight = weight - scales.log_prob(log_scale[:, many])
-        first = self.order[: self.known]
-        v, slope = self._known(e, log_scale)
-        w = self.law.marginals(v).double()
-        weight = weight + slope[:, first].sum(-1) - width[:, first].log().sum(-1)
-        weight = weight + self._log_jacobian(energies, log_scale)
-        residual = ((w - mean) / width)[:, first]
-        eta = torch.linalg.solve_triangular(
-            self.factor[: self.known, : self.known], residual.mT, upper=False
-        ).mT
+        known = self.order[: self.known]
+        b = (e[:, known] / self.code.threshold - 1).clamp(min=_LEAST)
+        moments = mean[:, known], width[:, known]
+        log_scale, log_q = self._scales(b, *moments)
+        v, eta, slope = self._known(b, log_scale, *moments)
+        weight = weight + slope.log().sum(-1) + self._log_jacobian(energies, log_scale) - log_q
 
         free = torch.randn(draws, self.free, dtype=torch.float64)
         eta, weight = torch.cat([eta, free], -1), weight - _log_normal(free).sum(-1)
         limit = (self._limits(v, eta, energies, mean, width) - mean) / width
         eta, log_q = self._below(eta, limit[:, self.order])
-        weight = weight - log_q + self.factor.diagonal()[self.known :].log().sum()
+        # Of w in u, less what the draws of η have of it.
+        weight = weight - log_q - self.factor.diagonal()[: self.known].log().sum()
         u = torch.empty_like(eta)
         u[:, self.order] = eta @ self.factor.mT
         u = u @ self.law.inverse_root.double()
-        return Preimages(energies, u, weight - self.log_volume)
+        return Preimages(energies, u, weight)
 
     def _dequantised(self, share: Tensor) -> tuple[Tensor, Tensor]:
         """Energies of cells somewhere in their counts, and of their layers."""
@@ -143,11 +137,20 @@ class _Draw:
         mean, width = self.law.moments(torch.cat([particle, energies.sqrt()], -1))
         return mean.double(), width.double()
 
-    def _known(self, e: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-        """v and log dw/da of the cells that are read, shape ``(K, V)`` each."""
-        a = (e / self.code.threshold - 1).clamp(min=1e-12) * log_scale.exp()[:, self.layer]
-        v = torch.where(self.read, (1 + a).sqrt() - 1, 0.0)
-        return v, self.law.marginals.log_slope(v).double() - torch.log(2 * (v + 1))
+    def _known(
+        self, b: Tensor, log_scale: Tensor, mean: Tensor, width: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """v, η, and the derivative of the residual in a, of cells that are read; ``(K, known)``.
+
+        Arguments:
+            b: e/t − 1.
+            log_scale: Of the layers, shape ``(K, layers)``.
+            mean, width: Of their w.
+        """
+        v = (1 + b * log_scale.exp()[:, self.layer[self.order[: self.known]]]).sqrt() - 1
+        w, slope = self.scores.with_slope(v)
+        eta = _solved(self.factor[: self.known, : self.known], ((w - mean) / width)[..., None])
+        return v, eta[..., 0], slope / (2 * (v + 1) * width)
 
     def _log_jacobian(self, energies: Tensor, log_scale: Tensor) -> Tensor:
         """Of (E, a) in (e, ln σ), of the layers that have a scale."""
@@ -156,32 +159,32 @@ class _Draw:
         each = n * log_scale - n * math.log(t) + above.log()
         return torch.where(n >= 2, each, 0.0).sum(-1)
 
-    def _scales(
-        self, e: Tensor, mean: Tensor, width: Tensor, many: Tensor
-    ) -> MultivariateStudentT:
-        """ln σ of the layers that have one, near its mode under the normal law, by Gauss-Newton."""
-        first = self.order[: self.known]
+    def _scales(self, b: Tensor, mean: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """ln σ of the layers, shape ``(K, layers)``, 0 where none is needed, and log q of them.
+
+        Around the mode under the normal law, that Gauss and Newton find; arguments as of
+        :meth:`_known`.
+        """
+        s = b.new_zeros(len(b), self.code.layers)
+        many = self.number >= 2
+        if not many.any():
+            return s, b.new_zeros(len(b))
         factor = self.factor[: self.known, : self.known]
-        member = (self.layer[first, None] == many.nonzero()[:, 0]).double()
-        s = torch.zeros(len(e), self.code.layers, dtype=torch.float64)
+        member = (self.layer[self.order[: self.known], None] == many.nonzero()[:, 0]).double()
         for _ in range(_STEPS):
-            v, slope = self._known(e, s)
-            residual = ((self.law.marginals(v) - mean) / width)[:, first]
-            a = ((v + 1).square() - 1)[:, first]
-            along = (slope.exp() / width)[:, first] * a
-            both = torch.cat([residual[..., None], along[..., None] * member], -1)
-            eta, jacobian = torch.linalg.solve_triangular(factor, both, upper=False).split(
-                [1, member.shape[-1]], -1
-            )
+            v, eta, slope = self._known(b, s, mean, width)
+            a = (v + 1).square() - 1
+            jacobian = _solved(factor, (slope * a)[..., None] * member)
             # Of −½ |η|² + Σ ln a − ½ ln (1 + a), as a function of ln σ.
-            slopes = (1 - 0.5 * a / (1 + a)) @ member - (jacobian.mT @ eta)[..., 0]
+            slopes = (1 - 0.5 * a / (1 + a)) @ member - (jacobian.mT @ eta[..., None])[..., 0]
             curvature = jacobian.mT @ jacobian
             curvature += torch.diag_embed((0.5 * a / (1 + a).square()) @ member)
-            step = torch.linalg.solve(curvature, slopes).clamp(-_LARGEST, _LARGEST)
-            s[:, many] += step
+            s[:, many] += torch.linalg.solve(curvature, slopes).clamp(-_LARGEST, _LARGEST)
         covariance = torch.linalg.inv(curvature)
         root = torch.linalg.cholesky(0.5 * (covariance + covariance.mT))
-        return MultivariateStudentT(torch.tensor(_FREEDOM).double(), s[:, many], root)
+        q = MultivariateStudentT(torch.tensor(_FREEDOM).to(b), s[:, many], root)
+        s[:, many] = q.sample()
+        return s, q.log_prob(s[:, many])
 
     def _limits(
         self, v: Tensor, eta: Tensor, energies: Tensor, mean: Tensor, width: Tensor
@@ -189,12 +192,12 @@ class _Draw:
         """What w of the cells that are not read is below, shape ``(K, V)``."""
         cells = self.order[: self.known + self.free]
         residual = eta @ self.factor[: len(cells), : len(cells)].mT
-        w = torch.zeros_like(v)
+        w = torch.zeros_like(mean)
         w[:, cells] = mean[:, cells] + width[:, cells] * residual
-        single = self.read & (self.number[self.layer] == 1)
-        v = torch.where(single, self.law.marginals.inverse(w.float()).double(), v)
-        v = torch.where(self.read, v, torch.inf)
-        least = v.reshape(len(v), self.code.layers, -1).amin(-1)
+        every = self.law.marginals.inverse(w.float()).double()  # of the single ones
+        every[:, cells[: self.known]] = v
+        every = torch.where(self.read, every, torch.inf)
+        least = every.reshape(len(v), self.code.layers, -1).amin(-1)
         crowded = energies < (self.number + 1) * self.code.threshold
         limit = torch.where(crowded, least, least.clamp(max=0))
         # Where none is read nothing has a limit, and nothing asks for it.
@@ -215,10 +218,18 @@ class _Draw:
         return every, log_q
 
 
+def _solved(factor: Tensor, x: Tensor) -> Tensor:
+    """What the factor L of a covariance makes x of, L⁻¹ x: shape ``(K, n, m)`` for n × n."""
+    draws, n, m = x.shape
+    columns = x.movedim(1, 0).reshape(n, draws * m)  # one factor for all: no copies of it
+    solved: Tensor = torch.linalg.solve_triangular(factor, columns, upper=False)
+    return solved.reshape(n, draws, m).movedim(0, 1)
+
+
 def _tail(edge: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
     """A standard normal number below an edge, from one in (0, 1), and the log-density of it."""
     near = edge > -_FAR
-    below = torch.special.ndtr(edge)
+    below = 0.5 * torch.erfc(-edge / math.sqrt(2))  # ndtr is 1 + erf, which is nothing far below
     normal = torch.minimum(torch.special.ndtri(chance.clamp(1e-12, 1) * below), edge)
     rate = -edge.clamp(max=-_FAR)
     beyond = chance.clamp(min=1e-300).log()

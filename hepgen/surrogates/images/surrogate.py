@@ -232,18 +232,19 @@ class ImageSurrogate:
 
         Raises:
             SurrogateError: A part has no density, or a particle is outside the training.
-            DataError: What is not an image: see :meth:`CellCode.check`.
+            DataError: An image of another shape, or energies that cannot be read.
         """
         self._check(context)
         self._check_density()
         self.code.check(x)
+        self.code.check_counts(x)
         particles = context.double().expand(len(x), context.shape[-1])
         rows = max(1, _ROWS // self.draws)
-        weights = [torch.zeros(self.draws, 0, dtype=torch.float64)]
+        weights = [context.new_zeros(self.draws, 0).double()]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(seed, "density", 0))
-            for pair in zip(torch.split(x, rows), torch.split(particles, rows), strict=True):
-                weights.append(self._log_weights(*pair))
+            for some in torch.split(torch.arange(len(x)), rows) if len(x) else ():
+                weights.append(self._log_weights(x[some], particles[some]))
         return importance_bound(torch.cat(weights, -1))
 
     def _log_weights(self, x: Tensor, particles: Tensor) -> Tensor:
