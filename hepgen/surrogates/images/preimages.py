@@ -19,7 +19,8 @@ read in layer l it does not say
 They are drawn from a q near what they are under the law of the cells alone, which is normal: σ
 from a Student distribution of ln σ at the mode, all w from normal laws, each cut at its limit and
 given those before it (Geweke, Computing Science and Statistics 23 (1991) 571; Hajivassiliou and
-McFadden, Econometrica 66 (1998) 863). The density of each step is known, so that of q is.
+McFadden, Econometrica 66 (1998) 863), the least likely first. The density of each step is known,
+so that of q is.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _LARGEST = 1.0
 """Of the steps to the mode of ln σ: how many, and the largest."""
 _LEAST = 1e-9
 """Of e/t − 1: less is rounding."""
-_FREEDOM = 10.0
+_FREEDOM = 30.0
 """Of the Student distribution: tails heavier than those of a normal one."""
 _FAR = 8.0
 """From here in units of the width, a normal tail is drawn as an exponential one."""
@@ -47,12 +48,12 @@ _FAR = 8.0
 
 @dataclass(frozen=True)
 class Preimages:
-    """K draws of what could have made an image of V cells.
+    """K draws of what could have made each of B images of V cells.
 
     Arguments:
-        energies: Of the layers, GeV, shape ``(K, layers)``.
-        u: As a family learns it, shape ``(K, V)``.
-        log_weight: Of the Jacobians less log q, shape ``(K,)``: the mean over draws of
+        energies: Of the layers, GeV, shape ``(B, K, layers)``.
+        u: As a family learns it, shape ``(B, K, V)``.
+        log_weight: Of the Jacobians less log q, shape ``(B, K)``: the mean over draws of
             p(energies) p(u | energies) times its exponential is the probability of the image.
     """
 
@@ -62,17 +63,21 @@ class Preimages:
 
 
 def preimages(
-    code: CellCode, law: CellLaw, image: Tensor, particle: Tensor, draws: int
+    code: CellCode, law: CellLaw, images: Tensor, particles: Tensor, draws: int
 ) -> Preimages:
-    """Draws of what could have made an image; from torch's global generator.
+    """Draws of what could have made images; from torch's global generator.
 
     Arguments:
         code, law: What an image is.
-        image: GeV, shape ``(V,)``; in counts, if the code has a step.
-        particle: Shape ``(C,)``.
+        images: GeV, shape ``(B, V)``; in counts, if the code has a step.
+        particles: Shape ``(B, C)``.
         draws: K.
     """
-    return _Draw(code, law, image.double(), particle.double()).of(draws)
+    covariance = law.root.double() @ law.root.double()
+    rows = zip(images.double(), particles.double(), strict=True)
+    made = [_Draw(code, law, covariance, *row).of(draws) for row in rows]
+    energies, u, weight = (torch.stack(parts) for parts in zip(*made, strict=True))
+    return Preimages(energies, u, weight)
 
 
 class _Draw:
@@ -82,7 +87,9 @@ class _Draw:
     ones of a layer and all of a layer where none is read, and then those with a limit.
     """
 
-    def __init__(self, code: CellCode, law: CellLaw, image: Tensor, particle: Tensor) -> None:
+    def __init__(
+        self, code: CellCode, law: CellLaw, covariance: Tensor, image: Tensor, particle: Tensor
+    ) -> None:
         self.code, self.law, self.image, self.particle = code, law, image, particle
         read = (image > 0).reshape(code.layers, -1)
         self.read, self.number = read.flatten(), read.sum(-1)
@@ -90,13 +97,16 @@ class _Draw:
         of_cell = self.number[self.layer]
         known = self.read & (of_cell >= 2)
         free = (self.read & (of_cell == 1)) | (of_cell == 0)
-        self.order = torch.argsort(torch.where(known, 0, torch.where(free, 1, 2)), stable=True)
         self.known, self.free = int(known.sum()), int(free.sum())
-        root = law.root.double()
-        self.factor = torch.linalg.cholesky((root @ root)[self.order][:, self.order])
+        # Of those with a limit the least likely first, which leaves the weights most alike.
+        mean, width = self._moments(self._dequantised(image.new_full((1, len(image)), 0.5))[1])
+        group = torch.where(known, 0.0, torch.where(free, 1.0, 2.0))
+        self.order = (group + torch.special.ndtr(-mean / width)[0] * (group > 1)).argsort()
+        self.factor = torch.linalg.cholesky(covariance[self.order][:, self.order])
         self.scores = law.marginals.of(self.order[: self.known])
 
-    def of(self, draws: int) -> Preimages:
+    def of(self, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies, u and log weights, as :class:`Preimages` has them."""
         e, energies = self._dequantised(torch.rand(draws, len(self.image), dtype=torch.float64))
         empty = self.number == 0
         chance = torch.rand(draws, self.code.layers, dtype=torch.float64)
@@ -120,7 +130,7 @@ class _Draw:
         u = torch.empty_like(eta)
         u[:, self.order] = eta @ self.factor.mT
         u = u @ self.law.inverse_root.double()
-        return Preimages(energies, u, weight)
+        return energies, u, weight
 
     def _dequantised(self, share: Tensor) -> tuple[Tensor, Tensor]:
         """Energies of cells somewhere in their counts, and of their layers."""
@@ -202,7 +212,8 @@ class _Draw:
         limit = torch.where(crowded, least, least.clamp(max=0))
         # Where none is read nothing has a limit, and nothing asks for it.
         limit = torch.where(self.number == 0, 0.0, limit)
-        return self.law.marginals(limit[:, self.layer]).double()
+        w = self.law.marginals(limit[:, self.layer]).double()
+        return w
 
     def _below(self, eta: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
         """All η, shape ``(K, V)``, and log q of all that were drawn with a limit."""
@@ -223,7 +234,7 @@ def _solved(factor: Tensor, x: Tensor) -> Tensor:
     draws, n, m = x.shape
     columns = x.movedim(1, 0).reshape(n, draws * m)  # one factor for all: no copies of it
     solved: Tensor = torch.linalg.solve_triangular(factor, columns, upper=False)
-    return solved.reshape(n, draws, m).movedim(0, 1)
+    return solved.reshape(n, draws, m).permute(1, 0, 2)
 
 
 def _tail(edge: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:

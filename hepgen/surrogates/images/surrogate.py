@@ -195,9 +195,7 @@ class ImageSurrogate:
         rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
         found = self.log_density(x.reshape(-1, self.size), rows, seed)
         shape = x.shape[:-1]
-        return x, replace(
-            found, value=found.value.reshape(shape), error=found.error.reshape(shape)
-        )
+        return x, replace(found, value=found.value.reshape(shape), error=found.error.reshape(shape))
 
     def log_prob(self, x: Tensor, context: Tensor, seed: int = 0) -> Tensor:
         """A lower bound of log p(image | particle), shape ``(N,)``, see :meth:`bound`."""
@@ -249,16 +247,15 @@ class ImageSurrogate:
 
     def _log_weights(self, x: Tensor, particles: Tensor) -> Tensor:
         """log w of draws from q, shape ``(draws, B)``."""
-        made = [preimages(self.code, self.law, *one, self.draws) for one in zip(x, particles)]
-        layer = torch.cat([one.energies for one in made])
+        made = preimages(self.code, self.law, x, particles, self.draws)
+        layer = made.energies.flatten(0, 1)
         given = particles.repeat_interleave(self.draws, 0)
         first, second = torch.randint(2**31, (2,)).tolist()
         energies = self.energies.log_density(fractions(layer, given[:, 0]), given, first).value
-        z = torch.cat([given, layer.sqrt()], -1)
-        cells = self.cells.log_density(torch.cat([one.u for one in made]), z, second).value
         slope = log_fraction_slope(layer, given[:, 0])
-        both = (energies + slope + cells).reshape(len(x), self.draws)
-        return (both + torch.stack([one.log_weight for one in made])).mT
+        z = torch.cat([given, layer.sqrt()], -1)
+        cells = self.cells.log_density(made.u.flatten(0, 1), z, second).value
+        return ((energies + slope + cells).reshape(len(x), self.draws) + made.log_weight).mT
 
     @torch.no_grad()
     def cells_given(self, particle: Tensor, layer: Tensor, seed: int = 0) -> Tensor:
