@@ -212,8 +212,8 @@ class _Draw:
         limit = torch.where(crowded, least, least.clamp(max=0))
         # Where none is read nothing has a limit, and nothing asks for it.
         limit = torch.where(self.number == 0, 0.0, limit)
-        w = self.law.marginals(limit[:, self.layer]).double()
-        return w
+        highest: Tensor = self.law.marginals(limit[:, self.layer]).double()
+        return highest
 
     def _below(self, eta: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
         """All η, shape ``(K, V)``, and log q of all that were drawn with a limit."""
