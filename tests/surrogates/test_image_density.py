@@ -114,7 +114,7 @@ def test_without_counts_it_is_a_density_that_integrates_to_what_is_sampled() -> 
 
 def test_it_does_not_fall_with_the_draws() -> None:
     """On average over images, whose differences from one K to the next have a known error."""
-    images, energy = showers(120, 9, 1.0)
+    images, energy = showers(200, 9, 1.0)
     value = torch.stack(
         [replace(trained(1.0), draws=k).log_prob(images, energy, seed=k) for k in (1, 4, 16, 64)]
     )
@@ -122,7 +122,7 @@ def test_it_does_not_fall_with_the_draws() -> None:
     sigma = rise.std(-1) / math.sqrt(len(images))
     assert bool((rise.mean(-1) > -4 * sigma).all())
     total = value[-1] - value[0]
-    assert total.mean() > 4 * total.std() / math.sqrt(len(images))
+    assert total.mean() > 3 * total.std() / math.sqrt(len(images))
 
 
 def test_it_knows_the_energy_of_its_images() -> None:

@@ -190,6 +190,7 @@ class ImageSurrogate:
         self, n: int, context: Tensor, seed: int = 0
     ) -> tuple[Tensor, LogDensity]:
         """Images as :meth:`sample` makes them, and what :meth:`log_density` says of each."""
+        self._check(context)
         self._check_density()
         x = self.sample(n, context, seed)
         rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
