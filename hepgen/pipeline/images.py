@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 INCIDENT = "energy"
 """The parameter that is the energy of the particle, as in the layout of the CaloChallenge."""
 NO_CLOSURE = (
-    "No closure: a surrogate of images has no density, and nothing is inferred from it directly."
+    "No closure: what a surrogate of images knows of its density is at best a bound, from which no "
+    "posterior is made."
 )
 _SHOWN = 4
 """Showers on the sheet of each, simulation and surrogate."""

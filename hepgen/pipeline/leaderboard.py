@@ -41,7 +41,8 @@ def leaderboard(session: Session, methods: Sequence[str]) -> tuple[list[Rank], l
     """Train and judge each family, best first, with the table as a page and as JSON.
 
     The order is that of the negative log-likelihood, which only families with a density have;
-    those without are last, by the area under the curve of the first classifier.
+    those without are last, by the area under the curve of the first classifier. Of images that
+    area alone counts: what few families know is a bound, which may be far below.
 
     Returns:
         A line for each family, also for one that fails, all checks, and the page.
@@ -56,7 +57,8 @@ def leaderboard(session: Session, methods: Sequence[str]) -> tuple[list[Rank], l
             continue
         known, checks = judgement, [*checks, *found]
         ranks.append(Rank(method, judgement, exported(session, method)))
-    ranks.sort(key=_place)
+    images = session.workflow.surrogate.image
+    ranks.sort(key=lambda one: _place(one, images))
     folder = Path(str(session.folder / "validation"))
     write_atomically(folder / "leaderboard.json", to_json(ranks, indent=None).encode())
     title = session.workflow.title or session.workflow.name
@@ -117,10 +119,10 @@ def _nll(value: Measured | None) -> str:
     return "–" if value is None else f"{value.value:.4f}"
 
 
-def _place(one: Rank) -> tuple[bool, bool, float]:
+def _place(one: Rank, images: bool) -> tuple[bool, bool, float]:
     found = one.judgement
     if found is None:
         return True, True, 0.0
-    if found.nll is None:
+    if found.nll is None or images:
         return False, True, found.classifiers[0].surrogate.auc.value
     return False, False, found.nll.value

@@ -340,13 +340,17 @@ def test_images_go_to_hdf5(tmp_path: Path) -> None:
 
 def test_it_is_judged_beside_the_null() -> None:
     """By observables and by cells; the null is within five standard errors of 1/2."""
-    found = judge_images(trained("coupling"), *showers(1200, seed=9))
+    found = judge_images(trained("coupling"), *showers(1200, seed=9), density_images=20)
     assert found.method == "coupling"
-    assert found.quality.startswith("none")
+    assert found.quality.startswith("bound")
+    assert found.nll is not None
+    assert 0 < found.nll.error < found.nll.value
     assert set(found.seconds_per_event) == {"1", "100", "1000"}
     assert [one.name for one in found.classifiers] == ["perceptron", "boosted trees", ALL_CELLS]
     for one in found.classifiers:
         assert abs(one.null.auc.value - 0.5) < 5 * one.null.auc.error
-    again = judge_images(trained("coupling"), *showers(1200, seed=9), times=False, known=found)
+    again = judge_images(
+        trained("coupling"), *showers(1200, seed=9), times=False, density_images=20, known=found
+    )
     assert again.classifiers[-1].surrogate.auc == found.classifiers[-1].surrogate.auc
     assert again.seconds_per_event == {}

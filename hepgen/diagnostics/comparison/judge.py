@@ -31,6 +31,8 @@ DENSITY_EVENTS = 5000
 """Held-out events whose density is computed."""
 ALL_CELLS = "perceptron, all cells"
 """The name of the classifier that sees images."""
+DENSITY_IMAGES = 100
+"""As many of images, of which each takes longer."""
 _SHOWERS = 1, 100, 1000
 _COLUMNS = 50
 """Columns up to which trees and correlations are worth their time."""
@@ -150,6 +152,7 @@ def judge_images(
     particles: Tensor,
     *,
     times: bool = True,
+    density_images: int = DENSITY_IMAGES,
     known: SurrogateJudgement | None = None,
     seed: int = 0,
 ) -> SurrogateJudgement:
@@ -160,6 +163,8 @@ def judge_images(
         images: Held out, GeV, shape ``(2N, voxels)``.
         particles: Shape ``(2N, C)``, the incident energy first.
         times: Whether to measure the time of an image at batch 1, 100 and 1000.
+        density_images: Of how many the density is computed, where it is a bound: the estimate of
+            a diffusion takes an ODE for each draw, and its noise may lift it above the density.
         known: Of another surrogate with the same showers, see :func:`judge`.
         seed: Of everything.
     """
@@ -172,8 +177,11 @@ def judge_images(
         (images[second], given), Geometry(*surrogate.code.shape),
         threshold=surrogate.code.threshold, known=known, seed=seed,
     )  # fmt: skip
+    few, bound = second[:density_images], surrogate.quality.kind == "bound"
     return replace(
         found, **_known(surrogate),
+        nll=negative_log_likelihood(surrogate, images[few], particles[few], seed)
+        if bound else None,
         seconds_per_event=seconds_per_event(surrogate, particles, _SHOWERS) if times else {},
     )  # fmt: skip
 

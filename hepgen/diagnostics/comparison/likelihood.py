@@ -9,12 +9,13 @@ from torch import Tensor
 
 from hepgen.errors import DataError
 from hepgen.judgement import Measured
+from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Surrogate
 
 
 @torch.no_grad()
 def negative_log_likelihood(
-    surrogate: Surrogate, x: Tensor, context: Tensor, seed: int = 0
+    surrogate: Surrogate | ImageSurrogate, x: Tensor, context: Tensor, seed: int = 0
 ) -> Measured:
     """The mean of −log p(x | c) in nats, in the units of x, and its standard error.
 

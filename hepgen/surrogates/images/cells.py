@@ -21,6 +21,9 @@ from torch import Tensor
 
 from hepgen.errors import DataError, SurrogateError
 
+_OFF = 0.05
+"""Of a count, what single precision may be off in 50,000 of them, ten times over."""
+
 
 @dataclass(frozen=True)
 class CellCode:
@@ -75,7 +78,7 @@ class CellCode:
         Raises:
             DataError: An image of another shape, or an energy that cannot be read.
         """
-        self._check(image)
+        self.check(image)
         image = image.double()
         read = image > 0
         spread = (1 - 1e-6) * (
@@ -113,6 +116,39 @@ class CellCode:
         counts = (e / self.step).round() * self.step
         return torch.where(e > 0, counts.clamp(min=self.least), 0.0)
 
+    def check(self, image: Tensor) -> None:
+        """Refuse what is not an image.
+
+        Raises:
+            DataError: Another shape, or an energy that cannot be read.
+        """
+        if image.ndim != 2 or image.shape[-1] != self.voxels:
+            raise DataError(
+                f"images of shape {tuple(image.shape)}; expected (N, {self.voxels}), flattened"
+            )
+        wrong = ~((image == 0) | (image > self.least * (1 - 1e-6))) | image.isinf()
+        if wrong.any():
+            raise DataError(
+                f"{int(wrong.sum())} cells, e.g. {image[wrong][0].item():g} GeV, are neither 0 nor "
+                f"at least {self.least:g} GeV, the smallest energy of a cell; suppress them first"
+            )
+
+    def check_counts(self, image: Tensor) -> None:
+        """Refuse energies between the counts of the converter, which have no probability.
+
+        Raises:
+            DataError: A cell that is off by more than single precision is.
+        """
+        if not self.step:
+            return
+        counts = image.double() / self.step
+        between = (counts - counts.round()).abs() > _OFF
+        if between.any():
+            raise DataError(
+                f"{int(between.sum())} cells, e.g. {image[between][0].item():g} GeV, are not whole "
+                f"counts of {self.step:g} GeV, which are all that the converter gives; round them"
+            )
+
     def _read(self, v: Tensor, most: Tensor) -> Tensor:
         """Which cells are read, shape ``(N, layers, cells)``: so many at most, one at least."""
         read = v > 0
@@ -125,18 +161,6 @@ class CellCode:
 
     def _by_layer(self, cells: Tensor) -> Tensor:
         return cells.reshape(*cells.shape[:-1], self.layers, -1)
-
-    def _check(self, image: Tensor) -> None:
-        if image.ndim != 2 or image.shape[-1] != self.voxels:
-            raise DataError(
-                f"images of shape {tuple(image.shape)}; expected (N, {self.voxels}), flattened"
-            )
-        wrong = ~((image == 0) | (image > self.least * (1 - 1e-6))) | image.isinf()
-        if wrong.any():
-            raise DataError(
-                f"{int(wrong.sum())} cells, e.g. {image[wrong][0].item():g} GeV, are neither 0 nor "
-                f"at least {self.least:g} GeV, the smallest energy of a cell; suppress them first"
-            )
 
 
 def fractions(energies: Tensor, incident: Tensor) -> Tensor:
@@ -165,3 +189,13 @@ def layer_energies(fraction: Tensor, incident: Tensor) -> Tensor:
     # A product of all before it; no exporter takes cumprod.
     left = torch.cat([total, total * torch.log1p(-shares).cumsum(-1).exp()], -1)
     return left * torch.cat([shares, torch.ones_like(total)], -1)
+
+
+def log_fraction_slope(energies: Tensor, incident: Tensor) -> Tensor:
+    """log |∂ fractions / ∂ energies|, shape ``(N,)``: the Jacobian of :func:`fractions`.
+
+    >>> log_fraction_slope(torch.tensor([[1.0, 3.0]]), torch.tensor([0.25])).tolist()
+    [0.0]
+    """
+    behind = energies.flip(-1).cumsum(-1).flip(-1)
+    return -incident.log() - behind[:, :-1].log().sum(-1)

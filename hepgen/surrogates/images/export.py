@@ -179,6 +179,12 @@ def _manifest(
             "outputs": [described(value) for value in proto.graph.output],
             "check": check,
         },
-        "density": {"file": None, "why_not": str(surrogate.quality)},
+        "density": {"file": None, "why_not": _why_not(surrogate)},
         "versions": versions(),
     }  # fmt: skip
+
+
+def _why_not(surrogate: ImageSurrogate) -> str:
+    quality = surrogate.quality
+    draws = "" if quality.kind == "none" else ": it takes random draws for each image"
+    return f"{quality}{draws}"

@@ -100,22 +100,22 @@ class CellLaw(nn.Module):
 
     def inverse(self, u: Tensor, z: Tensor) -> Tensor:
         """v, shape ``(N, V)``."""
-        mean, width = self._moments(z)
+        mean, width = self.moments(z)
         return self.marginals.inverse(mean + width * (u.float() @ self.root))
+
+    def moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and width of w given z, shape ``(N, V)`` each."""
+        terms, linear = self._terms(z)
+        return terms @ self.coefficients, (linear @ self.log_width).exp()
 
     def _unfitted(self, z: Tensor, v: Tensor, precision: Tensor, g: torch.Generator) -> Tensor:
         """u of images that did not make the law."""
-        mean, width = self._moments(z)
+        mean, width = self.moments(z)
         w = self.marginals(v)
         residual = torch.where(w > 0, (w - mean) / width, -1 - mean.relu() / width)
         for _ in range(_SWEEPS):
             residual = _drawn(residual, w > 0, -mean / width, precision, g)
         return residual @ self.inverse_root
-
-    def _moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and width of w given z, shape ``(N, V)`` each."""
-        terms, linear = self._terms(z)
-        return terms @ self.coefficients, (linear @ self.log_width).exp()
 
     def _fit_moments(self, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         terms, linear = self._terms(z)
@@ -125,7 +125,7 @@ class CellLaw(nn.Module):
         self.log_width.copy_(_least_squares(linear, logarithm))
         scaled = residual * (-linear @ self.log_width).exp()
         self.log_width[0] += scaled.std(0).clamp(min=1e-6).log()
-        return self._moments(z)
+        return self.moments(z)
 
     def _terms(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """f(z), shape ``(N, terms)``, and (1, z), shape ``(N, 1 + inputs)``."""

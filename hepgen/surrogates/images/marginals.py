@@ -58,13 +58,30 @@ class CellScores(nn.Module):
         # Brighter ones, of other images, go on gently, however few there were.
         self.knots.copy_(torch.cat([knots, brightest + 0.1 * (1 + brightest)], -1))
 
+    def of(self, cells: Tensor) -> CellScores:
+        """Those of some cells alone."""
+        some = CellScores(len(cells))
+        for name, values in self.named_buffers():
+            setattr(some, name, values[cells])
+        return some
+
     def forward(self, v: Tensor) -> Tensor:
         """w, shape ``(N, V)``."""
+        return self.with_slope(v)[0]
+
+    def with_slope(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """w and dw/dv, shape ``(N, V)`` each.
+
+        >>> w, slope = CellScores(1).with_slope(torch.tensor([[0.25], [-1.0]]))
+        >>> w.tolist(), slope.tolist()
+        ([[0.25], [-1.0]], [[1.0], [1.0]])
+        """
         column = v.float().mT.contiguous()
         k = (torch.searchsorted(self.knots, column) - 1).clamp(0, _KNOTS - 2)
         low, high = self.knots.gather(-1, k), self.knots.gather(-1, k + 1)
         w = (k + (column - low) / (high - low)).mT * self.step
-        return torch.where(v > 0, w, v.float())
+        slope = self.step / (high - low).mT
+        return torch.where(v > 0, w, v.float()), torch.where(v > 0, slope, 1.0)
 
     def inverse(self, w: Tensor) -> Tensor:
         """v, shape ``(N, V)``."""

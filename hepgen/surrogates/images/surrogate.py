@@ -25,11 +25,19 @@ from hepgen.nn.model_files import load_weights, read_model, write_model
 from hepgen.nn.train import Progress
 from hepgen.results import TrainingCurve
 from hepgen.simulators.calorimeter.reconstruction import sparse
+from hepgen.simulators.chain import stream
 from hepgen.surrogates.conditional import LogDensity, Quality
 from hepgen.surrogates.diffusion.distillation import distil
-from hepgen.surrogates.images.cells import CellCode, fractions, layer_energies
+from hepgen.surrogates.images.cells import (
+    CellCode,
+    fractions,
+    layer_energies,
+    log_fraction_slope,
+)
 from hepgen.surrogates.images.law import CellLaw
+from hepgen.surrogates.images.preimages import preimages
 from hepgen.surrogates.surrogate import Domain, Surrogate
+from hepgen.surrogates.vae.bound import ImportanceBound, importance_bound
 
 KIND = "image-surrogate"
 _PARTS = ("energies", "cells")
@@ -47,12 +55,14 @@ class ImageSurrogate:
         law: How often and how bright its cells are, before a network is asked.
         energies: p(fractions | particle), see :func:`hepgen.surrogates.images.cells.fractions`.
         cells: p(u | particle, roots of the layer energies); any surrogate of the same context.
+        draws: K of :meth:`bound`; not saved.
     """
 
     code: CellCode
     law: CellLaw
     energies: Surrogate
     cells: Surrogate
+    draws: int = 64
 
     @classmethod
     def fit(
@@ -142,10 +152,12 @@ class ImageSurrogate:
 
     @property
     def quality(self) -> Quality:
-        """It has no density of an image: many v give the same one, see the page on images."""
-        return Quality(
-            "none", "a scale of each layer, and w of each cell that is not read, are not known"
-        )
+        """A bound where both parts have a density, an estimate where one is; see :meth:`bound`."""
+        kinds = {self.energies.quality.kind, self.cells.quality.kind}
+        if "none" in kinds:
+            return Quality("none", f"its cells have none: {self.cells.quality}")
+        words = f"importance-weighted, K = {self.draws}; cells: {self.cells.quality}"
+        return Quality("estimate" if "estimate" in kinds else "bound", words)
 
     @property
     def extrapolate(self) -> bool:
@@ -175,29 +187,76 @@ class ImageSurrogate:
         return torch.cat(parts).reshape(n, *context.shape[:-1], self.size)
 
     def sample_and_log_prob(
-        self,
-        n: int,  # noqa: ARG002
-        context: Tensor,
-        seed: int = 0,
+        self, n: int, context: Tensor, seed: int = 0
     ) -> tuple[Tensor, LogDensity]:
-        """Refuses, as :meth:`log_density` does."""
-        return context, self.log_density(context, context, seed)
+        """Images as :meth:`sample` makes them, and what :meth:`log_density` says of each."""
+        self._check(context)
+        self._check_density()
+        x = self.sample(n, context, seed)
+        rows = context.expand(n, *context.shape).reshape(-1, context.shape[-1])
+        found = self.log_density(x.reshape(-1, self.size), rows, seed)
+        shape = x.shape[:-1]
+        return x, replace(found, value=found.value.reshape(shape), error=found.error.reshape(shape))
 
     def log_prob(self, x: Tensor, context: Tensor, seed: int = 0) -> Tensor:
-        """Refuses, as :meth:`log_density` does."""
+        """A lower bound of log p(image | particle), shape ``(N,)``, see :meth:`bound`."""
         return self.log_density(x, context, seed).value
 
-    def log_density(self, x: Tensor, context: Tensor, seed: int = 0) -> LogDensity:  # noqa: ARG002
-        """Refuses: there is none, see :attr:`quality`.
+    def log_density(self, x: Tensor, context: Tensor, seed: int = 0) -> LogDensity:
+        """As :meth:`log_prob`, with its Monte Carlo error; arguments and errors of :meth:`bound`.
+
+        It has no derivative.
+        """
+        found = self.bound(x, context, seed)
+        return LogDensity(found.value, found.error, self.quality)
+
+    @torch.no_grad()
+    def bound(self, x: Tensor, context: Tensor, seed: int = 0) -> ImportanceBound:
+        r"""The importance-weighted bound of log p(image | particle), with its effective draws.
+
+        Of images in counts p is a probability, and of others a density, in GeV to the power of
+        minus the number of cells that are read. Many (E, u) give the same image:
+
+        .. math:: \log p(\text{image} \mid c) = \log \int p(E \mid c) \, p(u \mid E, c) \,
+                  \mathrm{d}(E, u) \ge E \log \frac1K \sum_k w_k,
+
+        with the weights w of ``draws`` of :mod:`hepgen.surrogates.images.preimages`. For an image
+        of which few draws are effective the bound is far below. It is one where both parts have a
+        density that is exact or a bound themselves: with the noise of an estimate it may be above.
+
+        Arguments:
+            x: Images in GeV, shape ``(N, voxels)``.
+            context: Particles, shape ``(N, C)`` or ``(C,)``.
+            seed: Of the draws.
 
         Raises:
-            SurrogateError: Always.
+            SurrogateError: A part has no density, or a particle is outside the training.
+            DataError: An image of another shape, or energies that cannot be read.
         """
         self._check(context)
-        raise SurrogateError(
-            f"a surrogate of images has no density: {self.quality.words}; compare its images with "
-            "simulated ones, or ask its parts, `energies` and `cells`, for theirs"
-        )
+        self._check_density()
+        self.code.check(x)
+        self.code.check_counts(x)
+        particles = context.double().expand(len(x), context.shape[-1])
+        rows = max(1, _ROWS // self.draws)
+        weights = [context.new_zeros(self.draws, 0).double()]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(seed, "density", 0))
+            for some in torch.split(torch.arange(len(x)), rows) if len(x) else ():
+                weights.append(self._log_weights(x[some], particles[some]))
+        return importance_bound(torch.cat(weights, -1))
+
+    def _log_weights(self, x: Tensor, particles: Tensor) -> Tensor:
+        """log w of draws from q, shape ``(draws, B)``."""
+        made = preimages(self.code, self.law, x, particles, self.draws)
+        layer = made.energies.flatten(0, 1)
+        given = particles.repeat_interleave(self.draws, 0)
+        first, second = torch.randint(2**31, (2,)).tolist()
+        energies = self.energies.log_density(fractions(layer, given[:, 0]), given, first).value
+        slope = log_fraction_slope(layer, given[:, 0])
+        z = torch.cat([given, layer.sqrt()], -1)
+        cells = self.cells.log_density(made.u.flatten(0, 1), z, second).value
+        return ((energies + slope + cells).reshape(len(x), self.draws) + made.log_weight).mT
 
     @torch.no_grad()
     def cells_given(self, particle: Tensor, layer: Tensor, seed: int = 0) -> Tensor:
@@ -295,6 +354,14 @@ class ImageSurrogate:
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.code.shape))
         return f"ImageSurrogate({self.method}: p({size} cells | {', '.join(self.names)}))"
+
+    def _check_density(self) -> None:
+        if self.quality.kind == "none":
+            raise SurrogateError(
+                f"a surrogate of images by {self.method} has no density: {self.quality.words}; "
+                "compare its images with simulated ones, or train a family that has one, such as "
+                "coupling"
+            )
 
     def _check(self, context: Tensor) -> None:
         if context.shape[-1] != len(self.names):
