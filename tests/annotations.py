@@ -22,7 +22,7 @@ def check_annotations_of(package: str) -> None:
 
     It must not be imported yet.
     """
-    jaxtyping.jaxtyped = lambda **_: checked
+    jaxtyping.jaxtyped = lambda **_: checked  # type: ignore[assignment]
     jaxtyping.install_import_hook(package, None)
 
 
@@ -30,7 +30,7 @@ def checked(thing: Any) -> Any:
     """A function, or a dataclass with its ``__init__``, that checks what it is given."""
     if isinstance(thing, type):
         if dataclasses.is_dataclass(thing) and not hasattr(thing.__init__, "__wrapped__"):
-            thing.__init__ = checked(thing.__init__)  # type: ignore[misc]
+            thing.__init__ = checked(thing.__init__)  # type: ignore[method-assign]
         return thing
     written = thing.__annotations__
     thing.__annotations__ = {name: _resolved(thing, name) for name in written}
