@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from beartype import BeartypeConf, beartype
-from jaxtyping import install_import_hook
 
-# Every annotation of the package is checked at run time, while tests run. The hook must be
-# there before the package is imported.
-_checker = ModuleType("hepgen_typechecker")
-_checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
-sys.modules[_checker.__name__] = _checker
-_hook = install_import_hook("hepgen", "hepgen_typechecker.check")
+from tests.annotations import check_annotations_of
+
+check_annotations_of("hepgen")
 
 # Tests run side by side (pytest -n): one thread each, also in the processes that they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

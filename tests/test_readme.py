@@ -51,7 +51,7 @@ def test_the_first_command_runs_the_main_job() -> None:
 def test_the_second_command_runs_the_tests_with_their_extra() -> None:
     install, test = steps(commands()[1])[1:]
     assert install[-1] == ".[test]"
-    assert test == [".venv/bin/python", "-m", "pytest", "-n", "auto"]
+    assert test == [".venv/bin/python", "-m", "pytest", "-n", "auto", "--dist", "loadfile"]
 
 
 def test_only_one_line_is_the_test_command_of_the_checks() -> None:

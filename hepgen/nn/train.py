@@ -30,7 +30,7 @@ from hepgen.nn import together
 from hepgen.nn.checkpoint import fingerprint, read_checkpoint, restore, write_checkpoint
 from hepgen.nn.rows import Rows, shuffled
 from hepgen.nn.split import normalised, split
-from hepgen.nn.streams import BATCH, ORDER, VALIDATION, stream
+from hepgen.nn.streams import BATCH, ORDER, VALIDATION, seed_global, stream
 from hepgen.nn.training_state import TrainingSettings, TrainingState, state_from
 from hepgen.results import TrainingCurve
 
@@ -262,7 +262,7 @@ class _Loop:
     def _loss_of(
         self, index: Tensor, generator: torch.Generator, number: int
     ) -> tuple[Tensor, float]:
-        torch.manual_seed((generator.initial_seed() + number) % 2**63)
+        seed_global((generator.initial_seed() + number) % 2**63)
         batch = self.data.take(index, generator)
         losses = self.loss(tuple(tensor.to(self.device) for tensor in batch))
         if self.weight is None:

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -318,11 +317,7 @@ def test_a_density_that_is_none_or_random_stays_away(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "sampler.onnx"]
 
 
-def test_a_search_of_fixed_length_takes_the_place_of_one_that_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The check of annotations keeps a list of its own, which the body of a loop must not change.
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+def test_a_search_of_fixed_length_takes_the_place_of_one_that_ends(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2000, 1, generator=generator).double()
     surrogate = Surrogate.fit(
