@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.distributions import Normal
 from hepgen.errors import HepgenError
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.held import Held
+from hepgen.inference.interpolation import difference
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.reweighting import ShapeVariation
 from hepgen.inference.statistics.fit import fit
@@ -232,22 +234,24 @@ class Shifted:
 
 
 class Tilts(ShapeVariation):
-    """r± of a shift of θ by ±0.15 at θ = 0 and a noise of 1, and their means, in closed form."""
+    """log r± of a shift of θ by ±0.15 at θ = 0 and a noise of 1, and their Z, in closed form."""
 
     def __init__(self, density: Shifted) -> None:
         self.density = density
         self.at_one = density.variance(torch.ones(1, dtype=torch.float64))
         self.steps = torch.tensor([SHIFT, -SHIFT]).double() * density.slope
+        self.log_norm = cast(Any, self._log_norm)
 
-    def ratios(self, x: Tensor) -> Tensor:
-        return ((self.steps * x - self.steps**2 / 2) / self.at_one).exp()
+    def log_ratios(self, x: Tensor) -> Tensor:
+        return (self.steps * x - self.steps**2 / 2) / self.at_one
 
-    def mean(self, theta: Tensor) -> Tensor:  # type: ignore[override]
+    def _log_norm(self, theta: Tensor, nu: Tensor) -> Tensor:
         names = self.density.parameters.free_names
-        values = dict(zip(names, theta[..., None].unbind(-2), strict=True))
-        spread = self.density.variance(values["noise_scale"]) / self.at_one - 1
-        along = self.steps * self.density.slope * values["theta_0"]
-        return ((along + self.steps**2 / 2 * spread) / self.at_one).exp()
+        values = dict(zip(names, theta.unbind(-1), strict=True))
+        variance = self.density.variance(values["noise_scale"][..., None, None])[..., 0, 0]
+        tilt, even = nu * self.steps[0] / self.at_one, -self.steps[0] ** 2 / 2 / self.at_one
+        along = self.density.slope * values["theta_0"]
+        return difference(nu, even, even) + tilt * along + tilt**2 * variance / 2
 
 
 def test_a_scan_has_the_variation_at_every_value(
