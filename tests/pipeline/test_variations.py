@@ -249,7 +249,7 @@ class Tilts(ShapeVariation):
         names = self.density.parameters.free_names
         values = dict(zip(names, theta.unbind(-1), strict=True))
         variance = self.density.variance(values["noise_scale"][..., None, None])[..., 0, 0]
-        tilt, even = nu * self.steps[0] / self.at_one, -self.steps[0] ** 2 / 2 / self.at_one
+        tilt, even = nu * self.steps[0] / self.at_one, -(self.steps[0] ** 2) / 2 / self.at_one
         along = self.density.slope * values["theta_0"]
         return difference(nu, even, even) + tilt * along + tilt**2 * variance / 2
 
