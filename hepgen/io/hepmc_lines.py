@@ -130,14 +130,17 @@ class Lines:
 
 
 def _cross_section(line: bytes) -> None:
-    """σ, its error, and from version 3 the events it is from, then σ and error of each weight."""
+    """σ, its error, and from version 3 the events it is from, then σ and error of each weight.
+
+    Where those events are missing, HepMC gives none, and asked for it ends the process.
+    """
     found = CROSS_SECTION.fullmatch(line)
     words = found[1].split() if found else []
-    if len(words) < 2 or len(words) % 2:
+    if len(words) < (4 if line.startswith(b"A") else 2) or len(words) % 2:
         raise ValueError(f"expected pairs of numbers in the line {line[:80]!r}")
     for word in words:
         float(word)
-    if len(words) > 2 and line.startswith(b"A"):
+    if line.startswith(b"A"):
         _whole(words, 2), _whole(words, 3)
 
 

@@ -196,6 +196,7 @@ def test_a_broken_lhe_file_is_said_so_with_the_event(text: str, words: str, tmp_
         ("P 4 -1 ", "P 3 -1 ", "event 1 .*particle 3 is there more than once"),
         ("V -1 0 [1,2]", "V -1 0 1,2", "event 1 .*expected V -ID STATUS"),
         ("U GEV", "U TEV", "event 1 .*'TEV MM'; expected GEV or MEV"),
+        ("1.25000000e+01 1.00000000e-01 1 1", "1.25000000e+01 1.00000000e-01", "event 1 .*pairs"),
         ("HepMC::Asciiv3-END_EVENT_LISTING", "", "truncated: it ends without END_EVENT_LISTING"),
         ("E 3 1 6", "E 3 1 5", "event 4 .*1 particles more than it says"),
     ],

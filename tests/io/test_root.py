@@ -565,6 +565,22 @@ def test_rntuple_of_many_small_clusters(tmp_path: Path) -> None:
     assert everything["y"].tolist() == [[i] * (i % 3) for i in range(95)]
 
 
+def test_offsets_that_lead_beyond_the_content_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a file whose checksum is right are taken as they are by what reads it."""
+    with uproot.recreate(tmp_path / "a.root") as file:
+        tree = file.mkrntuple("Events", {"x": "var * float64"})
+        tree.extend({"x": ak.Array([[1.0], [2.0, 3.0]])})
+    offsets = ak.index.Index64(np.array([0, 5, 900]))
+    wrong = ak.contents.ListOffsetArray(offsets, ak.contents.NumpyArray(np.zeros(900)))
+    wrong._content = ak.contents.NumpyArray(np.zeros(3))
+    with open_table(Source(str(tmp_path / "a.root"))) as table:
+        monkeypatch.setattr(table.tree, "arrays", lambda **_: ak.Array({"x": ak.Array(wrong)}))
+        with pytest.raises(FileError, match="cannot be read as a ROOT file"):
+            list(table.read(["x"], 2, None))
+
+
 # --- writing --------------------------------------------------------------------------
 
 

@@ -58,6 +58,8 @@ class RNTuple(Table):
                     entry_stop=high,
                     array_cache=None,
                 )
+                if wrong := ak.validity_error(record):  # offsets are as the file has them
+                    raise ValueError(wrong)
             for start in range(0, high - low, step):
                 part = record[start : start + step]
                 yield len(part), {key: _descend(part, key.split(".")) for key in keys}
