@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 import jaxtyping
 from beartype import BeartypeConf, beartype
 
-_check: Callable[[Any], Any] = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_CONF = BeartypeConf(is_pep484_tower=True, violation_type=TypeError)
+_check: Callable[[Any], Any] = beartype(conf=_CONF)
 
 
 def check_annotations_of(package: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from beartype.roar import BeartypeCallHintViolation
 from torch import Tensor
 
 from hepgen.features import Feature
@@ -17,13 +16,13 @@ from tests.annotations import checked
 
 def test_functions_methods_and_dataclasses_refuse_another_type() -> None:
     number: Any = "1"
-    with pytest.raises(BeartypeCallHintViolation, match="seed"):
+    with pytest.raises(TypeError, match="seed"):
         stream(number, ORDER)
-    with pytest.raises(BeartypeCallHintViolation, match="unit"):
+    with pytest.raises(TypeError, match="unit"):
         Feature("x", 3)  # type: ignore[arg-type]
-    with pytest.raises(BeartypeCallHintViolation, match="shape"):
+    with pytest.raises(TypeError, match="shape"):
         Uniform(0.0, 1.0).sample(number)
-    with pytest.raises(BeartypeCallHintViolation, match="parameters"):
+    with pytest.raises(TypeError, match="parameters"):
         ParameterSet(number)
 
 
@@ -32,7 +31,7 @@ def test_what_is_returned_is_checked_and_integers_are_numbers() -> None:
         return x  # type: ignore[return-value]
 
     assert one_cycle(1, 1) == one_cycle(1.0, 1.0)
-    with pytest.raises(BeartypeCallHintViolation, match="return"):
+    with pytest.raises(TypeError, match="return"):
         checked(wrong)(1)
 
 

@@ -74,7 +74,8 @@ def search(
         session.monitor.task(f"scan {entry.parameter}", len(values) + 1) as update,
         spread(session) as over,
     ):
-        call = _without_signal(session, likelihoods[0], name, x, weight)
+        nominal = likelihood_of(session, len(x), method)
+        call = _without_signal(session, likelihoods[0], nominal, name, x, weight)
         update(1)
         places = []
         for place in over(call, list(zip(values, likelihoods, strict=True))):
@@ -162,9 +163,13 @@ class _Call:
 
 
 def _without_signal(
-    session: Session, first: EventLikelihood, name: str, x: Tensor, weight: Tensor | None
-) -> _Call:
-    """With the fit that all values start from, and the events that their correlations are of."""
+    session: Session, first: EventLikelihood, nominal: EventLikelihood, name: str, x: Tensor,
+    weight: Tensor | None,
+) -> _Call:  # fmt: skip
+    """With the fit that all values start from, and the events that their correlations are of.
+
+    These are simulated with what is scanned at its default.
+    """
     statements = session.workflow.statements
     assert statements.scan is not None
     space = condensing_space(session, x)
@@ -175,7 +180,7 @@ def _without_signal(
     if space is not None:  # a sum over nodes is as fast for more
         number = max(number, min(2 * len(x), _MOST))
     parts = range(0, number, statements.scan.events)
-    several = [drawn_events(first, theta, statements.scan.events, seed + p) for p in parts]
+    several = [drawn_events(nominal, theta, statements.scan.events, seed + p) for p in parts]
     events = torch.cat(several)[:number]
     return _Call(name, (x, weight), space, theta, events, statements)
 
