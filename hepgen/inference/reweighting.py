@@ -22,7 +22,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -34,6 +33,7 @@ from hepgen.features import Feature
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.density import Density
 from hepgen.inference.interpolation import difference, factor
+from hepgen.inference.monomials import monomials, powers_of
 from hepgen.inference.nre import ParametrisedClassifier
 from hepgen.inference.sampler import Sampler, generator_of
 from hepgen.inference.spline import spline
@@ -77,7 +77,7 @@ class LogNorm:
     def fit(cls, log_ratios: Tensor, theta: Tensor, weight: Tensor | None = None) -> LogNorm:
         """From log r± ``(N, 2)`` of events at θ ``(N, D)`` with positive weights ``(N,)``."""
         centre, scale = theta.mean(0), theta.std(0).clamp_min(1e-300)
-        basis = _monomials((theta - centre) / scale)
+        basis = _basis((theta - centre) / scale)
         weight = torch.ones_like(basis[:, 0]) if weight is None else weight.double()
         weight = weight / weight.sum()
         root = weight.sqrt()[:, None]
@@ -97,18 +97,15 @@ class LogNorm:
         return (self._basis(theta) @ self.norms[:, _AT_ENDS]).exp()
 
     def _basis(self, theta: Tensor) -> Tensor:
-        return _monomials((theta - self.centre) / self.scale)
+        return _basis((theta - self.centre) / self.scale)
 
 
-def _monomials(t: Tensor) -> Tensor:
-    """Products of up to so many components, 1 first: shape ``(*, P)`` for t ``(*, D)``."""
+def _basis(t: Tensor) -> Tensor:
+    """1 and the monomials of t ``(*, D)``, shape ``(*, P)``; up to which degree, D says."""
     dimension = t.shape[-1]
     degree = max(d for d in _DEGREES if math.comb(dimension + d, d) <= _TERMS or d == _DEGREES[0])
-    products = [torch.ones_like(t[..., 0])]
-    for number in range(1, degree + 1):
-        for chosen in combinations_with_replacement(range(dimension), number):
-            products.append(t[..., chosen].prod(-1))
-    return torch.stack(products, dim=-1)
+    powers = powers_of(torch.ones(dimension, dtype=torch.bool), degree)
+    return torch.cat([torch.ones_like(t[..., :1]), monomials(t, powers)], dim=-1)
 
 
 def _log_mean(y: Tensor, basis: Tensor, weight: Tensor) -> Tensor:

@@ -22,12 +22,12 @@ had in their mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
 from hepgen.errors import DataError
+from hepgen.inference.monomials import monomials, powers_of
 from hepgen.nn.columns import Column
 
 _ROWS, _SAMPLE = 65_536, 500_000
@@ -76,7 +76,7 @@ class SelectionEfficiency:
         location, spread = some.mean(0), some.std(0, correction=0)
         varies = spread > 1e-12 * location.abs()
         scale = torch.where(varies, spread, 1.0)
-        powers = _powers(varies, degree)
+        powers = powers_of(varies, degree)
         size = len(powers)
         gram, right = torch.zeros(size, size).double(), torch.zeros(size).double()
         for start in range(0, len(theta), _ROWS):
@@ -92,31 +92,14 @@ class SelectionEfficiency:
     def log(self, theta: Tensor) -> Tensor:
         """log ε(θ) up to a constant, shape ``(*,)``, for θ of shape ``(*, D)``."""
         u = (theta.double() - self.location) / self.scale
-        powers = _powers(torch.ones(len(self.location), dtype=torch.bool), self.degree)
-        return _monomials(u, powers) @ self.coefficients
+        powers = powers_of(torch.ones(len(self.location), dtype=torch.bool), self.degree)
+        return monomials(u, powers) @ self.coefficients
 
     def score(self, theta: Tensor) -> Tensor:
         """∇ log ε(θ), shape ``(N, D)``, for θ of shape ``(N, D)``."""
         u = (theta.double() - self.location) / self.scale
-        powers = _powers(torch.ones(len(self.location), dtype=torch.bool), self.degree)
+        powers = powers_of(torch.ones(len(self.location), dtype=torch.bool), self.degree)
         return _slopes(u, powers) @ self.coefficients / self.scale
-
-
-def _powers(varies: Tensor, degree: int) -> list[tuple[int, ...]]:
-    """The monomials, each as the columns that it multiplies; those that stand still only once."""
-    columns = range(len(varies))
-    return [
-        columns_of
-        for order in range(1, degree + 1)
-        for columns_of in combinations_with_replacement(columns, order)
-        if order == 1 or all(bool(varies[c]) for c in columns_of)
-    ]
-
-
-def _monomials(u: Tensor, powers: list[tuple[int, ...]]) -> Tensor:
-    if not powers:
-        return u.new_zeros((*u.shape[:-1], 0))
-    return torch.stack([u[..., list(columns)].prod(-1) for columns in powers], dim=-1)
 
 
 def _slopes(u: Tensor, powers: list[tuple[int, ...]]) -> Tensor:
@@ -132,6 +115,6 @@ def _slopes(u: Tensor, powers: list[tuple[int, ...]]) -> Tensor:
 
 def _on_all(values: Tensor, powers: list[tuple[int, ...]], columns: int, degree: int) -> Tensor:
     """The coefficients of all monomials, those that were left out zero."""
-    everything = _powers(torch.ones(columns, dtype=torch.bool), degree)
+    everything = powers_of(torch.ones(columns, dtype=torch.bool), degree)
     found = dict(zip(powers, values.tolist(), strict=True))
     return torch.tensor([found.get(p, 0.0) for p in everything], dtype=torch.float64)

@@ -115,12 +115,14 @@ def test_the_nuisance_is_in_the_result(place: Path) -> None:
     assert "scale" in result_words(result, None)
 
 
-def test_the_impact_is_the_shift(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def impact(tmp_path_factory: pytest.TempPathFactory) -> float:
     """Files of 200,000 events, of whose effect trainings with other seeds had 0.93 to 0.97.
 
     The files themselves have 0.97 of it. Where Z was a parabola in θ, it was 0.72 of the shift.
     """
     files = ", ".join(f"{name} = '{name}.root'" for name in ("up", "down", "nominal"))
+    tmp_path = tmp_path_factory.mktemp("impact")
     (tmp_path / "varied.toml").write_text(
         TINY.read_text() + "\n[[variations]]\nname = 'scale'\nsymmetric = true\n"
         + files.replace(", ", "\n")
@@ -133,7 +135,18 @@ def test_the_impact_is_the_shift(tmp_path: Path) -> None:
               "classifier.batch_size=4096", "classifier.max_learning_rate=5e-3"]  # fmt: skip
     result = infer(opened(tmp_path, *better), data(tmp_path)).result
     (impacts,) = result.statements["impacts"]
-    assert max(map(abs, impacts["ranking"][0]["post"])) == pytest.approx(SHIFT, rel=0.2)
+    return float(max(map(abs, impacts["ranking"][0]["post"])))
+
+
+def test_the_impact_is_nearer_to_the_shift_than_with_a_parabola(impact: float) -> None:
+    assert impact == pytest.approx(SHIFT, rel=0.2)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a known fault: a classifier has 0.93 to 0.97 of a small effect"
+)
+def test_the_impact_is_the_shift(impact: float) -> None:
+    assert impact == pytest.approx(SHIFT, rel=0.1)
 
 
 def test_a_changed_file_is_learned_again(place: Path) -> None:
