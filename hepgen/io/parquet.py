@@ -7,8 +7,8 @@ hepgen notes is JSON in the entry ``hepgen_provenance`` of the file's own metada
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
@@ -100,7 +100,7 @@ class Parquet(Table):
 
     def row_bytes(self, keys: Sequence[str]) -> float:
         """The mean over the file, uncompressed."""
-        total = sum(column.total_uncompressed_size for _, column in self._columns(set(keys)))
+        total = sum(column.total_uncompressed_size for *_, column in self._columns(keys))
         return float(total) / max(self.entries, 1)
 
     def chunks(
@@ -110,7 +110,7 @@ class Parquet(Table):
         if not keys:
             yield from empty_chunks(stop, step)
             return
-        self._check(set(keys), stop)
+        self._check(keys, stop)
         left, types = stop, self.tree.schema_arrow
         for batch in self._batches(list(keys), step):
             part = batch.slice(0, min(left, len(batch)))
@@ -129,10 +129,11 @@ class Parquet(Table):
 
     def _batches(self, keys: list[str], step: int) -> Iterator[Any]:
         """``step`` rows at a time, at most, with each text that is repeated in memory once."""
-        columns = map(self.tree.schema.column, range(len(self.tree.schema)))
+        columns = list(map(self.tree.schema.column, range(len(self.tree.schema))))
         texts = [c.path for c in columns if c.physical_type == _TEXT]
+        wanted = (columns[number] for number in self._leaves(keys))
         groups = [[number] for number in range(self.tree.num_row_groups)]
-        if not any("." in path for path in texts if path.partition(".")[0] in keys):
+        if not any(c.physical_type == _TEXT and c.max_repetition_level for c in wanted):
             # Only a batch with lists of text must not be of two row groups.
             groups = [list(range(self.tree.num_row_groups))]
         file = pq.ParquetFile(
@@ -152,7 +153,7 @@ class Parquet(Table):
             return column
         lengths = pc.binary_length(words.dictionary).cast(pa.int64())
         size = pc.sum(lengths.take(words.indices)).as_py() or 0
-        stored = sum(c.total_compressed_size for _, c in self._columns({key}))
+        stored = sum(c.total_compressed_size for *_, c in self._columns({key}))
         if too_tight(size, stored, _MOST_UNPACKED):
             raise FileError(
                 f"{self.path}: the text of the column {key!r} unpacks from {stored} to {size} "
@@ -161,16 +162,29 @@ class Parquet(Table):
             )
         return column.cast(kind)
 
-    def _columns(self, keys: set[str]) -> Iterator[tuple[int, Any]]:
-        """Row groups, by their numbers, and the columns in them that are of some keys."""
-        facts = self.tree.metadata
-        for number in range(facts.num_row_groups):
-            group = facts.row_group(number)
-            for column in map(group.column, range(group.num_columns)):
-                if column.path_in_schema.partition(".")[0] in keys:
-                    yield number, column
+    def _leaves(self, keys: Collection[str]) -> dict[int, str]:
+        """The columns in which Parquet keeps some keys, by their numbers, and whose they are."""
+        paths = [self.tree.schema.column(n).path for n in range(len(self.tree.schema))]
+        return {
+            number: key
+            for number, path in enumerate(paths)
+            for key in accumulate(path.split("."), "{}.{}".format)  # also a name may have dots
+            if key in keys
+        }
 
-    def _check(self, keys: set[str], stop: int) -> None:
+    def _columns(self, keys: Collection[str]) -> Iterator[tuple[int, str, Any]]:
+        """Row groups, by their numbers, with the columns in them that are of some keys."""
+        facts, leaves = self.tree.metadata, self._leaves(keys)
+        # Arrow ends the process where it is asked for a column whose statistics cannot be. One
+        # that reads no rows, and with a buffer nothing of the file, says so by an exception.
+        looked = pq.ParquetFile(self.handle, metadata=facts, buffer_size=1)
+        for number in range(facts.num_row_groups):
+            deque(looked.reader.iter_batches(0, [number], list(leaves)), maxlen=0)
+            group = facts.row_group(number)
+            for leaf, key in leaves.items():
+                yield number, key, group.column(leaf)
+
+    def _check(self, keys: Collection[str], stop: int) -> None:
         """Refuse what unpacks to far more than it is, before it is read.
 
         A batch has so many rows, but one of them may be a list of any length.
@@ -178,13 +192,12 @@ class Parquet(Table):
         facts = self.tree.metadata
         rows = [facts.row_group(number).num_rows for number in range(facts.num_row_groups)]
         starts, tight = [0, *accumulate(rows)], Counter[int]()
-        for number, column in self._columns(keys):
+        for number, name, column in self._columns(keys):
             size, stored = _unpacked(column, rows[number]), column.total_compressed_size
             if starts[number] >= stop or not too_tight(size, stored, 0):
                 continue
             tight[number] += size
             if tight[number] > _MOST_UNPACKED:
-                name = column.path_in_schema.partition(".")[0]
                 raise FileError(
                     f"{self.path}: the column {name!r} unpacks from {stored} to {size} bytes in "
                     f"the row group {number}, and all of its columns to {tight[number]} at least; "

@@ -8,6 +8,7 @@ import resource
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,9 @@ def chunk(path: Path) -> None:
         data.id.write_direct_chunk((0,), body)
 
 
-def one_list(path: Path) -> None:
+def one_list(path: Path, name: str = "x") -> None:
     lists = pa.LargeListArray.from_arrays(pa.array([0, 20_000_000]), pa.array(np.zeros(20_000_000)))
-    pq.write_table(pa.table({"x": lists}), path, compression="zstd")
+    pq.write_table(pa.table({name: lists}), path, compression="zstd")
 
 
 def basket(path: Path) -> None:
@@ -173,6 +174,7 @@ BOMBS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], Any]]] = {
     "HDF5 jagged, declared": ("a.h5", declared, _read),
     "HDF5 chunk": ("a.h5", chunk, _read),
     "Parquet list": ("a.parquet", one_list, _read),
+    "Parquet name with a dot": ("a.parquet", partial(one_list, name="x.y"), _read),
     "Parquet text": ("a.parquet", text, _read),
     "Parquet list of texts": ("a.parquet", texts, _read),
     "ROOT basket": ("a.root", basket, _read),

@@ -260,6 +260,16 @@ def test_a_file_without_metadata_has_none(tmp_path: Path) -> None:
     assert read_metadata(written(tmp_path / "a.root", events(5))) == {}
 
 
+def test_rows_of_nothing_are_not_counted(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "a.root") as file:
+        runs = file.mktree("Runs", {"x": "f8"})._cascading
+        runs._branch_data.clear()
+        runs._num_entries = 2**60  # a loop over them would have no end
+        runs.write_anew(file.file.sink)
+    assert read_metadata(tmp_path / "a.root") == {}
+    assert describe(tmp_path / "a.root").trees[0].entries == 2**60
+
+
 ROOT_SCRIPT = """
 import json, sys
 import ROOT

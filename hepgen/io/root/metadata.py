@@ -42,6 +42,8 @@ def _runs(path: str, several_only: bool) -> dict[str, Any]:
         if tree.entries == 0 or (several_only and tree.entries == 1):
             return {}
         columns = tree.default()
+        if not columns:  # its rows would be counted, however many it says there are
+            return {}
         chunks = [arrays for _, arrays in tree.read(list(columns.values()), tree.entries, None)]
         lists = {n: ak.to_list(ak.concatenate([c[k] for c in chunks])) for n, k in columns.items()}
         return {name: rows[0] if len(rows) == 1 else rows for name, rows in lists.items()}
