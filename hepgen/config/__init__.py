@@ -21,6 +21,7 @@ from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.file import load, load_combination, parse, to_toml
 from hepgen.config.inference import InferenceEntry, SamplerEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
+from hepgen.config.samples import SampleEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
 from hepgen.config.surrogate import SurrogateEntry, VariableEntry
@@ -55,6 +56,7 @@ __all__ = [
     "PosteriorEntry",
     "RatioEntry",
     "ReferenceEntry",
+    "SampleEntry",
     "SamplerEntry",
     "ScanEntry",
     "ScoreDensityEntry",

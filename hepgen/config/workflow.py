@@ -21,6 +21,7 @@ from hepgen.config.estimators import (
 from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.inference import InferenceEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
+from hepgen.config.samples import SampleEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
 from hepgen.config.surrogate import SurrogateEntry
@@ -56,6 +57,7 @@ class Workflow(Section):
         "`--set folder=…` takes any",
     )
     data: DataEntry = DataEntry()
+    samples: list[SampleEntry] = Field(default_factory=list)
     variations: list[VariationEntry] = Field(default_factory=list)
     simulation: SimulationEntry = SimulationEntry()
     augment: AugmentEntry = AugmentEntry()
@@ -104,6 +106,7 @@ class Workflow(Section):
         layouts = [layout.name for layout in self.data.layouts]
         for kind, names in (
             ("feature", [f.name for f in self.features]), ("layout", layouts),
+            ("sample", [s.name for s in self.samples]),
             ("variation", [v.name for v in self.variations]),
         ):  # fmt: skip
             twice = sorted({name for name in names if names.count(name) > 1})

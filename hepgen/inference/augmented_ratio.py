@@ -34,7 +34,7 @@ RatioLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _DEFAULTS: TrainingOptions = {
     "validation_fraction": 0.05, "batch_size": 1024, "epochs": 12, "max_learning_rate": 4e-3,
-    "patience": 6,
+    "patience": None,
 }  # fmt: skip
 
 

@@ -73,7 +73,7 @@ class NLE:
         batch_size: int = 4096,
         epochs: int = 12,
         max_learning_rate: float = 6e-3,
-        patience: int | None = 6,
+        patience: int | None = None,
         seed: int = 0,
         checkpoint: Path | None = None,
         progress: Callable[[Progress], None] | None = None,

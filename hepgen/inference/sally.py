@@ -43,7 +43,7 @@ from hepgen.results import TrainingCurve
 _CHUNK = 2**15
 _DEFAULTS: TrainingOptions = {
     "validation_fraction": 0.05, "batch_size": 1024, "epochs": 12, "max_learning_rate": 4e-3,
-    "patience": 6,
+    "patience": None,
 }  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def train(
     max_learning_rate: float = 4e-3,
     weight_decay: float = 1e-4,
     clip: float = 5.0,
-    patience: int | None = 10,
+    patience: int | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -102,7 +102,9 @@ def train(
         max_learning_rate: The top of the cycle.
         weight_decay: Of AdamW (Loshchilov and Hutter, arXiv:1711.05101).
         clip: The largest norm of a step's gradient.
-        patience: Stop after this many epochs without a better validation loss.
+        patience: Stop after this many epochs without a better validation loss; by default not at
+            all. While the rate is high the loss hardly falls, and weights of then have its noise:
+            what stops there is worse than what goes to the end of the cycle.
         seed: Of the split, the order and whatever ``data.take`` draws.
         checkpoint: A file to save to, now and then and on Ctrl-C, and to resume from. One
             that belongs to other data or settings is ignored with a warning.

@@ -27,6 +27,7 @@ from hepgen.inference.exchange.reweighted import ReweightedCounts
 from hepgen.inference.fisher import joint_information
 from hepgen.inference.nle import NLE
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.sample_sum import SampleSum
 from hepgen.inference.statistics.fit import Fit, curvature_error, fit, index
 from hepgen.parameters import Normal
 from hepgen.pipeline.interest import interest
@@ -254,7 +255,11 @@ def _filler(
         return rate.rate(session.parameters.values(at.double())).double().expand(len(at))
 
     feature = session.features[column]
-    if isinstance(density, NLE) and len(session.features) == 1 and feature.kind == "continuous":
+    if (
+        isinstance(density, (NLE, SampleSum))
+        and len(session.features) == 1
+        and feature.kind == "continuous"
+    ):
         return DensityCounts(density, number)
     return ReweightedCounts(density, number, x, theta, column)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from hepgen.errors import FileError
 from hepgen.events import Events
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.inference.sample_sum import SampleSum
 from hepgen.information import InformationTable
 from hepgen.io.root import RootWriter
 from hepgen.pipeline import calibration_report, ratio_posterior
@@ -228,9 +229,21 @@ def _inferred(
     )  # fmt: skip
     return Inference(
         result, samples, compare(session, observed, predictive), calibrations,
-        {name: trained(session, name).curve for name in together}, observed, made,
+        curves_of(session, together), observed, made,
         tests, budget, again, binned, informed, ratio, scanned, rounds,
     )  # fmt: skip
+
+
+def curves_of(session: Session, methods: Iterable[str]) -> dict[str, TrainingCurve]:
+    """The trainings of some estimators, by their names, each of all samples."""
+    found: dict[str, TrainingCurve] = {}
+    for name in methods:
+        model = trained(session, name)
+        if isinstance(model, SampleSum):
+            found |= {f"{name} of {sample}": curve for sample, curve in model.curves.items()}
+        else:
+            found[name] = model.curve
+    return found
 
 
 def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, ParameterEstimate]:
@@ -404,5 +417,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     figures |= calibration_report.figures(inference.calibrations, parameters.interest)
     figures |= inference.tests.figures()
     for name, curve in inference.curves.items():
-        figures[f"Training of {name.upper()}"] = plots.plot_training(curve, name=name.upper())
+        method, *of = name.partition(" ")
+        title = "".join([method.upper(), *of])
+        figures[f"Training of {title}"] = plots.plot_training(curve, name=title)
     return figures

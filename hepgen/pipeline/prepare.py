@@ -6,6 +6,7 @@ from typing import Any
 
 from hepgen.pipeline.blocks import summary
 from hepgen.pipeline.estimators import beside, estimator
+from hepgen.pipeline.samples import learning_sessions
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.simulate import BlockSource, plan_of, run_campaign, shard_range
 from hepgen.pipeline.training_data import kind_of, store_of
@@ -29,8 +30,8 @@ def prepare(session: Session, shard: str | None = None) -> list[dict[str, Any]]:
         FileError: A folder cannot be written.
     """
     found = []
-    for kind, campaign in _campaigns(session).values():
-        store = store_of(session, campaign, kind)
+    for kind, campaign, one in _campaigns(session).values():
+        store = store_of(one, campaign, kind)
         store.intend(plan_of(campaign, shard, {}))
         run_campaign(
             campaign, store, workers=session.workers, monitor=session.monitor,
@@ -40,8 +41,13 @@ def prepare(session: Session, shard: str | None = None) -> list[dict[str, Any]]:
     return found
 
 
-def _campaigns(session: Session) -> dict[str, tuple[str, BlockSource]]:
+def _campaigns(session: Session) -> dict[str, tuple[str, BlockSource, Session]]:
     """Those of all estimators, each once, by the folder of its blocks."""
-    sources = [c for name in beside(session) for c in estimator(name).campaigns(session)]
-    kinds = [(kind_of(c), c) for c in sources if not isinstance(c, TrainingFiles)]
-    return {str(store_of(session, c, kind).folder): (kind, c) for kind, c in kinds}
+    sources = [
+        (campaign, one)
+        for name in beside(session)
+        for one in learning_sessions(session, estimator(name).amortised)
+        for campaign in estimator(name).campaigns(one)
+    ]
+    kinds = [(kind_of(c), c, one) for c, one in sources if not isinstance(c, TrainingFiles)]
+    return {str(store_of(one, c, kind).folder): (kind, c, one) for kind, c, one in kinds}

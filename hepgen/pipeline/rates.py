@@ -58,16 +58,29 @@ def event_rate(session: Session) -> EventRate | None:
                 "luminosity of the data in 1/pb, or remove the rate"
             )
         return None
-    closed = None if entry.rate == "learned" else _closed(session)
+    rate, efficiency = selected_cross_section(session)
+    goodness = None if efficiency is None else efficiency.goodness
+    return EventRate(Product(entry.luminosity, rate), goodness)
+
+
+def selected_cross_section(session: Session) -> tuple[Rate, LearnedRate | None]:
+    """σ(θ)ε(θ) in pb, and the efficiency in it where that was learned.
+
+    Raises:
+        WorkflowError: The process states no cross-section, or no efficiency in closed form where
+            that is asked for.
+    """
+    rate = session.workflow.inference.rate
+    closed = None if rate == "learned" else _closed(session)
     if closed is not None:
-        return EventRate(Product(entry.luminosity, closed))
-    if entry.rate == "closed":
+        return closed, None
+    if rate == "closed":
         raise WorkflowError(
             f"inference.rate = 'closed': the chain {session.chain.name!r} selects events, and its "
             "efficiency is not known in closed form; use rate = 'learned'"
         )
     section, efficiency = _cross_section(session), learned_efficiency(session)
-    return EventRate(Product(entry.luminosity, section, efficiency), efficiency.goodness)
+    return Product(section, efficiency), efficiency
 
 
 def rate_checks(session: Session, events: float) -> list[Check]:
@@ -97,7 +110,7 @@ def learned_efficiency(session: Session) -> LearnedRate:
     """ε(θ) in the run folder, fitted first where it is missing or out of date."""
     session = session.for_training()
     campaign, path = rate_campaign(session), session.folder / _PLACE
-    key = digest(campaign.identity(), campaign.events)
+    key = rate_key(session)
     if not session.folder.is_current(_STEP, key):
         blocks = simulated(session, campaign, "rate", "simulate events for the efficiency")
         points = selected_counts(Events.concatenate(list(blocks)), session.parameters)
@@ -106,6 +119,12 @@ def learned_efficiency(session: Session) -> LearnedRate:
         with session.folder.renewed(_STEP, key, files, {}):
             rate.save(path)
     return LearnedRate.load(path)
+
+
+def rate_key(session: Session) -> str:
+    """What a learned efficiency depends on."""
+    campaign = rate_campaign(session.for_training())
+    return digest(campaign.identity(), campaign.events)
 
 
 def _closed(session: Session) -> Rate | None:
@@ -131,6 +150,6 @@ def _cross_section(session: Session) -> CrossSection:
         if stage.cross_section(at) is not None:
             return CrossSection(stage)
     raise WorkflowError(
-        f"inference.luminosity: no stage of the chain {session.chain.name!r} states a "
-        "cross-section, so that the number of events says nothing; remove the luminosity"
+        f"no stage of the chain {session.chain.name!r} states a cross-section, so that numbers of "
+        "events say nothing; remove inference.luminosity and [[samples]]"
     )

@@ -19,6 +19,7 @@ from hepgen.nn import together
 from hepgen.nn.train import Progress
 from hepgen.pipeline.estimators import Estimator, Trained, estimator, require_scores
 from hepgen.pipeline.monitor import Update
+from hepgen.pipeline.samples import require_density, sample_keys, sample_sessions, sample_sum
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.surrogates import surrogate_task
 from hepgen.pipeline.training_files import TrainingFiles
@@ -33,6 +34,9 @@ _NOT_FOR_TRAINING = {"members", "scheme", "reference"}
 def training_key(session: Session, method: str) -> str:
     """What a trained estimator depends on."""
     session = session.for_training()
+    if session.workflow.samples and not estimator(method).amortised:
+        parts = sample_sessions(session).values()
+        return digest([training_key(one, method) for one in parts], sample_keys(session))
     campaigns = estimator(method).campaigns(session)
     entry = getattr(session.workflow, method)
     features = [repr(feature) for feature in session.features]
@@ -65,6 +69,8 @@ def trained(session: Session, method: str) -> Trained:
     if session.for_training() is not session:
         return _held(session, method)
     line = estimator(method)
+    if session.workflow.samples and not line.amortised:
+        return _summed(session, method)
     require_scores(session, method)
     members = getattr(getattr(session.workflow, method), "members", 1)
     if members > 1:
@@ -73,6 +79,18 @@ def trained(session: Session, method: str) -> Trained:
     if not task.current:
         task.fit(_read(session, line))
     return line.load(task.path)
+
+
+def _summed(session: Session, method: str) -> Trained:
+    """The density of all samples, of that of each; of their members where each has some."""
+    require_density(session, method)
+    parts: dict[str, Any] = {n: trained(s, method) for n, s in sample_sessions(session).items()}
+    ensembles = [one for one in parts.values() if isinstance(one, TrainedEnsemble)]
+    if not ensembles:
+        return sample_sum(session, parts)
+    members = zip(*(one.members for one in ensembles), strict=True)
+    summed = [sample_sum(session, dict(zip(parts, some, strict=True))) for some in members]
+    return TrainedEnsemble(summed, scheme=ensembles[0].scheme)
 
 
 def _held(session: Session, method: str) -> Trained:
