@@ -32,6 +32,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "features.0": config.FeatureEntry,
     "data": config.DataEntry,
     "data.layouts.0": config.LayoutEntry,
+    "samples.0": config.SampleEntry,
     "variations.0": config.VariationEntry,
     "simulation": config.SimulationEntry,
     "nle": config.LikelihoodEntry,
@@ -82,6 +83,8 @@ def changed(table: str, key: str, value: Any) -> dict[str, Any]:
             place = place.setdefault(part, [{"name": "a"}])
         elif part == "statistics":
             place = place.setdefault(part, [{"kind": "mean", "columns": ["a"]}])
+        elif part == "samples":
+            place = place.setdefault(part, [{"name": "a"}])
         elif part == "variations":
             place = place.setdefault(part, [{"name": "a", "rate": [0.9, 1.1]}])
         elif part == "stages":

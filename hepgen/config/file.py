@@ -25,6 +25,7 @@ from hepgen.config.estimators import (
 from hepgen.config.exchange import ExchangeEntry
 from hepgen.config.inference import InferenceEntry, SamplerEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
+from hepgen.config.samples import SampleEntry
 from hepgen.config.section import Section
 from hepgen.config.simulation import AugmentEntry, SimulationEntry
 from hepgen.config.surrogate import SurrogateEntry, VariableEntry
@@ -44,7 +45,7 @@ _TABLES: Tables = {
     "parameters": ParameterEntry, "features": FeatureEntry, "layouts": LayoutEntry,
     "data": DataEntry, "simulation": SimulationEntry, "augment": AugmentEntry,
     "stages": StageEntry, "surrogate": SurrogateEntry,
-    "variables": VariableEntry, "variations": VariationEntry,
+    "variables": VariableEntry, "samples": SampleEntry, "variations": VariationEntry,
     "nle": LikelihoodEntry, "npe": PosteriorEntry, "fmpe": FieldEntry, "npse": FieldEntry,
     "nre": RatioEntry, "classifier": ReferenceEntry, "sally": ScoreEntry,
     "rascal": JointRatioEntry, "alices": JointRatioEntry, "scandal": ScoreDensityEntry,

@@ -48,7 +48,9 @@ def search_toys(covariance: Array, toys: int, seed: int) -> Array:
         )
     correlation = covariance / np.sqrt(np.outer(variance, variance))
     values, vectors = np.linalg.eigh(correlation)
-    root = vectors * np.sqrt(values.clip(min=0))
+    # The root of a rounding error is no rounding error any more.
+    rounding = len(values) * np.finfo(float).eps * values.max()
+    root = vectors * np.sqrt(np.where(values > rounding, values, 0.0))
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(toys, len(root), generator=generator, dtype=torch.float64)
     found: Tensor = (noise @ torch.from_numpy(root).T).clamp(min=0).square()
