@@ -25,7 +25,9 @@ from hepgen.inference.rate import Rate
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
-_PAIRS = 2**15
+_PAIRS = 2**14
+"""How many (event, θ) pairs are evaluated at once."""
+_MOST_POINTS = _PAIRS // 64
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,15 @@ class SampleSum:
 
     def log_likelihoods(self, sets: EventSets, theta: Tensor) -> Tensor:
         """Of S data sets at K points each, shape ``(S, K)``, for θ of shape ``(S, K, D)``."""
+        if theta.shape[1] > _MOST_POINTS:
+            parts = torch.split(theta, _MOST_POINTS, dim=1)
+            return torch.cat([self.log_likelihoods(sets, part) for part in parts], dim=1)
+        # Each chunk takes a pass through the networks at all of its θ: few sets with many events.
+        group = max(1, _PAIRS // (sets.events.shape[1] * theta.shape[1]))
+        starts = range(0, len(sets), group)
+        return torch.cat([self._sum(sets[s : s + group], theta[s : s + group]) for s in starts])
+
+    def _sum(self, sets: EventSets, theta: Tensor) -> Tensor:
         rows = max(1, _PAIRS // (theta.shape[0] * theta.shape[1]))
         chunks = list(
             zip(torch.split(sets.events, rows, 1), torch.split(sets.weight, rows, 1), strict=True)
