@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from hepgen.events import Events
 from hepgen.features import Feature
 from hepgen.pipeline.data import Observed
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.training_data import density_source, simulated
+from hepgen.pipeline.training_data import density_source, simulated, training_campaign
+from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.pipeline.validate import pseudo_data
 from hepgen.results import FeatureComparison
 from hepgen.simulators.campaign import POINT, Campaign
@@ -25,6 +26,8 @@ POINTS = 32
 """Posterior draws that are simulated."""
 COMPARED = 1000
 """Simulated events in a two-sample test."""
+_OF_THE_CHAIN = 200_000
+"""Generated where no estimator learns from the whole chain."""
 PERMUTATIONS = 999
 """Of the labels of two samples."""
 
@@ -71,9 +74,16 @@ def compare(
 
 
 def _training_sample(session: Session) -> dict[str, tuple[Array, Array]]:
-    """The values of each feature of some events that estimators learn from, and their weights."""
-    session = session.for_training()
-    source = density_source(session)
+    """The values of each feature of some events that estimators learn from, and their weights.
+
+    Where samples are learned, nothing is from the chain as a whole: it is simulated for this.
+    """
+    source: Campaign | TrainingFiles
+    if session.workflow.samples:
+        source = replace(training_campaign(session), events=_OF_THE_CHAIN)
+    else:
+        session = session.for_training()
+        source = density_source(session)
     title = "simulate events for the density"
     first = next(simulated(session, source, "events", title, weighted=True))
     return {name: (first.flat([name])[:, 0], first.weight) for name in session.feature_names}

@@ -189,3 +189,5 @@ def test_a_result_of_samples(tmp_path: Path, session: Session) -> None:
     assert set(found.curves) == {"nle of background", "nle of signal"}
     assert found.result.parameters["signal_strength"].std > 0
     assert found.statements.limits, found.statements
+    whole = {path.name: path for path in (tmp_path / "run").glob("events-*")}
+    assert len(whole) == 1  # for the prediction alone, and not as many as are learned from
