@@ -106,12 +106,8 @@ class SampleSum:
     def double(self) -> SampleSum:
         """The same with densities in double precision."""
         densities: list[Any] = [sample.density for sample in self.samples]
-        return self.of([density.double() for density in densities])
-
-    def of(self, densities: Sequence[Any]) -> SampleSum:
-        """The same samples with other densities."""
         both = zip(self.samples, densities, strict=True)
-        return SampleSum(self.parameters, [replace(s, density=d) for s, d in both])
+        return SampleSum(self.parameters, [replace(s, density=d.double()) for s, d in both])
 
     def prepare(self, x: Tensor) -> Tensor:
         """What each sample wants of events ``(N, d)``, in a row."""
