@@ -7,6 +7,7 @@ the place of the checksum.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -80,7 +81,13 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
 
 def identity_text(identity: Mapping[str, Any]) -> str:
     """An identity as JSON, whatever the order of its entries."""
-    return json.dumps(identity, sort_keys=True, indent=1)
+    return _indented(json.dumps(identity, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=16)
+def _indented(text: str) -> str:
+    """JSON for people to read: ten times slower to write, and asked for at every block."""
+    return json.dumps(json.loads(text), indent=1)
 
 
 def encode(block: StoredBlock, identity: Mapping[str, Any]) -> bytes:
@@ -98,12 +105,12 @@ def encode(block: StoredBlock, identity: Mapping[str, Any]) -> bytes:
         "form": form.to_json(), "length": length,
         "generated": block.generated, "selected": block.selected, "notes": dict(block.notes),
     }  # fmt: skip
-    content = bytearray(save(arrays, {"block": json.dumps(facts)}))
+    content = save(arrays, {"block": json.dumps(facts)})
     at = _checksum_place(content)
     if at is None:
         raise ValueError("the header has no place for a checksum")
-    content[at : at + 64] = _checksum(content, at).encode()
-    return bytes(content)
+    view = memoryview(content)
+    return b"".join([view[:at], _checksum(content, at).encode(), view[at + 64 :]])
 
 
 def decode(path: Path) -> StoredBlock:
@@ -143,14 +150,26 @@ def facts_of(path: Path) -> BlockFacts:
         FileError: It is missing or truncated, or no block.
     """
     try:
-        header, size = _header(path)
-        facts = _facts(header)
-        return BlockFacts(
-            int(facts["generated"]), int(facts["selected"]), int(facts["length"]), size,
-            str(facts.get("checksum", "")), _campaign(facts), _versions(facts),
-        )  # fmt: skip
+        return facts_in(*_header(path))
     except _WRONG as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def facts_in(header: bytes, size: int) -> BlockFacts:
+    """What the first bytes of a block say, at least up to the end of its header.
+
+    Arguments:
+        header: Those bytes, or all of them.
+        size: Of the whole file.
+
+    Raises:
+        ValueError: It is no block; LookupError and others likewise.
+    """
+    facts = _facts(header)
+    return BlockFacts(
+        int(facts["generated"]), int(facts["selected"]), int(facts["length"]), size,
+        str(facts.get("checksum", "")), _campaign(facts), _versions(facts),
+    )  # fmt: skip
 
 
 def identity_of(path: Path) -> dict[str, Any] | None:
@@ -216,13 +235,13 @@ def _versions(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in known.items())
 
 
-def _checksum_place(content: bytes | bytearray) -> int | None:
+def _checksum_place(content: bytes) -> int | None:
     length = int.from_bytes(content[:8], "little")
     found = _CHECKSUM.search(content, 8, min(8 + length, len(content)))
     return found.start(1) if found else None
 
 
-def _checksum(content: bytes | bytearray, at: int) -> str:
+def _checksum(content: bytes, at: int) -> str:
     view = memoryview(content)
     digest = hashlib.sha256(view[:at])
     digest.update(_NONE.encode())

@@ -17,6 +17,7 @@ from hepgen.io.block_file import (
     check,
     decode,
     encode,
+    facts_in,
     facts_of,
     identity_digest,
     identity_of,
@@ -219,7 +220,7 @@ def put(folder: Path, identity: Mapping[str, Any], number: int, content: bytes) 
     _claim(folder, identity)
     path = block_path(folder, number)
     write_atomically(path, content)
-    note(folder, number, facts_of(path))
+    note(folder, number, facts_in(content, len(content)))
 
 
 def _claim(folder: Path, identity: Mapping[str, Any], take_over: bool = False) -> None:

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/store.py [--blocks 40] [--many 10000] [--dask]
 
-All in one run and one process, in turns: the chain alone, what a block costs to encode, with its
-checksum, and to write and flush to disk; then a folder of so many blocks, opened; then, with
-``--dask``, a campaign of 10⁸ events on a cluster of two workers, until its first block is there.
+All in one run, one process and one thread, as a worker has, in turns: the chain alone, what a
+block costs to encode, with its checksum, and to write and flush to disk; then a folder of so many
+blocks, opened; then, with ``--dask``, a campaign of 10⁸ events on a cluster of two workers, until
+its first block is there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from hepgen.compute import Workers, completed
 from hepgen.io.block_file import decode, encode
@@ -38,6 +41,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=10_000)
     parser.add_argument("--dask", action="store_true")
     chosen = parser.parse_args()
+    torch.set_num_threads(1)
     session = Session.open(WORKFLOW)
     campaign = simulation_campaign(session, events="1e8", theta=["prior"])
     with tempfile.TemporaryDirectory() as place:
