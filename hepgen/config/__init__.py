@@ -18,7 +18,7 @@ from hepgen.config.estimators import (
     TrainingEntry,
 )
 from hepgen.config.exchange import ExchangeEntry
-from hepgen.config.file import load, load_combination, parse, to_toml
+from hepgen.config.file import load, load_combination, parse, parse_combination, to_toml
 from hepgen.config.inference import InferenceEntry, SamplerEntry, ScanEntry, StatementsEntry
 from hepgen.config.model import FeatureEntry, ParameterEntry, StageEntry
 from hepgen.config.samples import SampleEntry
@@ -75,5 +75,6 @@ __all__ = [
     "load",
     "load_combination",
     "parse",
+    "parse_combination",
     "to_toml",
 ]

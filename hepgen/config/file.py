@@ -89,10 +89,7 @@ def load_combination(path: Path, overrides: Sequence[str] = ()) -> Combination:
             "or name it in the [[channels]] of another file"
         )
     content.setdefault("name", path.stem)
-    try:
-        return Combination.model_validate(content)
-    except ValidationError as error:
-        raise WorkflowError(_words(path, error, Combination, _COMBINED)) from None
+    return parse_combination(content, str(path))
 
 
 def parse(content: Mapping[str, Any], source: str = "workflow") -> Workflow:
@@ -106,6 +103,14 @@ def parse(content: Mapping[str, Any], source: str = "workflow") -> Workflow:
         return Workflow.model_validate(content)
     except ValidationError as error:
         raise WorkflowError(_words(source, error, Workflow, _TABLES)) from None
+
+
+def parse_combination(content: Mapping[str, Any], source: str = "combination") -> Combination:
+    """Validate the content of the file of a combination; see :func:`parse`."""
+    try:
+        return Combination.model_validate(content)
+    except ValidationError as error:
+        raise WorkflowError(_words(source, error, Combination, _COMBINED)) from None
 
 
 def to_toml(workflow: Workflow | Combination) -> str:

@@ -66,15 +66,16 @@ def resolving_weights(smallest: Sequence[float], level: float) -> list[float]:
     """Weights of a sum of one with which each test can reject at a level by itself.
 
     A test whose smallest p-value is s_i needs the share s_i/level. What these leave is divided
-    such that all others have the same. Where they leave nothing, all have what they need in
-    proportion, and none can reject alone.
+    such that all others have the same. Where they leave nothing, all have in proportion what they
+    need, at least half an equal share, and those that need more than they have cannot reject alone.
 
     >>> resolving_weights([0.0, 0.0, 0.005], 0.01)
     [0.25, 0.25, 0.5]
     """
     needs = np.asarray(smallest, dtype=np.float64) / level
     if needs.sum() >= 1:
-        return [float(w) for w in needs / needs.sum()]
+        shares = np.maximum(needs, 0.5 / len(needs))
+        return [float(w) for w in shares / shares.sum()]
     common = 0.0
     for rest in range(len(needs), 0, -1):
         # The rest that need least share what the others leave.

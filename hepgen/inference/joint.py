@@ -136,23 +136,23 @@ class JointLikelihood(Likelihood):
             raise DataError(
                 f"data of the kind {type(sets).__name__}; expected what JointLikelihood.data made"
             )
-        pairs = zip(self.parts, sets.parts, self._own(theta), strict=True)
+        pairs = zip(self.parts, sets.parts, self.own(theta), strict=True)
         return torch.stack([part.log_likelihoods(own, at) for part, own, at in pairs]).sum(0)
 
     def generate(self, theta: Tensor, seed: int) -> JointSets:
         """Pseudo-data of every part, each from random numbers of its own; see the contract."""
-        pairs = zip(self.parts, self._own(theta), strict=True)
+        pairs = zip(self.parts, self.own(theta), strict=True)
         return JointSets(
             tuple(p.generate(at, stream(seed, f"part {i}", 0)) for i, (p, at) in enumerate(pairs))
         )
 
     def asimov(self, theta: Tensor) -> JointSets:
         """See the contract."""
-        pairs = zip(self.parts, self._own(theta), strict=True)
+        pairs = zip(self.parts, self.own(theta), strict=True)
         return JointSets(tuple(part.asimov(at) for part, at in pairs))
 
-    def _own(self, theta: Tensor) -> list[Tensor]:
-        """θ of each part, shape ``(*, D_p)``."""
+    def own(self, theta: Tensor) -> list[Tensor]:
+        """θ of each part, ``(*, D)`` to ``(*, D_p)``: of the events, then of the binned ones."""
         return [
             torch.tensor(place.offset, dtype=torch.float64)
             + torch.tensor(place.factor, dtype=torch.float64) * theta.double()[..., columns]

@@ -15,6 +15,8 @@ LISTED = re.compile(rb"V (-[0-9]+) -?[0-9]+ \[([0-9,]*)\](?:\s.*)?", re.S)
 UNITS = (b"GEV", b"MEV")
 CROSS_SECTION = re.compile(rb"(?:A 0 GenCrossSection|C)((?:\s+[-+0-9.eE]+)+)\s*")
 END = b"END_EVENT_LISTING"
+LONGEST = 2**18 - 2
+"""Characters in a line that HepMC has room for."""
 
 
 class Lines:
@@ -35,6 +37,7 @@ class Lines:
     def add(self, line: bytes) -> None:
         """The next line of the file."""
         letter = line[:2]
+        _check_text(line)
         if line.startswith(b"HepMC::"):
             self.complete()
             self._within = False
@@ -127,6 +130,17 @@ class Lines:
         if number in self._vertices:
             raise ValueError(f"vertex {number} is there more than once")
         self._vertices[number] = [int(p) for p in found[2].split(b",") if p]
+
+
+def _check_text(line: bytes) -> None:
+    """Refuse what HepMC reads past the end of: what follows a backslash is taken as it is."""
+    text = line.rstrip(b"\n")
+    if len(text) > LONGEST:
+        raise ValueError(f"a line of {len(text)} characters; HepMC reads {LONGEST} at most")
+    if b"\0" in text:
+        raise ValueError(f"a byte of zero in the line {line[:80]!r}; expected text")
+    if (len(text) - len(text.rstrip(b"\\"))) % 2:
+        raise ValueError(f"a backslash that nothing follows in the line …{line[-80:]!r}")
 
 
 def _cross_section(line: bytes) -> None:

@@ -80,7 +80,7 @@ class Combination:
                     where, channel.overrides, workers, told, device, allow_code
                 )
             else:
-                workspaces[channel.name] = _content(near(path, channel.pyhf or ""))
+                workspaces[channel.name] = workspace(near(path, channel.pyhf or ""))
         found = cls(file, path, sessions, workspaces, workers, told)
         for name in found.sessions:
             found.method(name)
@@ -184,12 +184,20 @@ class EventChannel:
 
 @dataclass(frozen=True)
 class Combined:
-    """The likelihood of all channels, with one data set; and those of each alone."""
+    """The likelihood of all channels, with one data set; and those of each alone.
+
+    Arguments:
+        likelihood, data: Of all.
+        alone: Of each, by its name.
+        events: Of all channels of events.
+        renamed: New names of parameters, of each channel.
+    """
 
     likelihood: Likelihood
     data: DataSets
     alone: Mapping[str, tuple[Likelihood, DataSets]]
     events: EventLikelihood | None
+    renamed: Mapping[str, Mapping[str, str]]
 
     @classmethod
     def of(cls, combination: Combination, read: Mapping[str, EventChannel]) -> Combined:
@@ -206,13 +214,28 @@ class Combined:
             weights = {f"{n}/data": one.weight for n, one in read.items() if one.weight is not None}
             data = events.data({f"{n}/data": one.x for n, one in read.items()}, weights)
         if events is not None and data is not None and not combination.binned:
-            return cls(events, data, alone, events)
+            return cls(events, data, alone, events, combination.renamed)
         joint = JointLikelihood(
             events, {n: one for n, (one, _) in combination.binned.items()}, combination.renamed,
             combination.events_name,
         )  # fmt: skip
         counts = {n: sets for n, (_, sets) in combination.binned.items()}
-        return cls(joint, joint.data(data, counts), alone, events)
+        return cls(joint, joint.data(data, counts), alone, events, combination.renamed)
+
+    def own(self, theta: Tensor) -> dict[str, Tensor]:
+        """θ in the terms of the likelihood of each channel, ``(*, D)`` to ``(*, D_c)``."""
+        whole = self.likelihood
+        parts = whole.own(theta) if isinstance(whole, JointLikelihood) else [theta]
+        found: dict[str, Tensor] = {}
+        if self.events is not None:
+            at, names = parts[0], self.events.parameters.free_names
+            for channel, (likelihood, _) in self.alone.items():
+                if isinstance(likelihood, EventLikelihood):
+                    renamed = self.renamed[channel]
+                    own = [renamed.get(n, n) for n in likelihood.parameters.free_names]
+                    found[channel] = at[..., [names.index(n) for n in own]]
+        binned = [n for n, (one, _) in self.alone.items() if isinstance(one, BinnedLikelihood)]
+        return found | dict(zip(binned, parts[len(parts) - len(binned) :], strict=True))
 
 
 def near(source: Path, path: str) -> str:
@@ -222,7 +245,12 @@ def near(source: Path, path: str) -> str:
     return str(source.parent / path)
 
 
-def _content(path: str) -> Mapping[str, Any]:
+def workspace(path: str) -> Mapping[str, Any]:
+    """The content of a workspace of pyhf.
+
+    Raises:
+        FileError: There is none.
+    """
     try:
         content = parse_json(Path(path).read_text("utf-8"))
     except OSError as error:

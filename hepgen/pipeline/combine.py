@@ -22,6 +22,7 @@ from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import curvature_error, fit
 from hepgen.inference.validity import check_positive
+from hepgen.pipeline.channel_tests import ChannelTests, channel_tests
 from hepgen.pipeline.channels import Combination, Combined, EventChannel, columns
 from hepgen.pipeline.infer import estimates, known_result, statement_figures, write_into
 from hepgen.pipeline.interest import interest, limited
@@ -47,12 +48,14 @@ class CombinedInference:
         sample: Draws of the posterior.
         statements: Beside it.
         alone: For each parameter of interest and channel, the best fit of the channel ± its error.
+        tested: The data of each channel, beside what was inferred from all.
     """
 
     result: InferenceResult
     sample: PosteriorSample
     statements: Statements
     alone: Sequence[Interval]
+    tested: ChannelTests
 
     @property
     def samples(self) -> Mapping[str, PosteriorSample]:
@@ -125,15 +128,17 @@ def combine(
     )
     made = stated(combination, likelihood, data, sample) if profiles(combination) else Statements()
     alone = _alone(combination, combined)
+    tested = channel_tests(combination, read, combined, sample.theta)
     told = {
         **made.to_dict(), "channels": _told(combination, read, number, alone)
     }  # fmt: skip
     result = InferenceResult(
-        METHOD, sum(number.values()), estimates(combination, sample), [*checks, *made.checks],
+        METHOD, sum(number.values()), estimates(combination, sample),
+        [*checks, *made.checks, *tested.checks],
         {**_provenance(combination, read), "seconds": round(time.monotonic() - started, 1)},
         statements=json.loads(to_json(told)),
     )  # fmt: skip
-    return CombinedInference(result, replace(sample, method=METHOD), made, alone)
+    return CombinedInference(result, replace(sample, method=METHOD), made, alone, tested)
 
 
 def _channel_checks(name: str, channel: EventChannel) -> list[Check]:
@@ -212,15 +217,18 @@ def _provenance(combination: Combination, read: Mapping[str, EventChannel]) -> d
     return {
         "versions": versions(),
         "combination": to_toml(combination.workflow),
+        "source": str(combination.source),
         "channels": {
             name: {
                 "workflow": to_toml(one.session.workflow),
+                "source": str(one.session.source),
                 "data": list(one.observed.sources),
                 "layout": one.observed.layout,
                 "request": asdict(combination.request(name)),
             }
             for name, one in read.items()
         },
+        "workspaces": {n: digest(dict(one)) for n, one in combination.workspaces.items()},
         "key": _key(combination, read),
     }
 
@@ -267,6 +275,11 @@ def _figures(combination: Combination, inference: CombinedInference) -> dict[str
                 )
     figures |= statement_figures(combination, inference)
     figures["All parameters"] = plots.plot_corner({"combined": draws}, free)
+    for name, features in inference.tested.comparisons.items():
+        for one in features:
+            figures[f"Data and prediction: {one.name} of {name}"] = plots.plot_comparison(one)
+    for name, tests in inference.tested.tests.items():
+        figures |= {f"{title} of {name}": figure for title, figure in tests.figures().items()}
     return figures
 
 

@@ -191,7 +191,7 @@ def _inferred(
     with session.monitor.task("test the data and the estimators", 1) as update:
         tests = tests_of(session, calibrations, observed, (x, weight), predictive)
         update(1)
-    checks += [*simulation, *tests.checks]
+    checks += [*simulation, *tests.checks(session.workflow.checks.p_value)]
     provenance = session.provenance(
         data={"files": list(observed.sources), "layout": observed.layout, "cut": request.cut},
         request={

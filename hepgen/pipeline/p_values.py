@@ -27,16 +27,20 @@ class Tests:
     """What was tested, and the checks that follow.
 
     Arguments:
-        checks: Of all p-values, corrected for their number (Holm).
+        p_values: Of all of them, not corrected.
         local: The local two-sample test, by method.
         statistics: Of the data and of the posterior predictive, by name.
         ratios: Of the methods that have learned one.
     """
 
-    checks: Sequence[Check] = ()
+    p_values: Sequence[PValue] = ()
     local: Mapping[str, LocalTest] = field(default_factory=dict)
     statistics: Mapping[str, PredictiveTest] = field(default_factory=dict)
     ratios: Sequence[RatioTest] = ()
+
+    def checks(self, level: float) -> list[Check]:
+        """Of all p-values, corrected for their number (Holm)."""
+        return corrected(self.p_values, level)
 
     def figures(self) -> dict[str, Any]:
         """By title; of what there is."""
@@ -91,5 +95,4 @@ def tests_of(
         *rate_p_values(session), *local_p_values(local),
         *support_p_values(session, observed, predictive), *predictive_p_values(statistics),
     ]  # fmt: skip
-    checks = corrected(p_values, session.workflow.checks.p_value)
-    return Tests(checks, local, statistics, ratios)
+    return Tests(p_values, local, statistics, ratios)

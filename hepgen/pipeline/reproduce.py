@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from hepgen.compute import Workers
-from hepgen.config import parse
+from hepgen.config import parse, parse_combination
 from hepgen.errors import FileError
 from hepgen.files import parse_json
+from hepgen.pipeline.channels import Combination, near, workspace
+from hepgen.pipeline.combine import combine
 from hepgen.pipeline.data import DataRequest
 from hepgen.pipeline.infer import infer
 from hepgen.pipeline.monitor import Monitor
 from hepgen.pipeline.session import Session
 from hepgen.results import to_json
+from hepgen.store import digest
 
 TIMES = frozenset({"seconds", "key"})
 """Entries of a provenance that tell when, and where, and not what."""
@@ -73,8 +76,8 @@ def reproduce(
     """Simulate, train and infer again, in an empty run folder, and compare.
 
     Arguments:
-        results: The folder of a result, or its ``result.json``.
-        files: The data, where they are elsewhere now.
+        results: The folder of a result, or of a combination, or its ``result.json``.
+        files: The data, where they are elsewhere now; not of a combination.
         workers: Who simulates.
         monitor: Shows progress.
         device: Where networks are trained.
@@ -84,16 +87,27 @@ def reproduce(
         FileError: There is no result, or it does not say enough.
     """
     before = _result(results)
-    provenance = before["provenance"]
-    request, method = _request(provenance, files), provenance["request"].get("method")
-    workflow = _workflow(results, provenance["workflow"])
+    noted = before["provenance"]
     with tempfile.TemporaryDirectory(prefix="hepgen-") as folder:
-        session = Session(
-            parse(workflow | {"folder": folder}, str(results)),
-            Path(provenance["request"]["workflow"]), workers, monitor, device, allow_code,
-        )  # fmt: skip
-        now = parse_json(to_json(infer(session, request, method).result.to_dict()))
-    return compared(before, now)
+
+        def again(workflow: Any, source: Any) -> Session:
+            content = _toml(results, "workflow", workflow)
+            # Channels that shared a run folder share one again.
+            place = str(Path(folder) / digest(content.get("folder")))
+            return Session(
+                parse(content | {"folder": place}, str(results)), Path(_path(source)), workers,
+                monitor, device, allow_code,
+            )  # fmt: skip
+
+        if "combination" in noted:
+            opened = _combination(results, noted, files, again)
+            opened = replace(opened, workers=workers, monitor=monitor)
+            result = combine(opened).result
+        else:
+            request, method = _request(noted, files), noted["request"].get("method")
+            session = again(noted["workflow"], noted["request"]["workflow"])
+            result = infer(session, request, method).result
+    return compared(before, parse_json(to_json(result.to_dict())))
 
 
 def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Reproduction:
@@ -128,10 +142,7 @@ def _result(path: Path) -> dict[str, Any]:
         raise FileError(f"{file} cannot be read as JSON: {error}") from error
     noted = content.get("provenance") if isinstance(content, dict) else None
     if isinstance(noted, dict) and "combination" in noted:
-        raise FileError(
-            f"{file} is of a combination, whose channels are results of their own: reproduce "
-            "these, and run `hepgen combine` again"
-        )
+        return dict(content)
     if not isinstance(noted, dict) or not isinstance(noted.get("workflow"), str):
         raise FileError(f"{file} is no result: it has no provenance with a workflow")
     if not isinstance(noted.get("request"), dict):
@@ -142,14 +153,67 @@ def _result(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _workflow(results: Path, text: str) -> dict[str, Any]:
+def _combination(
+    results: Path,
+    noted: Mapping[str, Any],
+    files: Sequence[str],
+    again: Callable[[Any, Any], Session],
+) -> Combination:
+    """What was combined, each workflow as the result says it was.
+
+    Raises:
+        FileError: The provenance is of an earlier version, or was edited; or a workspace was.
+    """
+    if files:
+        raise FileError(
+            f"{results} is of a combination, whose file names the data of each channel: no others "
+            f"can be given ({', '.join(files)}); put them where they were"
+        )
+    file = parse_combination(_toml(results, "combination", noted["combination"]), str(results))
+    channels, known = noted.get("channels"), noted.get("workspaces")
+    if not isinstance(channels, dict) or not isinstance(known, dict):
+        raise FileError(
+            f"{results} does not say how its channels were read: it is of an earlier version of "
+            "hepgen, or was edited; run `hepgen combine` again"
+        )
+    source = Path(_path(noted.get("source")))
+    sessions, workspaces = {}, {}
+    for one in file.channels:
+        if one.pyhf is None:
+            entry = channels.get(one.name)
+            if not isinstance(entry, dict):
+                raise FileError(
+                    f"{results} says nothing of the channel {one.name!r}; it was edited"
+                )
+            sessions[one.name] = again(entry.get("workflow"), entry.get("source"))
+            continue
+        path = near(source, one.pyhf)
+        workspaces[one.name] = workspace(path)
+        if digest(dict(workspaces[one.name])) != known.get(one.name):
+            raise FileError(
+                f"{path} is not the workspace that {results} is of: it has changed since; put the "
+                "old one there, or run `hepgen combine` again"
+            )
+    return Combination(file, source, sessions, workspaces)
+
+
+def _toml(results: Path, name: str, text: Any) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
-            f"{results}: its provenance.workflow is no TOML ({error}); the result was edited, run "
-            "`hepgen infer` again"
+            f"{results}: its provenance.{name} is no TOML ({error}); the result was edited, make "
+            "it again"
         ) from error
+
+
+def _path(value: Any) -> str:
+    if not isinstance(value, str):
+        raise FileError(
+            f"a workflow from {value!r}; expected the name of a file: the result was edited, make "
+            "it again"
+        )
+    return value
 
 
 def _request(provenance: Mapping[str, Any], files: Sequence[str]) -> DataRequest:
@@ -173,7 +237,7 @@ def _names(value: Any) -> bool:
 def _without_times(result: Mapping[str, Any]) -> dict[str, Any]:
     noted = {k: v for k, v in result.get("provenance", {}).items() if k not in TIMES}
     # The workflow was told another run folder; a request, perhaps other files.
-    for name in ("workflow", "request", "data"):
+    for name in ("workflow", "channels", "source", "request", "data"):
         noted.pop(name, None)
     return {**result, "provenance": noted}
 

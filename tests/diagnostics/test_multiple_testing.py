@@ -92,6 +92,8 @@ def test_every_test_can_reject_alone_where_there_is_room(smallest: list[float]) 
     level = 0.01
     weights = resolving_weights(smallest, level)
     assert sum(weights) == pytest.approx(1)
+    # Also beside tests that need more than there is, one with an exact p-value can reject.
+    assert min(weights) > 0
     if sum(smallest) < level:
         for i, floor in enumerate(smallest):
             p = [1.0] * len(smallest)

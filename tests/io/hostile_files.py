@@ -338,7 +338,7 @@ def _read_result(folder: Path, content: bytes) -> None:
     before = reproduce._result(folder)
     provenance = before["provenance"]
     reproduce._request(provenance, ())
-    parse(reproduce._workflow(folder, provenance["workflow"]), str(folder))
+    parse(reproduce._toml(folder, "workflow", provenance["workflow"]), str(folder))
     reproduce.compared(before, json.loads(RESULT.read_bytes()))
 
 

@@ -199,6 +199,9 @@ def test_a_broken_lhe_file_is_said_so_with_the_event(text: str, words: str, tmp_
         ("1.25000000e+01 1.00000000e-01 1 1", "1.25000000e+01 1.00000000e-01", "event 1 .*pairs"),
         ("HepMC::Asciiv3-END_EVENT_LISTING", "", "truncated: it ends without END_EVENT_LISTING"),
         ("E 3 1 6", "E 3 1 5", "event 4 .*1 particles more than it says"),
+        ("nominal", "nominal\\\0", "the beginning .*a byte of zero in the line"),
+        ("A 0 Gen", "A 0 a \\\\\\\nA 0 Gen", "event 1 .*a backslash that nothing follows"),
+        ("A 0 Gen", f"A 0 a {'x' * 2**18}\nA 0 Gen", "event 1 .*a line of 262150 characters"),
     ],
 )
 def test_a_broken_hepmc_file_is_said_so_with_the_event(

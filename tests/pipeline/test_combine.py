@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.stats
 import torch
 from torch import Tensor
 
 from hepgen.errors import HepgenError
+from hepgen.inference.binned import correlated_background
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.joint import JointLikelihood
+from hepgen.pipeline.channel_tests import goodness_of_counts
 from hepgen.pipeline.channels import Combination, Combined, EventChannel
 from hepgen.pipeline.combine import combine_into
 from hepgen.pipeline.likelihoods import likelihood_of
@@ -178,6 +181,40 @@ def test_a_published_count_is_a_channel(place: Path, written: tuple[InferenceRes
     page = report.read_text()
     assert "theta_0 by channel" in page
     assert "Channel count: 635 events, likelihood pyhf." in page
+    names = {check.name for check in result.checks}
+    assert {
+        "a: posterior predictive: x_0", "b: support: x_0", "count: posterior predictive: counts"
+    } <= names  # fmt: skip
+    assert "Data and prediction: x_0 of a" in page
+    assert "Data and prediction: count of count" in page
+
+
+def test_the_goodness_of_counts_is_uniform_at_the_truth_and_small_away_from_it() -> None:
+    """By 400 data sets; false alarm 10⁻³."""
+    likelihood = correlated_background([12, 11], [50, 52], [45, 57], [55, 47])
+    truth = torch.tensor([1.0, 0.3], dtype=torch.float64)
+    data = likelihood.generate(truth.expand(400, -1), 3)
+    draws = truth.expand(200, -1)
+    p = [goodness_of_counts("a", likelihood, data[i : i + 1], draws, i).value for i in range(400)]
+    assert scipy.stats.kstest(p, "uniform").pvalue > 1e-3
+    away = likelihood.observed([120.0, 20.0])
+    assert goodness_of_counts("a", likelihood, away, draws, 1).value == pytest.approx(1 / 201)
+
+
+def test_a_channel_that_goes_with_no_other_is_told(place: Path) -> None:
+    """A second count that expects far more than there is: each by itself would be fitted."""
+    spec = workspace("mu", bounds=[[-2.0, 2.0]])
+    spec["observations"] = [{"name": "count", "data": [COUNT + 300.0]}]
+    (place / "much.json").write_text(json.dumps(spec))
+    parts = [
+        f'[[channels]]\nname = "{n}"\npyhf = "{n}.json"\nrenamed = {{ norm = "{n}" }}\n'
+        for n in ("count", "much")
+    ]
+    (place / "odd.toml").write_text("".join(parts) + SETTINGS)
+    result, _ = combine_into(Combination.open(place / "odd.toml"), place / "odd")
+    found = {check.name: check for check in result.checks}
+    assert not found["much: posterior predictive: counts"].passed
+    assert not result.passed
 
 
 def test_a_result_that_is_there_is_not_made_again(
@@ -191,8 +228,43 @@ def test_a_result_that_is_there_is_not_made_again(
 def test_other_commands_say_what_it_is(place: Path, written: tuple[InferenceResult, Path]) -> None:
     with pytest.raises(HepgenError, match="use `hepgen combine"):
         Session.open(place / "all.toml")
-    with pytest.raises(HepgenError, match="is of a combination"):
-        reproduce(written[1].parent, monitor=Silent())
+    with pytest.raises(HepgenError, match="is of a combination, whose file names the data"):
+        reproduce(written[1].parent, ["other.root"], monitor=Silent())
+
+
+@pytest.mark.slow
+def test_it_is_made_again_from_its_provenance(
+    written: tuple[InferenceResult, Path], tmp_path: Path
+) -> None:
+    found = reproduce(written[1].parent, monitor=Silent())
+    assert (found.differences, found.versions) == ((), ())
+    # The workspace is part of what is reproduced.
+    content = json.loads((written[1].parent / "result.json").read_text())
+    content["provenance"]["workspaces"]["count"] = "another"
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(HepgenError, match=r"count\.json is not the workspace that"):
+        reproduce(tmp_path, monitor=Silent())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"combination": "= 5"}, "its provenance.combination is no TOML"),
+        ({"combination": 5}, "its provenance.combination is no TOML"),
+        ({"channels": 5}, "does not say how its channels were read"),
+        ({"channels": {}}, "says nothing of the channel 'a'"),
+        ({"channels": {"a": {"workflow": 5}}}, "its provenance.workflow is no TOML"),
+        ({"source": 5}, "a workflow from 5; expected the name of a file"),
+    ],
+)
+def test_an_edited_provenance_is_refused(
+    written: tuple[InferenceResult, Path], tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    content = json.loads((written[1].parent / "result.json").read_text())
+    content["provenance"] |= change
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(HepgenError, match=words):
+        reproduce(tmp_path, monitor=Silent())
 
 
 def test_kinds_of_likelihood(place: Path) -> None:
