@@ -12,7 +12,7 @@
     │   └── TrainingError      a training that cannot go on
     ├── SimulationError        a stage that failed: exit code 1
     ├── ProcessError           a process of a training in several that is lost
-    └── SamplingError          a posterior that could not be sampled
+    └── SamplingError          a posterior that could not be sampled: exit code 2
 
 A message says what is wrong, the value, what was expected, and what to do.
 """
@@ -78,7 +78,9 @@ class SurrogateError(InputError):
 
 
 class SamplingError(HepgenError):
-    """A posterior could not be sampled."""
+    """A posterior could not be sampled: no number could be right."""
+
+    exit_code = 2
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -139,7 +139,28 @@ def choose_layout(session: Session, source: Source, request: DataRequest) -> Lay
         if not lacking:
             return layout
         missing.append((len(lacking) / len(_names(layout)), layout.name, lacking, branches))
+    if request.layout is None and not own:
+        branches = _branches(file, source.tree)
+        for names in (session.feature_names, session.chain.measured):
+            if names and set(names) <= branches:
+                return _by_name(session, names, branches)
+    if not missing:
+        absent = ", ".join(sorted(set(session.feature_names) - _branches(file, source.tree)))
+        raise FileError(
+            f"{source} has no branch {absent}, and the workflow no [[data.layouts]] that says what "
+            "it is made of; expected one, or --branches"
+        )
     raise FileError(_no_layout(source, missing))
+
+
+def _by_name(session: Session, names: Sequence[str], branches: set[str]) -> LayoutEntry:
+    """What a simulation of the same workflow has written: every column under its own name."""
+    there = [n for n in (f.name for f in session.control) if n in branches]
+    return LayoutEntry(
+        name="columns by name", columns={n: n for n in (*names, *there)},
+        weight=WEIGHT if WEIGHT in branches else None,
+        cut="selected" if "selected" in branches else None,
+    )  # fmt: skip
 
 
 def _branches(file: FileDescription, tree: str | None) -> set[str]:
@@ -148,8 +169,6 @@ def _branches(file: FileDescription, tree: str | None) -> set[str]:
 
 
 def _no_layout(source: Source, missing: list[tuple[float, str, set[str], set[str]]]) -> str:
-    if not missing:
-        return f"{source}: the workflow has no [[data.layouts]]; expected one, or --branches"
     _, name, lacking, branches = min(missing, key=lambda m: m[0])
     worst = sorted(lacking)[0]
     return (

@@ -80,8 +80,11 @@ def test_its_density_is_normalised() -> None:
 def test_a_wrong_proposal_is_refused() -> None:
     """6 σ off and narrow: a few draws have all the weight."""
     refiner = RefinedPosterior(Proposal(0.7, shift=6.0), Exact())
-    with pytest.raises(SamplingError, match=r"4000 proposals are worth .* expected 40 at least"):
+    with pytest.raises(
+        SamplingError, match=r"4000 proposals are worth .* expected 40 at least"
+    ) as few:
         refiner.refine(DRAWS, OBSERVED, seed=1)
+    assert few.value.exit_code == 2
     with pytest.raises(SamplingError, match="misses a part of the posterior"):
         refiner.draw(1000, OBSERVED)
 

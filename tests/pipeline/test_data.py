@@ -124,6 +124,24 @@ def test_a_layout_that_is_named_and_does_not_fit_is_refused(
         ask(write(muons(pairs())), layout="cms2010")
 
 
+def test_columns_by_their_own_names_need_no_layout(write: Callable[..., Path], ask: Ask) -> None:
+    """As a simulation of the same workflow writes them, with weights and what is not selected."""
+    calo = Session.open(ZMUMU.with_name("calo_shower.toml"))
+    assert not calo.workflow.data.layouts
+    rng, kept = np.random.default_rng(1), np.arange(6) % 2 == 0
+    names = [*calo.feature_names, "Calo_eta", "genWeight"]
+    columns: dict[str, Any] = {name: rng.uniform(1, 2, 6) for name in names}
+    found = ask(write(columns | {"selected": kept}), session=calo)
+    assert found.layout == "columns by name"
+    for name in names:
+        np.testing.assert_array_equal(found.events.flat([name])[:, 0], columns[name][kept])
+    plain = ask(write({n: columns[n] for n in calo.feature_names}, "plain.root"), session=calo)
+    assert plain.events.weight.tolist() == [1.0] * 6
+    del columns["Calo_depth"]
+    with pytest.raises(FileError, match=r"has no branch Calo_depth, and the workflow no \[\[data"):
+        ask(write(columns, "lacks.root"), session=calo)
+
+
 def test_a_file_that_fits_none_says_what_is_missing_and_what_is_near(
     write: Callable[..., Path], ask: Ask
 ) -> None:
