@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hepgen.errors import WorkflowError, nearest
 from hepgen.inference.statistics.fit import box, index
+from hepgen.parameters import Normal
 from hepgen.pipeline.analysis import Analysis
 
 
@@ -57,15 +58,26 @@ def signal(session: Analysis) -> str:
 
 def _with_zero(session: Analysis) -> tuple[str, ...]:
     low, high = box(session.parameters)
+    priors = dict(zip(session.parameters.free_names, session.parameters.priors, strict=True))
     names = interest(session)
-    found = [n for n in names if low[i := index(session.parameters, n)] <= 0 < high[i]]
+    found = [
+        n for n in names
+        if not isinstance(priors[n], Normal)
+        and low[i := index(session.parameters, n)] <= 0 < high[i]
+    ]  # fmt: skip
     asked = names if session.workflow.statements.parameters else ()
     missing = [name for name in asked if name not in found] or ([] if found else list(names))
     if missing:
-        i = index(session.parameters, missing[0])
+        first = missing[0]
+        i = index(session.parameters, first)
+        reason = (
+            f"has a constraint, {priors[first]}, by which it is known without these data"
+            if isinstance(priors[first], Normal)
+            else f"is from {low[i].item():g} to {high[i].item():g}"
+        )
         raise WorkflowError(
             f"a limit on {', '.join(missing)}: an upper limit is on what may be zero, such as a "
-            f"signal strength, and {missing[0]} is from {low[i].item():g} to {high[i].item():g}; "
-            "name another parameter (--poi), or ask for --interval"
+            f"signal strength, and {first} {reason}; name another parameter (--poi), or ask for "
+            "--interval"
         )
     return tuple(found)

@@ -97,6 +97,10 @@ def test_a_limit_is_on_what_may_be_zero() -> None:
     named = [*limits, "statements.parameters=['muon_resolution']"]
     with pytest.raises(WorkflowError, match="a limit on muon_resolution"):
         limited(Session.open(ZMUMU, named))
+    # Zero is in its range, and what is known without the data has no limit by them.
+    scale = [*limits, "statements.parameters=['muon_scale']"]
+    with pytest.raises(WorkflowError, match=r"muon_scale has a constraint, Normal\(mean=0"):
+        limited(Session.open(ZMUMU, scale))
 
 
 def test_toys_are_drawn_at_both_ends_and_more_at_a_bound() -> None:
