@@ -8,7 +8,8 @@ events of θ, and of these only. V is its variance; see :mod:`hepgen.inference.s
 
 Ratio and score are those of selected events (:mod:`hepgen.inference.selection_efficiency`), and the
 two classes are given one sum of weights at every θ: an event of θ has been selected with ε(θ), so
-one of the reference that stands beside it has the weight ε(θ)/ε(θ_ref), up to a constant.
+one of the reference that stands beside it has the weight ε(θ)/ε(θ_ref), up to a constant. What is
+learned is divided by its mean over the reference (:mod:`hepgen.inference.ratio_norm`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hepgen.errors import DataError
 from hepgen.features import Feature
 from hepgen.inference.augmented import AugmentedEvents
 from hepgen.inference.ratio import Prepared
+from hepgen.inference.ratio_norm import normalise
 from hepgen.inference.scores import check_scores, score_variance
 from hepgen.inference.training_options import TrainingOptions, fit_network
 from hepgen.nn.columns import Column, Derived, taken, whole
@@ -73,7 +75,9 @@ def fit_ratio(
         return loss(value, log_r, of_theta) + torch.where(of_theta, miss, 0.0)
 
     rows = Table(*standardised(data.u, data.c, log_ratio, score, at_theta))
-    return data.arguments(fit_network(data.network, total, rows, weight, _DEFAULTS, options))
+    curve = fit_network(data.network, total, rows, weight, _DEFAULTS, options)
+    normalise(data, (~at_theta).nonzero()[:, 0], events.weight, options.get("seed", 0))
+    return data.arguments(curve)
 
 
 def _of(index: Tensor, column: Column) -> Derived:

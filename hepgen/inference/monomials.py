@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import torch
@@ -32,3 +34,22 @@ def monomials(u: Tensor, powers: list[tuple[int, ...]]) -> Tensor:
     if not powers:
         return u.new_zeros((*u.shape[:-1], 0))
     return torch.stack([u[..., list(columns)].prod(-1) for columns in powers], dim=-1)
+
+
+def polynomial(u: Tensor, powers: list[tuple[int, ...]]) -> Tensor:
+    """1 and the monomials, shape ``(*, 1 + M)``, for u ``(*, D)``.
+
+    >>> polynomial(torch.tensor([2.0, 3.0]), powers_of(torch.tensor([True, True]), 2))
+    tensor([1., 2., 3., 4., 6., 9.])
+    """
+    return torch.cat([torch.ones_like(u[..., :1]), monomials(u, powers)], dim=-1)
+
+
+def degree_within(dimension: int, terms: int, degrees: Sequence[int]) -> int:
+    """The largest degree of which a polynomial in D variables has so few terms, or the first.
+
+    >>> degree_within(1, 36, (2, 3, 4, 5, 6)), degree_within(6, 36, (2, 3, 4, 5, 6))
+    (6, 2)
+    """
+    few = (d for d in degrees if math.comb(dimension + d, d) <= terms)
+    return max(few, default=degrees[0])

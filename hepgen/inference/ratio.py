@@ -20,7 +20,6 @@ from abc import ABC
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -32,6 +31,7 @@ from hepgen.errors import DataError, FileError, ParameterError
 from hepgen.feature_space import FeatureSpace
 from hepgen.features import Feature, as_continuous
 from hepgen.inference.event_sets import EventSets, pad
+from hepgen.inference.monomials import polynomial, powers_of
 from hepgen.inference.nle import check_columns, check_theta
 from hepgen.inference.training_options import TrainingOptions, seeded
 from hepgen.nn.columns import Column, Derived, Joined
@@ -40,6 +40,7 @@ from hepgen.nn.model_files import curve_from_dict, load_weights, read_model, wri
 from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
+DEGREE, DEGREES = 2, (1, 2, 3, 4)
 _PAIRS = 2**15
 """How many (event, θ) pairs are evaluated at once: what fits a processor's cache."""
 AnyRatio = TypeVar("AnyRatio", bound="Ratio")
@@ -53,19 +54,38 @@ class RatioNetwork(nn.Module):
         parameters: D.
         hidden: The widths, two at least.
         reference: Of c, shape ``(D,)``, where log r̂ is zero; ``None`` for nowhere.
+        degree: Of the polynomial in c that is subtracted, a factor of θ alone; it begins as zero.
     """
 
     reference: Tensor | None
     shift: Tensor
 
     def __init__(
-        self, features: int, parameters: int, hidden: Sequence[int], reference: Tensor | None
+        self,
+        features: int,
+        parameters: int,
+        hidden: Sequence[int],
+        reference: Tensor | None,
+        degree: int = DEGREE,
     ) -> None:
         super().__init__()
         self.f = ConditionedMLP(parameters, features, 1, tuple(hidden))
         self.register_buffer("reference", reference)
-        # Of a factor of θ alone: the coefficients of 1, c, c².
-        self.register_buffer("shift", torch.zeros(len(monomials(torch.zeros(parameters)))))
+        self._parameters_of_theta, self.degree = parameters, degree
+        self.register_buffer("shift", torch.zeros(1 + len(self._powers)))
+
+    @property
+    def _powers(self) -> list[tuple[int, ...]]:
+        varies = torch.ones(self._parameters_of_theta, dtype=torch.bool, device="cpu")
+        return powers_of(varies, self.degree)
+
+    def subtract(self, degree: int, coefficients: Tensor) -> None:
+        """Take a polynomial in c as what is subtracted: of 1 and the monomials to a degree."""
+        self.degree, self.shift = degree, coefficients.to(self.shift)
+
+    def subtracted(self, c: Tensor) -> Tensor:
+        """Its value in double precision, ``(*, D)`` to ``(*,)``."""
+        return polynomial(c.double(), self._powers) @ self.shift.double()
 
     def forward(self, u: Tensor, c: Tensor) -> Tensor:
         """Shape ``(*,)``."""
@@ -175,6 +195,7 @@ class Ratio(ABC):
         description = {
             "hidden": list(self._hidden),
             "relative": self.network.reference is not None,
+            "degree": self.network.degree,
             "features": self.features.to_dict(),
             "parameters": self.parameters.to_dict(),
             "theta": {"location": self._location.tolist(), "scale": self._scale.tolist()},
@@ -200,8 +221,11 @@ class Ratio(ABC):
             )
             size = len(parameters.free)
             reference = torch.zeros(size) if entry["relative"] else None
+            degree = entry.get("degree", DEGREE)
+            if degree not in DEGREES:
+                raise ValueError(f"degree {degree!r}; expected one of {DEGREES}")
             with torch.device("meta"):
-                network = RatioNetwork(len(features), size, hidden, reference)
+                network = RatioNetwork(len(features), size, hidden, reference, degree)
         except (KeyError, TypeError, ValueError, DataError, ParameterError) as error:
             raise FileError(
                 f"{folder}/model.json does not describe a model of kind {cls.kind!r}: {error!r}"
@@ -226,8 +250,7 @@ class Ratio(ABC):
         c = (theta - self._location) / self._scale
         u = events.to(self._dtype)
         value: Tensor = self.network(u[:, :, None], c[:, None].to(self._dtype)).double()
-        shift: Tensor = monomials(c.double()) @ self.network.shift.double()
-        return value - shift[:, None]
+        return value - self.network.subtracted(c)[:, None]
 
     def _weighted(self, events: Tensor, weight: Tensor, theta: Tensor) -> Tensor:
         return torch.einsum("snk,sn->sk", self._pairs(events, theta), weight)
@@ -321,9 +344,10 @@ def log_mean_weight(c: Column, weight: Tensor | None) -> Tensor:
     Raises:
         DataError: The mean is not positive at every θ.
     """
+    powers = powers_of(torch.ones(c[:1].shape[-1], dtype=torch.bool), DEGREE)
     if weight is None:
-        return torch.zeros(monomials(c[:1]).shape[-1])
-    basis = monomials(c[:].float().double())
+        return torch.zeros(1 + len(powers))
+    basis = polynomial(c[:].float().double(), powers)
     fit = torch.linalg.lstsq(basis, weight.double()[:, None], driver="gelsd").solution
     mean = (basis @ fit)[:, 0]
     if not bool((mean > 0).all()):
@@ -334,10 +358,3 @@ def log_mean_weight(c: Column, weight: Tensor | None) -> Tensor:
     logarithm = (mean / weight.double().mean()).log()[:, None]
     shift: Tensor = torch.linalg.lstsq(basis, logarithm, driver="gelsd").solution[:, 0]
     return shift.float()
-
-
-def monomials(c: Tensor) -> Tensor:
-    """1, c and the products of two components, shape ``(*, 1 + D + D(D + 1)/2)``."""
-    pairs = combinations_with_replacement(range(c.shape[-1]), 2)
-    squares = [c[..., i] * c[..., j] for i, j in pairs]
-    return torch.stack([torch.ones_like(c[..., 0]), *c.unbind(-1), *squares], dim=-1)

@@ -19,7 +19,6 @@ and a spline in ν.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from hepgen.features import Feature
 from hepgen.files import parse_json, write_atomically
 from hepgen.inference.density import Density
 from hepgen.inference.interpolation import difference, factor
-from hepgen.inference.monomials import monomials, powers_of
+from hepgen.inference.monomials import degree_within, polynomial, powers_of
 from hepgen.inference.nre import ParametrisedClassifier
 from hepgen.inference.sampler import Sampler, generator_of
 from hepgen.inference.spline import spline
@@ -103,9 +102,8 @@ class LogNorm:
 def _basis(t: Tensor) -> Tensor:
     """1 and the monomials of t ``(*, D)``, shape ``(*, P)``; up to which degree, D says."""
     dimension = t.shape[-1]
-    degree = max(d for d in _DEGREES if math.comb(dimension + d, d) <= _TERMS or d == _DEGREES[0])
-    powers = powers_of(torch.ones(dimension, dtype=torch.bool), degree)
-    return torch.cat([torch.ones_like(t[..., :1]), monomials(t, powers)], dim=-1)
+    degree = degree_within(dimension, _TERMS, _DEGREES)
+    return polynomial(t, powers_of(torch.ones(dimension, dtype=torch.bool), degree))
 
 
 def _log_mean(y: Tensor, basis: Tensor, weight: Tensor) -> Tensor:
