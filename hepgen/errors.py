@@ -9,10 +9,10 @@
     │   ├── DataError          values that cannot be used: NaN, an empty selection
     │   ├── ParameterError     a parameter that does not exist or is out of bounds
     │   ├── SurrogateError     a surrogate that cannot do what is asked
-    │   └── TrainingError      a training that cannot go on
+    │   ├── TrainingError      a training that cannot go on
+    │   └── SamplingError      a posterior that cannot be sampled
     ├── SimulationError        a stage that failed: exit code 1
-    ├── ProcessError           a process of a training in several that is lost
-    └── SamplingError          a posterior that could not be sampled: exit code 2
+    └── ProcessError           a process of a training in several that is lost
 
 A message says what is wrong, the value, what was expected, and what to do.
 """
@@ -77,10 +77,8 @@ class SurrogateError(InputError):
     """A surrogate cannot do what it is asked to."""
 
 
-class SamplingError(HepgenError):
-    """A posterior could not be sampled: no number could be right."""
-
-    exit_code = 2
+class SamplingError(InputError):
+    """A posterior cannot be sampled: no number could be right."""
 
 
 def out_of_memory(error: BaseException) -> bool:

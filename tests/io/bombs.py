@@ -127,8 +127,8 @@ def line(path: Path) -> None:
 def lines(path: Path) -> None:
     with gzip.open(path, "wb", 1) as file:
         file.write(b"<LesHouchesEvents>\n<header>\n")
-        for _ in range(300):
-            file.write(b"a" * 10**6 + b"\n")
+        for _ in range(1500):
+            file.write(b"a" * (2 * 10**5) + b"\n")
 
 
 def _show(path: Path) -> Any:

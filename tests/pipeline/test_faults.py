@@ -67,13 +67,13 @@ def test_sigterm_leaves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
 
 
 HANGS = """
-import time
+import os, time
 from hepgen.cli import main
 from hepgen.pipeline import simulate
 simulate.WORTH_A_WORKER = 1
 simulate._worth = lambda campaign, blocks: blocks
 def hangs(campaign, number):
-    print("hangs", flush=True)
+    os.write(1, b"hangs\\n")  # at once: another worker writes, too
     time.sleep(600)
 simulate.Campaign.simulate = hangs
 if __name__ == "__main__":
