@@ -41,6 +41,7 @@ from hepgen.parameters import ParameterSet
 from hepgen.results import TrainingCurve
 
 DEGREE, DEGREES = 2, (1, 2, 3, 4)
+"""Of the polynomial that is subtracted: of older models, and those that there are."""
 _PAIRS = 2**15
 """How many (event, θ) pairs are evaluated at once: what fits a processor's cache."""
 AnyRatio = TypeVar("AnyRatio", bound="Ratio")
@@ -71,13 +72,13 @@ class RatioNetwork(nn.Module):
         super().__init__()
         self.f = ConditionedMLP(parameters, features, 1, tuple(hidden))
         self.register_buffer("reference", reference)
-        self._parameters_of_theta, self.degree = parameters, degree
+        self._dimension, self.degree = parameters, degree
         self.register_buffer("shift", torch.zeros(1 + len(self._powers)))
 
     @property
     def _powers(self) -> list[tuple[int, ...]]:
-        varies = torch.ones(self._parameters_of_theta, dtype=torch.bool, device="cpu")
-        return powers_of(varies, self.degree)
+        # Also where a network without numbers is made, to be loaded into.
+        return powers_of(torch.ones(self._dimension, dtype=torch.bool, device="cpu"), self.degree)
 
     def subtract(self, degree: int, coefficients: Tensor) -> None:
         """Take a polynomial in c as what is subtracted: of 1 and the monomials to a degree."""

@@ -51,10 +51,11 @@ def normalise(data: Prepared, reference: Tensor, weight: Tensor | None, seed: in
     origin = data.network.reference
     assert origin is not None
     # A polynomial that is zero where the ratio is one for every event.
-    basis = polynomial(nodes, powers) - polynomial(origin.double(), powers)
+    there = polynomial(origin.cpu().double(), powers)
+    basis = polynomial(nodes, powers) - there
     right = means.log()[:, None]
     found = torch.linalg.lstsq(basis[:, 1:], right, driver="gelsd").solution[:, 0]
-    constant = -polynomial(origin.double(), powers)[1:] @ found
+    constant = -there[1:] @ found
     data.network.subtract(degree, torch.cat([constant[None], found]))
 
 
