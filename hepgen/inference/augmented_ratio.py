@@ -76,7 +76,9 @@ def fit_ratio(
 
     rows = Table(*standardised(data.u, data.c, log_ratio, score, at_theta))
     curve = fit_network(data.network, total, rows, weight, _DEFAULTS, options)
-    normalise(data, (~at_theta).nonzero()[:, 0], events.weight, options.get("seed", 0))
+    there = (~at_theta).nonzero()[:, 0]
+    reference_weight = None if events.weight is None else events.weight[there]
+    normalise(data, there, reference_weight, options.get("seed", 0))
     return data.arguments(curve)
 
 

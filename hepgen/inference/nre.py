@@ -19,6 +19,9 @@ where θ is one of the θ_k and none of the θ'_k. Here, too, e^h = p(x | θ)/p(
 
 **Against a reference** (Cranmer, Pavez, Louppe, arXiv:1506.02169): events of θ against events of
 θ_ref that are given the same θ's at random, for the logit log p(x | θ)/p(x | θ_ref).
+
+What is learned is divided by its mean over the events of the denominator, of weight w each, which
+is one (:mod:`hepgen.inference.ratio_norm`).
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ from torch.nn.functional import softplus
 from hepgen.errors import DataError
 from hepgen.features import Feature
 from hepgen.inference.event_sets import event_weights
-from hepgen.inference.ratio import Prepared, Ratio, RatioNetwork, log_mean_weight
+from hepgen.inference.ratio import Prepared, Ratio, RatioNetwork
+from hepgen.inference.ratio_norm import check_mean_weight, normalise
 from hepgen.inference.training_options import TrainingOptions, fit_network
 from hepgen.nn.columns import Column, taken
 from hepgen.nn.rows import Table, standardised, window_of
@@ -90,14 +94,14 @@ class NRE(Ratio):
                 f"{', '.join(_LOSSES)}, and positive numbers"
             )
         data = Prepared.of(x, theta, features, parameters, hidden, options)
-        shift = log_mean_weight(data.c, weight)
+        check_mean_weight(data.c, weight)
         of_logits = _LOSSES[loss]
         curve = fit_network(
             data.network,
             lambda batch: of_logits(*_logits(data.network, batch, contrasts), gamma),
             Table(*standardised(data.u, data.c)), weight, _DEFAULTS, options,
         )  # fmt: skip
-        data.network.shift.copy_(shift)
+        normalise(data, torch.arange(len(data.u)), weight, options.get("seed", 0))
         return cls(**data.arguments(curve))
 
 
@@ -132,14 +136,15 @@ class ParametrisedClassifier(Ratio):
             x, theta, features, parameters, hidden, options, reference.double(), x_reference
         )
         rows = _Classes(*standardised(data.u, data.c))
-        shift = log_mean_weight(data.c, weight)
+        check_mean_weight(data.c, weight)
         weights = balanced(weight, len(x), weight_reference, len(x_reference))
         curve = fit_network(
             data.network,
             lambda batch: softplus(torch.where(batch[2], -1.0, 1.0) * data.network(*batch[:2])),
             rows, weights, _DEFAULTS, options,
         )  # fmt: skip
-        data.network.shift.copy_(shift)
+        there = torch.arange(len(x), len(data.u))
+        normalise(data, there, weight_reference, options.get("seed", 0))
         return cls(**data.arguments(curve))
 
 

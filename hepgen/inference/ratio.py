@@ -9,9 +9,8 @@ The network is a smooth function f(x, θ) of the standardised features, whose ou
 compressed, and of θ in units of its spread over the training sample. Where the denominator is that
 of a reference, log r̂ = f(x, θ) − f(x, θ_ref): exactly zero there.
 
-A factor of θ alone would count N times in the likelihood of N events. A contrast between events and
-parameters that are paired at random has none only if the weights of the events have the same mean
-at every θ; else the logarithm of that mean is subtracted (:func:`log_mean_weight`).
+A factor of θ alone would count N times in the likelihood of N events: what training left of one is
+taken off as a polynomial in θ (:mod:`hepgen.inference.ratio_norm`).
 """
 
 from __future__ import annotations
@@ -333,29 +332,3 @@ class Prepared:
             "network": self.network, "features": self.space, "parameters": self.parameters,
             "location": self.location, "scale": self.scale, "hidden": self.hidden, "curve": curve,
         }  # fmt: skip
-
-
-def log_mean_weight(c: Column, weight: Tensor | None) -> Tensor:
-    """log(E[w | θ]/E[w]) as coefficients of 1, c, c²: zero where all weights are one.
-
-    Arguments:
-        c: Shape ``(N, D)``.
-        weight: Shape ``(N,)``.
-
-    Raises:
-        DataError: The mean is not positive at every θ.
-    """
-    powers = powers_of(torch.ones(c[:1].shape[-1], dtype=torch.bool), DEGREE)
-    if weight is None:
-        return torch.zeros(1 + len(powers))
-    basis = polynomial(c[:].float().double(), powers)
-    fit = torch.linalg.lstsq(basis, weight.double()[:, None], driver="gelsd").solution
-    mean = (basis @ fit)[:, 0]
-    if not bool((mean > 0).all()):
-        raise DataError(
-            f"the mean of the event weights falls to {mean.min().item():g} at some θ; expected a "
-            "positive one everywhere: a density ratio needs more events, or fewer negative weights"
-        )
-    logarithm = (mean / weight.double().mean()).log()[:, None]
-    shift: Tensor = torch.linalg.lstsq(basis, logarithm, driver="gelsd").solution[:, 0]
-    return shift.float()
