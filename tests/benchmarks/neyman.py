@@ -15,16 +15,18 @@ ee_jets     α_s; 500 events in bins of the Durham y₂₃ and the number of tra
             Toys are drawn from pools of events that joint likelihood ratios carry to each α_s.
 dijet_bump  The signal strength from 0 to 3, not below 0, at 10 pb⁻¹ (2,200 events, of which 5 are
             signal at strength 1); slopes, luminosity, jet scale and resolution free. The rate in
-            narrow bins of the mass and three of |Δy| is the exact spectrum, which the training
-            toys are drawn from; the test toys from histograms of 16 million events of the chain,
-            whose own statistics move μ by 0.03 σ. (Of a million it was 0.1 σ, which at the
-            boundary is 4 % of coverage.)
+            narrow bins of the mass and three of |Δy| is the exact spectrum. What is fitted is a
+            polynomial through it, which is off by up to 0.19 σ of μ (at 0.16); the training toys
+            are drawn of background and signal apart, each by a polynomial of its own, within
+            0.01 σ; the test toys from histograms of 16 million events of the chain, whose own
+            statistics move μ by 0.03 σ. (Of a million it was 0.1 σ, which at the boundary is 4 %
+            of coverage.)
             The binned fit is of the mass.
 
 The score is that of the FAIR Universe challenge (larger is better), of ``--widths`` toys a point.
 The binned fit has bins as wide as is usual and the HistFactory interpolation of templates at ±1σ
 (`hepgen.inference.binned`, which reproduces pyhf), and its interval is where t < χ² quantile.
-About 450, 120 and 700 s of CPU.
+About 450, 120 and 1000 s of CPU.
 """
 
 from __future__ import annotations
@@ -342,7 +344,14 @@ def dijet_bump(training: int) -> Problem:
             rows.append((LUMINOSITY * spectrum.in_angles(values, edges, DELTA_Y)).log().reshape(-1))
         return torch.stack(rows)
 
-    likelihood = PolynomialLikelihood(parameters, log_rate, degree=3, rate=True, nodes=2.5)
+    rate = background_and_signal(parameters, log_rate)
+
+    def training_toys(theta: Tensor, seed: int) -> Tensor:
+        return drawn(rate(theta), seed)
+
+    likelihood = PolynomialLikelihood(
+        parameters, log_rate, degree=3, rate=True, nodes=2.5, events=training_toys
+    )
 
     def test(theta: Tensor, seed: int) -> Tensor:
         """Toys of a histogram of 16 million generated events at their one θ."""
@@ -361,10 +370,7 @@ def dijet_bump(training: int) -> Problem:
         sigma = chain.stages[0].cross_section(parameters.values(point))
         assert sigma is not None
         expected = LUMINOSITY * sigma * selected / (PARTS * generated)
-        generator = torch.Generator().manual_seed(seed + 17)
-        counts = torch.poisson(expected.expand(len(theta), -1), generator).long()
-        rows = [torch.arange(bins).repeat_interleave(row) for row in counts]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        return drawn(expected.expand(len(theta), -1), seed + 17)
 
     def draw(number: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -389,12 +395,55 @@ def dijet_bump(training: int) -> Problem:
     )
     merged = torch.arange(90).repeat_interleave(len(DELTA_Y) - 1) // 3
     return Problem(
-        likelihood, "signal_strength", test, test, draw, points,
+        likelihood, "signal_strength", training_toys, test, draw, points,
         16 * torch.linspace(0, 1, 49, dtype=torch.float64).square(),
         signal_and_background(likelihood, merged, nominal, step), merged,
         lambda theta: torch.cat([theta[:, :1], ((theta - nominal) / step)[:, 1:]], dim=1),
         training or 60_000,
     )  # fmt: skip
+
+
+def drawn(expected: Tensor, seed: int) -> Tensor:
+    """The kinds of Poisson numbers of events, shape ``(S, N)``, for expectations ``(S, B)``."""
+    counts = torch.poisson(expected, torch.Generator().manual_seed(seed)).long()
+    kinds = torch.arange(expected.shape[-1])
+    rows = [kinds.repeat_interleave(row) for row in counts]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+
+
+def background_and_signal(
+    parameters: ParameterSet, log_rate: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """b(ν) + μ s(ν), with ln b and ln s polynomials: s knows nothing of the background's slopes."""
+    names = parameters.free_names
+    of_signal = [n for n in names[1:] if not n.startswith("background")]
+    columns = [names.index(n) for n in of_signal]
+    defaults = torch.tensor([p.default for p in parameters.free], dtype=torch.float64)
+
+    def only(free: Sequence[str]) -> ParameterSet:
+        return ParameterSet(
+            [p if p.name in free else dataclasses.replace(p, prior=None) for p in parameters]
+        )
+
+    def log_background(nuisances: Tensor) -> Tensor:
+        return log_rate(torch.nn.functional.pad(nuisances, (1, 0)))
+
+    def log_signal(nuisances: Tensor) -> Tensor:
+        theta = defaults.repeat(len(nuisances), 1)
+        theta[:, columns] = nuisances
+        theta[:, 0], strong = 0.0, 10.0
+        without = log_rate(theta).exp()
+        theta[:, 0] = strong
+        return ((log_rate(theta).exp() - without) / strong).log()
+
+    background, signal = (
+        PolynomialLikelihood(only(free), log, degree=degree, rate=True, nodes=2.5)
+        for free, log, degree in ((names[1:], log_background, 3), (of_signal, log_signal, 4))
+    )
+    return lambda theta: (
+        background.log_rates(theta[:, 1:]).exp()
+        + theta[:, :1] * signal.log_rates(theta[:, columns]).exp()
+    )
 
 
 def signal_and_background(
