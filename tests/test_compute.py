@@ -124,6 +124,18 @@ def test_an_exception_of_a_worker_surfaces(pool: Engine) -> None:
     assert pool.submit(abs, -1).result() == 1
 
 
+def asks_a_server(item: int) -> int:
+    raise TimeoutError(f"no server answered {item}")
+
+
+def test_a_time_out_of_the_call_itself_is_no_lost_worker(pool: Engine) -> None:
+    """Made again three times, it would only take three times as long to fail."""
+    told: list[str] = []
+    with pytest.raises(TimeoutError, match="no server answered 1"):
+        list(completed(pool, asks_a_server, [1], lost=lambda *one: told.append(str(one))))
+    assert not told
+
+
 def test_ctrl_c_is_not_kept_in_a_future() -> None:
     def interrupted(_: int) -> int:
         raise KeyboardInterrupt

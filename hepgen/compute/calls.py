@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from hepgen.compute.engine import Engine
-from hepgen.compute.pool import WorkerDiedError
+from hepgen.compute.pool import WorkerDiedError, WorkerLateError
 from hepgen.errors import SimulationError
 
 Item = TypeVar("Item")
@@ -178,8 +178,8 @@ def _why_lost(error: BaseException) -> str | None:
     """What became of the worker, in words; None where the call itself failed."""
     if isinstance(error, WorkerDiedError):
         return f"its worker ended with the exit code {error.exitcode}"
-    if isinstance(error, TimeoutError):
-        return f"{str(error) or 'no answer within the time-out'}; its worker was ended"
+    if isinstance(error, WorkerLateError):
+        return f"{error}; its worker was ended"
     if isinstance(error, BrokenExecutor):
         return "its worker ended"
     if isinstance(error, CancelledError):

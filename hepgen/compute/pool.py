@@ -34,6 +34,10 @@ class WorkerDiedError(Exception):
         self.exitcode = exitcode
 
 
+class WorkerLateError(Exception):
+    """A worker process was ended, since it took too long; in words."""
+
+
 class Pool(Engine):
     """Worker processes on this machine.
 
@@ -64,7 +68,7 @@ class Pool(Engine):
         return self.jobs
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have a worker call ``fn``; its future may have a :class:`WorkerDiedError`."""
+        """Have a worker call ``fn``; its future may have one of the errors above."""
         return self._threads.submit(self._call, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -106,7 +110,7 @@ class _Worker:
 
         Raises:
             WorkerDiedError: The process ended.
-            TimeoutError: It took too long, to start or to answer, and was ended.
+            WorkerLateError: It took too long, to start or to answer, and was ended.
         """
         try:
             if not self.started:
@@ -126,7 +130,7 @@ class _Worker:
         if not self.pipe.poll(seconds):
             self.process.kill()
             self.process.join()
-            raise TimeoutError(words)
+            raise WorkerLateError(words)
 
     def end(self) -> None:
         """After the call under way."""
