@@ -19,6 +19,7 @@ from hepgen.cli.options import (
     EntryStop,
     Export,
     Fisher,
+    Force,
     Intervals,
     Jobs,
     Json,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 def run(
     workflow: WorkflowArgument,
     output: Output = Path("results"),
+    force: Force = False,
     jobs: Jobs = 0,
     dask: Dask = None,
     timeout: Timeout = None,
@@ -80,7 +82,7 @@ def run(
     session = open_session(
         workflow, [*(overrides or []), *asked], workers, quiet, device, allow_code
     )
-    _infer(session, _request([]), method, output, as_json)
+    _infer(session, _request([]), method, output, force, as_json)
 
 
 @app.command()
@@ -90,6 +92,7 @@ def infer(
         list[str] | None, typer.Argument(metavar="FILE.root[:TREE]", help="data; globs allowed")
     ] = None,
     output: Output = Path("results"),
+    force: Force = False,
     tree: Tree = None,
     layout: Layout = None,
     branches: Branches = None,
@@ -132,7 +135,7 @@ def infer(
     request = DataRequest(
         files or [], tree, layout, branches or [], cut, weights, drop_invalid, entry_stop
     )
-    _infer(session, request, method, output, as_json)
+    _infer(session, request, method, output, force, as_json)
 
 
 def _request(files: list[str]) -> Any:
@@ -141,7 +144,9 @@ def _request(files: list[str]) -> Any:
     return DataRequest(files)
 
 
-def _infer(session: Session, request: Any, method: str | None, output: Path, as_json: bool) -> None:
+def _infer(
+    session: Session, request: Any, method: str | None, output: Path, force: bool, as_json: bool
+) -> None:
     from hepgen.config import ESTIMATORS
 
     if method is not None and method not in ESTIMATORS:
@@ -149,7 +154,7 @@ def _infer(session: Session, request: Any, method: str | None, output: Path, as_
     from hepgen.pipeline.infer import infer_into
     from hepgen.pipeline.show import result_words
 
-    result, report = infer_into(session, request, output, method)
+    result, report = infer_into(session, request, output, method, overwrite=force)
     print_result(result.to_dict(), result_words(result, report), as_json)
     if not result.passed:
         raise typer.Exit(CHECKS_FAILED)

@@ -12,6 +12,7 @@ from hepgen.cli.options import (
     Asimov,
     Dask,
     Device,
+    Force,
     Intervals,
     Jobs,
     Json,
@@ -34,6 +35,7 @@ def combine(
         Path, typer.Argument(metavar="COMBINATION", help="a file of [[channels]] (TOML)")
     ],
     output: Output = Path("results"),
+    force: Force = False,
     poi: Poi = None,
     intervals: Intervals = None,
     profile: Profile = False,
@@ -62,7 +64,7 @@ def combine(
         combination, [*(overrides or []), *asked], workers_of(jobs, dask, timeout),
         monitor(quiet), device, allow_code,
     )  # fmt: skip
-    result, report = combine_into(opened, output)
+    result, report = combine_into(opened, output, overwrite=force)
     print_result(result.to_dict(), result_words(result, report), as_json)
     if not result.passed:
         raise typer.Exit(CHECKS_FAILED)

@@ -7,6 +7,7 @@ import faulthandler
 import math
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -14,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib import metadata
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from hepgen.compute.engine import Engine
 from hepgen.compute.pool import start_worker
-from hepgen.compute.versions import versions_of_all
+from hepgen.compute.versions import versions_of_events
 from hepgen.errors import InputError, SimulationError
 
 LOCAL = "local"
@@ -59,7 +61,8 @@ class Dask(Engine):
         import_path: A folder in which workers find modules, besides the usual ones.
 
     Raises:
-        InputError: Dask is not installed, no scheduler answers, or it has no workers.
+        InputError: Dask is not installed, no scheduler answers, it has no workers, or one of them
+            lacks hepgen.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Dask(Engine):
         import_path: str | None = None,
     ) -> None:
         self.address = address
-        self._start = _Start(versions_of_all(), timeout, import_path)
+        self._start = _Start(tuple(versions_of_events().items()), timeout, import_path)
         self._cluster = local_cluster(jobs) if address == LOCAL else None
         self._client = _client(self._cluster or address, address)
         self._executor = self._client.get_executor(pure=False, retries=0)
@@ -137,7 +140,10 @@ class Dask(Engine):
         now, there = time.monotonic(), f"the Dask scheduler at {self.address} has"
         if self._alone is None:
             self._alone = now
-            return f"{there} no workers; waiting for some, up to {_ALONE_SECONDS:g} s"
+            return (
+                f"{there} no workers; waiting for some, up to {_ALONE_SECONDS:g} s (one that "
+                "cannot import hepgen ends at its first call)"
+            )
         if now > self._alone + _ALONE_SECONDS:
             raise SimulationError(
                 f"{there} had no workers for {_ALONE_SECONDS:g} s; what is finished is kept: start "
@@ -223,8 +229,9 @@ def _timed(start: _Start, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any
 @cache
 def _prepare(start: _Start) -> None:
     """Once in each worker: refuse other versions, take one thread, find modules."""
-    here = dict(versions_of_all())
-    wrong = [f"{n} {here.get(n, 'missing')}, not {v}" for n, v in start.versions if here[n] != v]
+    here = versions_of_events()
+    # What is not here at all may not be needed, or is named by the stage that needs it.
+    wrong = [f"{n} {here[n]}, not {v}" for n, v in start.versions if here.get(n, v) != v]
     if wrong:
         raise InputError(
             f"the Dask worker on {platform.node()} has {'; '.join(wrong)} as here: other versions "
@@ -255,14 +262,13 @@ def local_cluster(jobs: int) -> Any:
 
 
 def _client(where: Any, address: str) -> Any:
-    """A client that has workers."""
+    """A client that has workers, with hepgen on each."""
+    if where == address and not re.search(r"://|:\d+/?$", address):
+        raise InputError(_no_scheduler(address, "it has no port"))
     try:
         client = _distributed().Client(where, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"--dask {address!r}: no Dask scheduler answers there ({_brief(error)}); expected an "
-            f"address such as tcp://head:8786 of one that runs (`dask scheduler`), or {LOCAL!r}"
-        ) from error
+        raise InputError(_no_scheduler(address, _brief(error))) from error
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
     except TimeoutError as error:
@@ -272,7 +278,32 @@ def _client(where: Any, address: str) -> Any:
             "they wait in a full queue, or none was started; start one with `dask worker "
             f"{address} --nthreads 1`, or run without --dask"
         ) from error
+    try:
+        _check_hepgen(client, address)
+    except InputError:
+        client.close()
+        raise
     return client
+
+
+def _check_hepgen(client: Any, address: str) -> None:
+    """Refuse workers that lack hepgen: they would end at their first call, and not say why."""
+    here = versions_of_events()["hepgen"]
+    found = client.run(metadata.version, "hepgen", on_error="return")
+    lacking = [w for w, told in found.items() if isinstance(told, metadata.PackageNotFoundError)]
+    if lacking and here != "missing":
+        raise InputError(
+            f"--dask {address!r}: hepgen is not installed for {len(lacking)} of {len(found)} "
+            f"workers, {lacking[0]} for one; install hepgen {here} in the environment that they "
+            "run in"
+        )
+
+
+def _no_scheduler(address: str, reason: str) -> str:
+    return (
+        f"--dask {address!r}: no Dask scheduler answers there ({reason}); expected an address such "
+        f"as tcp://head:8786 of one that runs (`dask scheduler`), or {LOCAL!r}"
+    )
 
 
 def _brief(error: Exception) -> str:

@@ -90,18 +90,19 @@ def _indented(text: str) -> str:
     return json.dumps(json.loads(text), indent=1)
 
 
-def encode(block: StoredBlock, identity: Mapping[str, Any]) -> bytes:
+def encode(block: StoredBlock, identity: Mapping[str, Any], number: int) -> bytes:
     """The file of a block.
 
     Arguments:
         block: Its events and facts; notes must be plain values.
         identity: Of its campaign.
+        number: Of the block in it.
     """
     form, length, buffers = ak.to_buffers(ak.to_packed(block.events.columns))
     arrays = {name: np.ascontiguousarray(buffer) for name, buffer in buffers.items()}
     # One entry: the order of several is not always the same.
     facts = {
-        "checksum": _NONE, "campaign": json.loads(identity_text(identity)),
+        "checksum": _NONE, "campaign": json.loads(identity_text(identity)), "number": number,
         "form": form.to_json(), "length": length,
         "generated": block.generated, "selected": block.selected, "notes": dict(block.notes),
     }  # fmt: skip
@@ -113,15 +114,16 @@ def encode(block: StoredBlock, identity: Mapping[str, Any]) -> bytes:
     return b"".join([view[:at], _checksum(content, at).encode(), view[at + 64 :]])
 
 
-def decode(path: Path) -> StoredBlock:
+def decode(path: Path, number: int) -> StoredBlock:
     """The block in a file, checked.
 
     Raises:
-        FileError: It is missing, truncated, changed, or no block.
+        FileError: It is missing, truncated, changed, no block, or one of another number.
     """
     content = _content(path)
     try:
         facts = _facts(content)
+        _check_number(path, facts, number)
         buffers = load(content)
         columns = ak.from_buffers(facts["form"], facts["length"], buffers)
         if wrong := ak.validity_error(columns):
@@ -143,14 +145,16 @@ def check(path: Path) -> None:
     _content(path)
 
 
-def facts_of(path: Path) -> BlockFacts:
+def facts_of(path: Path, number: int) -> BlockFacts:
     """What a block says of itself; only the header is read.
 
     Raises:
-        FileError: It is missing or truncated, or no block.
+        FileError: It is missing or truncated, no block, or one of another number.
     """
     try:
-        return facts_in(*_header(path))
+        header, size = _header(path)
+        _check_number(path, _facts(header), number)
+        return facts_in(header, size)
     except _WRONG as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
@@ -223,6 +227,17 @@ def _facts(content: bytes) -> dict[str, Any]:
     if not 2 <= length <= min(len(content) - 8, _LONGEST_HEADER):
         raise ValueError("it is shorter than its header says")
     return dict(json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["block"]))
+
+
+def _check_number(path: Path, facts: Mapping[str, Any], number: int) -> None:
+    """Refuse a block under the name of another, whose events would count twice."""
+    # Blocks from before they were numbered do not say it.
+    known = facts.get("number", number)
+    if known != number:
+        raise FileError(
+            f"{path} is block {known} of its campaign, not {number}: it was copied or renamed; "
+            "remove it and run again: what is missing is simulated"
+        )
 
 
 def _campaign(facts: Mapping[str, Any]) -> str:

@@ -88,7 +88,7 @@ class BlockStore:
             FileError: It cannot be written, or another campaign has taken the folder over.
         """
         block = StoredBlock(events, generated, selected, notes)
-        self.put(number, encode(block, self.identity))
+        self.put(number, encode(block, self.identity, number))
 
     def put(self, number: int, content: bytes) -> None:
         """Store one block that :func:`hepgen.io.block_file.encode` has made, atomically.
@@ -104,7 +104,7 @@ class BlockStore:
         Raises:
             FileError: It is missing or damaged, or belongs to another campaign.
         """
-        block = decode(block_path(self.folder, number))
+        block = decode(block_path(self.folder, number), number)
         if block.campaign not in ("", self._digest):
             raise FileError(self._foreign(number))
         return block
@@ -120,7 +120,7 @@ class BlockStore:
             if facts.campaign in ("", self._digest):
                 continue
             # The manifest may be that of a campaign from which this one has taken the folder over.
-            known[number] = facts_of(block_path(self.folder, number))
+            known[number] = facts_of(block_path(self.folder, number), number)
             if known[number].campaign not in ("", self._digest):
                 raise FileError(self._foreign(number))
         return known
@@ -139,7 +139,7 @@ class BlockStore:
         Raises:
             FileError: It is damaged.
         """
-        return facts_of(block_path(self.folder, number)).generated if number in self else 0
+        return facts_of(block_path(self.folder, number), number).generated if number in self else 0
 
     def verify(self) -> list[str]:
         """What is wrong with the blocks, in words; empty where nothing is.
@@ -158,7 +158,7 @@ class BlockStore:
         path = block_path(self.folder, number)
         try:
             check(path)
-            facts = facts_of(path)
+            facts = facts_of(path, number)
         except FileError as error:
             yield str(error)
             return
@@ -188,6 +188,18 @@ class BlockStore:
         if known is None or (plan.events >= known.events and plan != known):
             write_plan(self.folder, plan, self._digest)
 
+    def exceeds(self, plan: Plan) -> bool:
+        """Whether it holds, or is meant to hold, more of its campaign than a plan.
+
+        Raises:
+            FileError: A block is damaged, or belongs to another campaign.
+        """
+        known = self.plan
+        return (known is not None and known.events > plan.events) or any(
+            n >= plan.blocks or facts.generated > plan.generated(n)
+            for n, facts in self.catalogue().items()
+        )
+
     def remove(self) -> None:
         """Delete the blocks and, where nothing else is in it, the folder."""
         # Also what a process that was killed while it wrote has left.
@@ -211,6 +223,34 @@ def other_campaign(folder: Path, identity: Mapping[str, Any]) -> bool:
     return has_blocks and identity_digest(_identity(folder)) != identity_digest(identity)
 
 
+def output_folder(folder: Path, identity: Mapping[str, Any], plan: Plan, force: bool) -> BlockStore:
+    """A folder that a user named for the blocks of a plan: one that is appended to, or a new one.
+
+    Arguments:
+        folder: Made where it does not exist.
+        identity: Of the campaign.
+        plan: What it is to hold.
+        force: Remove what is there, if it is of another campaign, or more of this one.
+
+    Raises:
+        FileError: It holds another campaign, or more of this one.
+    """
+    if force and folder.exists() and other_campaign(folder, identity):
+        BlockStore.open(folder).remove()
+    store = BlockStore(folder, identity)
+    if store.exceeds(plan):
+        if not force:
+            raise FileError(
+                f"{folder} holds, or is meant to hold, more of this campaign than {plan.events} "
+                "events: a shorter one would cut its last block; ask for as many as before, choose "
+                "another output, or give --force to start again"
+            )
+        store.remove()
+        store = BlockStore(folder, identity)
+    store.intend(plan)
+    return store
+
+
 def put(folder: Path, identity: Mapping[str, Any], number: int, content: bytes) -> None:
     """Write an encoded block into the folder of a store, from any process that sees it.
 
@@ -231,7 +271,7 @@ def _claim(folder: Path, identity: Mapping[str, Any], take_over: bool = False) -
     if known.exists() and not take_over:
         raise FileError(
             f"{folder} holds blocks of another campaign ({_difference(known, identity)}); "
-            "choose another output, or remove that folder to start again"
+            "choose another output, or give --force or remove that folder to start again"
         )
     write_atomically(known, identity_text(identity).encode())
 

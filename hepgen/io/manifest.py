@@ -34,7 +34,7 @@ def catalogue(folder: Path) -> dict[int, BlockFacts]:
     sizes = _sizes(folder)
     known = _trusted(folder, sizes)
     for number in sizes.keys() - known.keys():
-        known[number] = facts_of(block_path(folder, number))
+        known[number] = facts_of(block_path(folder, number), number)
         note(folder, number, known[number])
     return dict(sorted(known.items()))
 

@@ -74,6 +74,11 @@ def batch(system: str, shards: int, output: Path, simulation: Sequence[str]) -> 
     if shards < 1:
         raise InputError(f"--shards {shards}: expected at least 1")
     _check(simulation)
+    if not str(output).isprintable() or " " in str(output):
+        raise InputError(
+            f"{str(output)!r}: neither Slurm nor HTCondor takes a folder with spaces for its logs; "
+            "choose another name"
+        )
     logs = output / "logs"
     scripts = _SYSTEMS[system](shards, output, shlex.join(["hepgen", *simulation]))
     for path in scripts:
@@ -94,10 +99,20 @@ def _check(words: Sequence[str]) -> None:
         )
     if any(word.partition("=")[0] == "--shard" for word in words):
         raise InputError("--shard is what each job gets; leave it out of the command after --")
-    if "--training" not in words and not any(word.endswith(SUFFIX) for word in words):
+    if "--training" not in words and not _output(words).endswith(SUFFIX):
         raise InputError(
             f"{shlex.join(words)}: expected -o NAME{SUFFIX}, a folder of blocks that the jobs share"
         )
+
+
+def _output(words: Sequence[str]) -> str:
+    """What -o or --output names; empty where nothing does."""
+    for option, value in zip(words, [*words[1:], ""], strict=True):
+        if option in ("-o", "--output"):
+            return value
+        if option.startswith(("-o=", "--output=")):
+            return option.partition("=")[2]
+    return ""
 
 
 def _slurm(shards: int, output: Path, command: str) -> dict[Path, str]:

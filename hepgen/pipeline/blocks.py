@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hepgen.io.block_file import BlockFacts
 from hepgen.io.blocks import BlockStore
 from hepgen.io.ledger import entries
+from hepgen.io.plan import Plan
 from hepgen.pipeline.missing import Missing
 
 MOST = 100
@@ -26,14 +27,15 @@ def summary(store: BlockStore) -> dict[str, Any]:
     """
     known, plan = store.catalogue(), store.plan
     expected = plan.blocks if plan is not None else max(known, default=-1) + 1
-    missing = Missing(known.keys(), expected, plan.shards if plan else 1)
+    there = whole(known, plan) if plan is not None else known.keys()
+    missing = Missing(there, expected, plan.shards if plan else 1)
     attempts = list(entries(store.folder))
     return {
         "path": str(store.folder),
         "process": store.identity.get("process"),
         "seed": store.identity.get("seed"),
         "hepgen": store.identity.get("hepgen"),
-        "blocks": len(known),
+        "blocks": len(there),
         "expectedBlocks": expected,
         "missingBlockCount": missing.count,
         "missingBlocks": missing.first(MOST),
@@ -46,6 +48,14 @@ def summary(store: BlockStore) -> dict[str, Any]:
         "mixedVersions": mixed_versions(known.values()),
         "lostAttempts": [{"block": a.block, "reason": a.reason} for a in attempts],
     }
+
+
+def whole(known: Mapping[int, BlockFacts], plan: Plan) -> set[int]:
+    """The blocks of a plan that are as long as it says: a shorter campaign has cut its last."""
+    return {
+        n for n, facts in known.items()
+        if n < plan.blocks and facts.generated == plan.generated(n)
+    }  # fmt: skip
 
 
 def mixed_versions(blocks: Iterable[BlockFacts]) -> list[str]:

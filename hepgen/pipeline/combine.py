@@ -24,6 +24,7 @@ from hepgen.inference.statistics.fit import curvature_error, fit
 from hepgen.inference.validity import check_positive
 from hepgen.pipeline.channel_tests import ChannelTests, channel_tests
 from hepgen.pipeline.channels import Combination, Combined, EventChannel, columns
+from hepgen.pipeline.earlier_result import refuse_other
 from hepgen.pipeline.infer import estimates, known_result, statement_figures, write_into
 from hepgen.pipeline.interest import interest, limited
 from hepgen.pipeline.posteriors import posterior_grid_checks, sampler_checks
@@ -63,12 +64,15 @@ class CombinedInference:
         return {METHOD: self.sample}
 
 
-def combine_into(combination: Combination, output: Path | str) -> tuple[InferenceResult, Path]:
+def combine_into(
+    combination: Combination, output: Path | str, *, overwrite: bool = False
+) -> tuple[InferenceResult, Path]:
     """Infer and write the results, unless the folder has just these already.
 
     Arguments:
         combination: What is combined.
         output: The folder for ``result.json``, ``posterior.root`` and ``report.html``.
+        overwrite: Replace a result of another workflow, or of other data.
 
     Returns:
         The result and the path of its report.
@@ -80,6 +84,8 @@ def combine_into(combination: Combination, output: Path | str) -> tuple[Inferenc
     if known is not None:
         combination.monitor.say("all up to date")
         return known, output / "report.html"
+    files = [name for one in read.values() for name in one.observed.sources]
+    refuse_other(output, combination.workflow.name, files, overwrite)
     inference = combine(combination, read)
     with combination.monitor.task("write the report", 1) as update:
         report = write_into(

@@ -26,6 +26,7 @@ from hepgen.pipeline import calibration_report, ratio_posterior
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
+from hepgen.pipeline.earlier_result import refuse_other
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
 from hepgen.pipeline.information import information
@@ -109,7 +110,12 @@ def infer(session: Session, request: DataRequest, method: str | None = None) -> 
 
 
 def infer_into(
-    session: Session, request: DataRequest, output: Path | str, method: str | None = None
+    session: Session,
+    request: DataRequest,
+    output: Path | str,
+    method: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[InferenceResult, Path]:
     """Infer and write the results, unless the folder has just these already.
 
@@ -117,6 +123,7 @@ def infer_into(
         session, request, method: See :func:`infer`.
         output: The folder for ``result.json``, ``posterior.root`` and ``report.html``, and what
             ``[exchange]`` asks for.
+        overwrite: Replace a result of another workflow, or of other data.
 
     Returns:
         The result and the path of its report.
@@ -130,6 +137,7 @@ def infer_into(
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
+    refuse_other(Path(output), session.workflow.name, observed.sources, overwrite)
     inference = _inferred(session, request, method, observed)
     return inference.result, write_results(session, inference, output)
 

@@ -10,12 +10,12 @@ from typing import Any
 from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_special
 from hepgen.io.block_file import StoredBlock, identity_digest
-from hepgen.io.blocks import SUFFIX, BlockStore, other_campaign
+from hepgen.io.blocks import SUFFIX, BlockStore, output_folder
 from hepgen.io.formats import format_of
 from hepgen.io.manifest import block_path
 from hepgen.io.plan import Plan
 from hepgen.pipeline.assemble import write_blocks
-from hepgen.pipeline.blocks import FEW, mixed_versions, summary
+from hepgen.pipeline.blocks import FEW, mixed_versions, summary, whole
 from hepgen.pipeline.missing import Missing
 from hepgen.pipeline.monitor import Monitor
 
@@ -46,7 +46,7 @@ class Parts:
         _same_campaign(stores)
         homes = _homes(stores)
         plan = _plan(stores, homes)
-        _complete(stores, homes, plan)
+        _complete(stores, plan)
         return cls({number: homes[number] for number in range(plan.blocks)}, plan)
 
     @property
@@ -105,11 +105,8 @@ def merge(
 
 
 def _into_folder(parts: Parts, output: Path, overwrite: bool, monitor: Monitor) -> dict[str, Any]:
-    identity = parts.homes[0].identity
-    if overwrite and output.is_dir() and other_campaign(output, identity):
-        BlockStore.open(output).remove()
-    store = BlockStore(output, identity)
-    store.intend(parts.plan)
+    inside = any(home.folder.resolve() == output.resolve() for home in parts.homes.values())
+    store = output_folder(output, parts.homes[0].identity, parts.plan, overwrite and not inside)
     with monitor.task(f"merge into {output.name}", len(parts.homes), "blocks") as update:
         for done, (number, home) in enumerate(parts.homes.items(), start=1):
             if home.folder.resolve() != output.resolve():
@@ -154,11 +151,10 @@ def _plan(stores: Sequence[BlockStore], homes: dict[int, BlockStore]) -> Plan:
     return Plan(last * size + homes[last].generated(last), size, varies=True)
 
 
-def _complete(stores: Sequence[BlockStore], homes: dict[int, BlockStore], plan: Plan) -> None:
+def _complete(stores: Sequence[BlockStore], plan: Plan) -> None:
     """Refuse a gap, and a last block that an earlier, shorter campaign cut."""
     known = {n: facts for store in stores for n, facts in store.catalogue().items()}
-    sound = {n for n in homes if n < plan.blocks and known[n].generated == plan.generated(n)}
-    missing = Missing(sound, plan.blocks, plan.shards)
+    missing = Missing(whole(known, plan), plan.blocks, plan.shards)
     if not missing.count:
         return
     shown = ", ".join(map(str, missing.first(FEW))) + (", …" if missing.count > FEW else "")

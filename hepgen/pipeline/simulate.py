@@ -13,7 +13,7 @@ from hepgen.compute import Workers, completed, versions_of_events
 from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_inputs, refuse_special
 from hepgen.io.block_file import StoredBlock, encode, identity_digest
-from hepgen.io.blocks import BEACON, SUFFIX, BlockStore, other_campaign, put
+from hepgen.io.blocks import BEACON, SUFFIX, BlockStore, other_campaign, output_folder, put
 from hepgen.io.formats import format_of
 from hepgen.io.ledger import Attempt, enter
 from hepgen.io.plan import Plan
@@ -75,7 +75,7 @@ class _NumberedBlock:
     beacon: str | None = None
 
     def __call__(self, number: int) -> bytes | None:
-        content = encode(stored(self.campaign.simulate(number)), self.campaign.identity())
+        content = encode(stored(self.campaign.simulate(number)), self.campaign.identity(), number)
         if self.beacon is not None and not (self.folder / self.beacon).exists():
             return content
         put(self.folder, self.campaign.identity(), number, content)
@@ -300,21 +300,19 @@ def simulate_to_blocks(
         workers: Who simulates.
         monitor: Shows progress.
         shard: ``i/n``: only the i-th of n parts.
-        overwrite: Remove the blocks of another campaign that are there.
+        overwrite: Remove the blocks of another campaign that are there, or more of this one.
 
     Returns:
         What is in the folder: see :func:`hepgen.pipeline.blocks.summary`.
 
     Raises:
-        FileError: The folder holds another campaign, or cannot be written.
+        FileError: The folder holds another campaign, or more of this one, or cannot be written.
     """
     blocks = shard_blocks(campaign, shard)
     if output.exists() and not output.is_dir():
         raise FileError(f"{output} is a file; a name that ends in {SUFFIX} is a folder of blocks")
-    if overwrite and output.exists() and other_campaign(output, campaign.identity()):
-        BlockStore.open(output).remove()
-    store = BlockStore(output, campaign.identity())
-    store.intend(plan_of(campaign, shard, provenance))
+    plan = plan_of(campaign, shard, provenance)
+    store = output_folder(output, campaign.identity(), plan, overwrite)
     run_campaign(campaign, store, workers=workers, monitor=monitor, blocks=blocks)
     return summary(store)
 

@@ -82,7 +82,7 @@ def overhead(campaign: Campaign, store: BlockStore, blocks: int) -> None:
 
 def encoded(campaign: Campaign, block: Block) -> bytes:
     """What a worker does with a block before it is written."""
-    return encode(stored(block), campaign.identity())
+    return encode(stored(block), campaign.identity(), 0)
 
 
 def many(store: BlockStore, blocks: int) -> None:

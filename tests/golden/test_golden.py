@@ -55,7 +55,7 @@ def test_events_are_what_they_were(version: str, name: str) -> None:
 def test_a_block_is_what_it_was(version: str) -> None:
     path = FOLDER / version / "block-0000000.safetensors"
     check(path)
-    block = decode(path)
+    block = decode(path, 0)
     assert (block.generated, block.selected, identity_of(path)) == (60, 50, IDENTITY)
     np.testing.assert_array_equal(block.events["x"], np.linspace(0, 1, 50))
 

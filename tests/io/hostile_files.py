@@ -268,7 +268,7 @@ IDENTITY = {"process": "gaussian", "seed": 7, "block_size": 50}
 
 def _block() -> bytes:
     notes = {"sum_weights": 1.0, "failures": [], "generator": {}}
-    return encode(StoredBlock(_events(), 60, 50, notes), IDENTITY)
+    return encode(StoredBlock(_events(), 60, 50, notes), IDENTITY, 0)
 
 
 def _read_block(folder: Path, content: bytes) -> None:

@@ -210,9 +210,23 @@ def test_what_is_sound_is_verified(store: BlockStore) -> None:
     assert store.verify() == []
 
 
+def test_a_block_under_another_number_is_refused(store: BlockStore) -> None:
+    """Its events would count twice."""
+    for number in range(2):
+        store.write(number, events(20), 30, 20)
+    copied, there = (store.folder / f"block-000000{n}.safetensors" for n in (0, 1))
+    there.write_bytes(copied.read_bytes())
+    assert ["is block 0 of its campaign, not 1" in fault for fault in store.verify()] == [True]
+    with pytest.raises(FileError, match="copied or renamed; remove it and run again"):
+        store.read(1)
+    (store.folder / MANIFEST).unlink()
+    with pytest.raises(FileError, match="is block 0 of its campaign, not 1"):
+        store.catalogue()
+
+
 @pytest.mark.parametrize("key", [b"checksum", b"campaign"])
 def test_a_flipped_bit_in_the_name_of_the_checksum_is_found(store: BlockStore, key: bytes) -> None:
-    content = bytearray(encode(StoredBlock(events(), 10, 10), IDENTITIES))
+    content = bytearray(encode(StoredBlock(events(), 10, 10), IDENTITIES, 0))
     content[content.index(key)] ^= 1
     (store.folder / "block-0000000.safetensors").write_bytes(content)
     with pytest.raises(FileError, match="changed after it was written"):

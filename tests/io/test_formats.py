@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import re
@@ -179,18 +180,25 @@ def test_a_counter_that_counts_something_else_is_refused(counts: list[int], tmp_
         read(path).read()
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[str]:
+@contextlib.contextmanager
+def server(folder: Path, handler: type[http.server.SimpleHTTPRequestHandler]) -> Iterator[str]:
     """A folder behind HTTP, on this machine."""
-    handler = functools.partial(_Ranges, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    bound = functools.partial(handler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), bound)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
-class _Ranges(http.server.SimpleHTTPRequestHandler):
+class _Whole(http.server.SimpleHTTPRequestHandler):
+    """Gives whole files, whatever is asked for."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+class _Ranges(_Whole):
     """Gives a part of a file where one is asked for, as servers of data do."""
 
     def do_GET(self) -> None:
@@ -207,8 +215,23 @@ class _Ranges(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[first : last + 1])
 
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    with server(tmp_path, _Ranges) as address:
+        yield address
+
+
+@pytest.mark.parametrize("format", ["ttree", "rntuple"])
+def test_a_server_of_whole_files_is_named(format: str, tmp_path: Path) -> None:
+    """What is read of one looks like a file with nothing in it."""
+    pytest.importorskip("aiohttp")
+    path = written(tmp_path, format)
+    with (
+        server(tmp_path, _Whole) as address,
+        pytest.raises(FileError, match=r"sends no ranges of bytes.*download the file"),
+    ):
+        read(f"{address}/{path.name}")
 
 
 @every_format

@@ -51,18 +51,51 @@ def test_the_jobs_of_a_script_are_the_whole(
     assert (facts["blocks"], facts["missingBlocks"], facts["genEventCount"]) == (4, [], 2000)
 
 
-def test_the_snakefile_plans_every_step(tmp_path: Path) -> None:
-    snakemake = shutil.which("snakemake")
-    if snakemake is None:
+def snakemake(place: Path, *words: str, env: dict[str, str] | None = None) -> dict[str, int]:
+    """The jobs that it makes, or with -n would make, by their rule."""
+    program = shutil.which("snakemake")
+    if program is None:
         pytest.skip("needs snakemake: pip install 'hepgen[batch]'")
     done = subprocess.run(
-        [snakemake, "-s", str(REPOSITORY / "workflows" / "Snakefile"), "--cores", "1", "-n",
-         "--config", "shards=3", f"workflow={TINY}"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
+        [program, "-s", str(REPOSITORY / "workflows" / "Snakefile"), "--cores", "1", *words],
+        cwd=place, capture_output=True, text=True, check=True, env=env,
     )  # fmt: skip
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    steps = {"simulate": "3", "merge": "1", "train": "1", "infer": "1", "all": "1"}
+    told = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    return {rule: int(jobs) for rule, jobs in told}
+
+
+def test_the_snakefile_plans_every_step(tmp_path: Path) -> None:
+    counts = snakemake(tmp_path, "-n", "--config", "shards=3", f"workflow={TINY}")
+    steps = {"simulate": 3, "merge": 1, "train": 1, "infer": 1, "all": 1}
     assert counts.items() >= steps.items()
+
+
+def test_the_snakefile_makes_again_what_other_data_and_workflows_change(tmp_path: Path) -> None:
+    """An old result in the place of a new one would be the worst of all answers."""
+    stand_in = tmp_path / "bin" / "hepgen"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        "#!/bin/sh\n[ $1 = infer ] || exit 0\nmkdir -p results\n"
+        "touch results/report.html results/result.json results/posterior.root\n"
+    )
+    stand_in.chmod(0o755)
+    env = os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    for name in ("data.root", "other.root", "a.toml", "b.toml"):
+        (tmp_path / name).touch()
+
+    def jobs(*words: str, data: str = "data.root:Events", workflow: str = "a.toml") -> set[str]:
+        config = ("--config", "shards=2", f"data={data}", f"workflow={workflow}")
+        return set(snakemake(tmp_path, *words, *config, env=env)) - {"all", "total"}
+
+    every = {"simulate", "merge", "train", "infer"}
+    assert jobs() == every
+    assert jobs("-n") == set()
+    assert jobs("-n", data="other.root:Events") == {"infer"}
+    assert jobs("-n", workflow="b.toml") == every
+    (tmp_path / "data.root").write_text("other events")
+    assert jobs("-n") == {"infer"}
+    (tmp_path / "a.toml").write_text("name = 'another'")
+    assert jobs("-n") == every
 
 
 def test_scripts_name_the_number_of_jobs_and_the_command(tmp_path: Path) -> None:
@@ -89,7 +122,9 @@ def test_slurm_signals_the_script_which_hepgen_replaces(tmp_path: Path) -> None:
      ("slurm", 2, ["train", "a.toml"], "expected the words of a simulation"),
      ("slurm", 2, [], "nothing after --"),
      ("slurm", 2, [*SIMULATION, "--shard", "1/2"], "leave it out"),
-     ("slurm", 2, ["simulate", "a.toml", "-o", "a.root"], "expected -o NAME.blocks")],
+     ("slurm", 2, ["simulate", "a.toml", "-o", "a.root"], "expected -o NAME.blocks"),
+     ("slurm", 2, ["simulate", "a.toml", "-o", "a.root", "--set", "folder=x.blocks"],
+      "expected -o NAME.blocks")],
 )  # fmt: skip
 def test_what_cannot_be_shared_is_refused(
     system: str, shards: int, words: Sequence[str], what: str, tmp_path: Path
@@ -97,6 +132,11 @@ def test_what_cannot_be_shared_is_refused(
     with pytest.raises(InputError, match=what):
         batch(system, shards, tmp_path, words)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_a_batch_system_cannot_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="with spaces for its logs"):
+        batch("slurm", 2, tmp_path / "my jobs", SIMULATION)
 
 
 def test_scripts_are_not_written_over(tmp_path: Path) -> None:

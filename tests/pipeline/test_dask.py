@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -232,12 +233,38 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.5)
-    for address in ("tcp://127.0.0.1:1", "nonsense"):
+    for address in ("tcp://127.0.0.1:1", "nonsense:8786"):
         with (
             pytest.raises(InputError, match=f"{address}.*no Dask scheduler answers"),
             Workers(dask=address).engine(),
         ):
             pass
+
+
+@pytest.mark.parametrize("address", ["head", ""])
+def test_an_address_without_a_port_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InputError, match="it has no port"), Workers(dask=address).engine():
+        pass
+
+
+def test_workers_without_hepgen_are_named(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would end at their first call: the function is in hepgen."""
+    lacks = metadata.PackageNotFoundError("hepgen")
+    asked = {"tcp://127.0.0.1:40001": lacks, "tcp://127.0.0.1:40002": "0.1.0"}
+    monkeypatch.setattr(distributed.Client, "run", lambda *_, **__: asked)
+    with (
+        pytest.raises(InputError, match=r"not installed for 1 of 2 workers, tcp://127.0.0.1:40001"),
+        Workers(dask=cluster.scheduler_address).engine(),
+    ):
+        pass
+
+
+def test_a_generator_of_another_version_is_refused(cluster: Any) -> None:
+    with Workers(dask=cluster.scheduler_address).engine() as engine:
+        assert isinstance(engine, dask_engine.Dask)
+        engine._start = replace(engine._start, versions=(("zuko", "0.1"), ("nothing", "1.0")))
+        with pytest.raises(InputError, match=r"worker on .* has zuko .*, not 0\.1 as here"):
+            list(completed(engine, abs, [1]))
 
 
 def test_a_scheduler_that_goes_is_said_to_have_gone() -> None:

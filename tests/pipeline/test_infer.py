@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import uproot
 
+from hepgen.errors import FileError
 from hepgen.events import Events
 from hepgen.pipeline import infer as inference_module
 from hepgen.pipeline.data import DataRequest, Observed
@@ -135,3 +136,17 @@ def test_a_result_that_is_up_to_date_is_not_made_again(
     other, _ = infer_into(session, DataRequest([str(pseudo_file)], cut="Dimuon_pt > 5"), tmp_path)
     assert report.stat().st_mtime_ns != made
     assert other.events < first.events
+
+
+def test_a_result_of_other_data_is_not_written_over(
+    session: Session, pseudo_file: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved.root"
+    moved.write_bytes(pseudo_file.read_bytes())
+    infer_into(session, DataRequest([str(pseudo_file)]), tmp_path / "out")
+    before = (tmp_path / "out" / "result.json").read_bytes()
+    with pytest.raises(FileError, match=r"the result of .*from .*moved\.root.*--force"):
+        infer_into(session, DataRequest([str(moved)]), tmp_path / "out")
+    assert (tmp_path / "out" / "result.json").read_bytes() == before
+    result, _ = infer_into(session, DataRequest([str(moved)]), tmp_path / "out", overwrite=True)
+    assert "moved" in str(result.provenance["data"])

@@ -19,6 +19,7 @@ from hepgen.errors import FileError, InputError
 from hepgen.io.blocks import BlockStore
 from hepgen.io.manifest import noted
 from hepgen.io.tables import read, read_metadata
+from hepgen.pipeline.blocks import verify
 from hepgen.pipeline.merge import merge
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
@@ -82,6 +83,35 @@ def test_more_events_are_appended(tmp_path: Path) -> None:
     short, longer = (read(tmp_path / f"{n}.root").read() for n in ("short", "long"))
     assert ak.array_equal(longer.select(slice(len(short))).columns, short.columns)
     assert blocks_in(folder) == blocks_in(simulated(tmp_path / "b.blocks"))
+
+
+@pytest.mark.parametrize("shard", [None, "1/2"])
+def test_fewer_events_than_there_are_change_nothing(tmp_path: Path, shard: str | None) -> None:
+    """The last block of the shorter campaign would replace a full one."""
+    folder = simulated(tmp_path / "a.blocks")
+    before = blocks_in(folder)
+    short = replace(CAMPAIGN, events=300)
+    for planned in (True, False):
+        if not planned:
+            (folder / "plan.json").unlink()
+        with pytest.raises(FileError, match=r"more of this campaign than 300 events.*--force"):
+            simulated(folder, shard, short)
+        other = simulated(tmp_path / "b.blocks", campaign=short)
+        with pytest.raises(FileError, match="more of this campaign than 300 events"):
+            merge([other], folder, monitor=Silent())
+        assert blocks_in(folder) == before
+    merge([other], folder, overwrite=True, monitor=Silent())
+    assert blocks_in(folder) == blocks_in(other)
+
+
+def test_a_cut_block_is_missing_where_it_is_looked_for(tmp_path: Path) -> None:
+    folder = simulated(tmp_path / "a.blocks", campaign=replace(CAMPAIGN, events=300))
+    simulated(folder, "2/2", replace(CAMPAIGN, events=384))
+    facts, wrong = verify(folder)
+    assert facts["missingBlocks"] == [2]
+    assert len(wrong) == 1
+    with pytest.raises(FileError, match="1 of 3 blocks are missing: 2"):
+        merge([folder], tmp_path / "out.root", monitor=Silent())
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import uproot
 
 from hepgen.errors import FileError, nearest
 from hepgen.io.failures import reading
+from hepgen.io.remote import check_ranges
 from hepgen.io.root.rntuple import RNTuple
 from hepgen.io.root.ttree import TTree
 from hepgen.io.root.unpacking import unpacking
@@ -38,6 +39,7 @@ class _Bounded(io.FileIO):
 def open_file(path: str) -> Any:
     """The uproot directory of a whole file, to be closed by the caller."""
     give_up_soon(path)
+    check_ranges(path)
     with reading(path), unpacking(path), contextlib.ExitStack() as failed:
         place = path if Source(path).remote else failed.enter_context(_Bounded(path))
         directory = uproot.open({place: None}, array_cache=None)
