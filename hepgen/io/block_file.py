@@ -59,6 +59,7 @@ class BlockFacts:
         checksum: SHA-256 of it; empty for a file from before there were any.
         campaign: The digest of its campaign's identity; empty likewise.
         versions: Of what made it, such as ``torch 2.4.1, numpy 2.1.0``; empty where nobody noted.
+        failed: Events that a stage could not make, which the block's notes name one by one.
     """
 
     generated: int
@@ -68,6 +69,7 @@ class BlockFacts:
     checksum: str = ""
     campaign: str = ""
     versions: str = ""
+    failed: int = 0
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:
@@ -173,6 +175,7 @@ def facts_in(header: bytes, size: int) -> BlockFacts:
     return BlockFacts(
         int(facts["generated"]), int(facts["selected"]), int(facts["length"]), size,
         str(facts.get("checksum", "")), _campaign(facts), _versions(facts),
+        len(facts.get("notes", {}).get("failures", ())),
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ def summary(store: BlockStore) -> dict[str, Any]:
         "events": sum(facts.rows for facts in known.values()),
         "genEventCount": sum(facts.generated for facts in known.values()),
         "selectedEventCount": sum(facts.selected for facts in known.values()),
+        "failedEventCount": sum(facts.failed for facts in known.values()),
         "bytes": sum(facts.bytes for facts in known.values()),
         "withoutChecksum": sum(not facts.checksum for facts in known.values()),
         "mixedVersions": mixed_versions(known.values()),
@@ -102,6 +103,11 @@ def words(facts: dict[str, Any]) -> str:
         f"  {facts['genEventCount']} events generated, {facts['selectedEventCount']} selected, "
         f"{facts['events']} kept",
     ]
+    if facts["failedEventCount"]:
+        lines.append(
+            f"  {facts['failedEventCount']} events failed in a stage; `hepgen merge` writes which, "
+            "and why, into the file"
+        )
     if facts["missingBlocks"]:
         which = ", ".join(facts["missingShards"][:FEW]) or "some"
         more = ", …" if len(facts["missingShards"]) > FEW else ""

@@ -1,11 +1,12 @@
 """kill -9 at random moments of simulate, train and infer, then resume: nothing is another.
 
-    python tests/benchmarks/faults.py [--moments 50] [--seed 1] [--commands simulate train infer]
+    python tests/benchmarks/faults.py [--moments 50] [--seed 1] [--commands simulate workers …]
 
 Each command runs once without a stop. Then it runs again in a fresh folder, is killed at a random
 moment, started again, killed again …, until it ends; and so on until there were so many moments.
 Whenever it ended, its files are compared: the same names, hidden ones too; the same blocks and
-weights bit for bit; the same events; the same results apart from the times.
+weights bit for bit; the same events; the same results apart from the times. ``workers`` has two
+worker processes, which end by themselves when who started them is killed: none may be left.
 
 Children are forked from a process that has imported everything, so that moments fall into the
 work. Checkpoints are written every 0.1 s in the place of every ten, so that trainings resume.
@@ -14,6 +15,7 @@ work. Checkpoints are written every 0.1 s in the place of every ten, so that tra
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -44,10 +46,13 @@ COMMANDS: Mapping[str, Sequence[str]] = {
                  "-o", "out.root", *QUIET),
     "blocks": ("simulate", ZMUMU, "-n", "60000", "--set", "simulation.block_size=2048",
                "-o", "out.blocks", *QUIET),
+    "workers": ("simulate", ZMUMU, "-n", "2100000", "-o", "out.blocks", "--quiet", "--jobs", "2"),
     "train": ("train", TINY, "--method", "nle", "--set", "nle.epochs=20", *QUIET),
     "infer": ("infer", TINY, "data.root", "--set", "calibration.events=100", *QUIET),
 }  # fmt: skip
 TIMES = ("seconds",)
+END_SECONDS = 20.0
+"""So long a worker may need to see that nobody wants its block any more."""
 KILLED = -signal.SIGKILL
 
 
@@ -85,6 +90,7 @@ def faults(name: str, place: Path, moments: int, chance: random.Random) -> list[
                 break
         endings += 1
         differences += [f"exit code {code}"] if code not in (0, 3) else []
+        differences += [f"process {pid} is left" for pid in left_over(folder)]
         differences += compare(whole, folder)
     print(
         f"{name}: {killed} times kill -9 in runs of {seconds:.1f} s, {endings} ended: "
@@ -123,6 +129,24 @@ def run(command: Sequence[str], folder: Path, moment: float | None = None) -> in
         time.sleep(moment)
         os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def left_over(folder: Path) -> list[int]:
+    """Processes that still work in a folder, where they do not end; Linux only."""
+    until = time.monotonic() + END_SECONDS
+    while (found := working_in(folder)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
+def working_in(folder: Path) -> list[int]:
+    """Processes whose current folder it is."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if (entry / "cwd").readlink() == folder.resolve():
+                found.append(int(entry.name))
+    return found
 
 
 def compare(whole: Path, folder: Path) -> list[str]:

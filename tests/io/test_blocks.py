@@ -27,6 +27,7 @@ from hepgen.io.blocks import BEACON, IDENTITY, BlockStore
 from hepgen.io.ledger import LEDGER, Attempt, enter, entries
 from hepgen.io.manifest import MANIFEST
 from hepgen.io.plan import PLAN, Plan
+from hepgen.pipeline.blocks import summary, words
 
 IDENTITIES: dict[str, Any] = {"process": "zmumu", "seed": 7, "prior": True, "points": (64, 128)}
 DTYPES = ("bool", "int8", "int32", "int64", "uint8", "uint64", "float32", "float64")
@@ -208,6 +209,18 @@ def test_what_is_sound_is_verified(store: BlockStore) -> None:
     for number in range(3):
         store.write(number, events(20), 30, 20, note="kept")
     assert store.verify() == []
+
+
+def test_events_that_failed_are_counted_with_a_manifest_and_without(store: BlockStore) -> None:
+    failure = {"stage": "shower", "event": 3, "reason": "no phase space", "retried": True}
+    store.write(0, events(20), 30, 20, failures=[failure, failure])
+    store.write(1, events(20), 30, 20, failures=[])
+    for _ in range(2):
+        assert [facts.failed for facts in store.catalogue().values()] == [2, 0]
+        facts = summary(store)
+        assert facts["failedEventCount"] == 2
+        assert "2 events failed in a stage" in words(facts)
+        (store.folder / MANIFEST).unlink()
 
 
 def test_a_block_under_another_number_is_refused(store: BlockStore) -> None:

@@ -267,6 +267,41 @@ def test_a_generator_of_another_version_is_refused(cluster: Any) -> None:
             list(completed(engine, abs, [1]))
 
 
+class Ending(Silent):
+    """Ends a cluster when so many events are there."""
+
+    def __init__(self, cluster: Any, events: int) -> None:
+        self.cluster, self.events = cluster, events
+
+    @contextmanager
+    def task(self, title: str, total: float, unit: str = "") -> Iterator[Any]:
+        del title, total, unit
+
+        def update(done: float, words: str = "") -> None:
+            del words
+            if done >= self.events and self.cluster is not None:
+                self.cluster, ended = None, self.cluster
+                ended.close()
+
+        yield update
+
+
+def test_a_campaign_goes_on_with_a_scheduler_that_was_started_again(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    first = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
+    store = BlockStore(tmp_path, CAMPAIGN.identity())
+    workers = Workers(dask=first.scheduler_address)
+    with pytest.raises(SimulationError, match="what is finished is kept: start it again"):
+        run_campaign(CAMPAIGN, store, workers=workers, monitor=Ending(first, 300))
+    kept = blocks_in(tmp_path)
+    assert 2 < len(kept) < len(whole)
+    with two_workers() as again:
+        run(tmp_path, Workers(dask=again.scheduler_address))
+    assert blocks_in(tmp_path) == whole
+    assert kept.items() <= whole.items()
+
+
 def test_a_scheduler_that_goes_is_said_to_have_gone() -> None:
     one = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
     with Workers(dask=one.scheduler_address).engine() as engine:
