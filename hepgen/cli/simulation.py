@@ -152,9 +152,34 @@ def batch(
 ) -> None:
     """Write job scripts that share a simulation on Slurm or HTCondor."""
     from hepgen.pipeline.batch import batch as scripts_of
+    from hepgen.pipeline.batch import check
 
+    check(system, shards, simulation)
+    _check_jobs(shards, simulation[1:])
     scripts = scripts_of(system, shards, output, simulation)
     print_result([str(path) for path in scripts], "\n".join(map(str, scripts)), as_json)
+
+
+def _check_jobs(shards: int, words: list[str]) -> None:
+    """Refuse here what each of the jobs would refuse: options, workflow, too many shards."""
+    from hepgen.pipeline.requests import simulation_campaign
+    from hepgen.pipeline.simulate import shard_blocks
+
+    group = typer.main.get_command(app)
+    given = group.commands["simulate"].make_context("simulate", list(words)).params  # type: ignore[attr-defined]
+    session = open_session(
+        given["workflow"], given["overrides"], workers_of(1, None, None), True,
+        allow_code=given["allow_code"],
+    )  # fmt: skip
+    if given["training"]:
+        return
+    campaign = simulation_campaign(
+        session, theta=given["theta"] or ["prior"],
+        **{name: given[name] for name in (
+            "events", "seed", "points", "latents", "keep_all", "augment"
+        )},
+    )  # fmt: skip
+    shard_blocks(campaign, f"1/{shards}")
 
 
 @app.command()

@@ -69,11 +69,7 @@ def batch(system: str, shards: int, output: Path, simulation: Sequence[str]) -> 
         InputError: There is no such system, or the command cannot be shared.
         FileError: A script is there already.
     """
-    if system not in _SYSTEMS:
-        raise InputError(f"--system {system!r}: {nearest(system, _SYSTEMS)}")
-    if shards < 1:
-        raise InputError(f"--shards {shards}: expected at least 1")
-    _check(simulation)
+    check(system, shards, simulation)
     if not str(output).isprintable() or " " in str(output):
         raise InputError(
             f"{str(output)!r}: neither Slurm nor HTCondor takes a folder with spaces for its logs; "
@@ -91,7 +87,16 @@ def batch(system: str, shards: int, output: Path, simulation: Sequence[str]) -> 
     return list(scripts)
 
 
-def _check(words: Sequence[str]) -> None:
+def check(system: str, shards: int, words: Sequence[str]) -> None:
+    """Refuse what cannot be shared among jobs; see :func:`batch`.
+
+    Raises:
+        InputError: With what was expected.
+    """
+    if system not in _SYSTEMS:
+        raise InputError(f"--system {system!r}: {nearest(system, _SYSTEMS)}")
+    if shards < 1:
+        raise InputError(f"--shards {shards}: expected at least 1")
     if not words or words[0] != "simulate":
         raise InputError(
             f"{shlex.join(words) or 'nothing'} after --: expected the words of a simulation, "

@@ -134,6 +134,27 @@ def test_what_cannot_be_shared_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [(["simulate", "none.toml", "-n", "1e6", "-o", "a.blocks"], "no workflow file none.toml"),
+     (["simulate", str(TINY), "-n", "x", "-o", "a.blocks"], "expected a whole number of events"),
+     (["simulate", str(TINY), "-n", "1000", "-o", "a.blocks"], "expected at most as many shards"),
+     (["simulate", str(TINY), "-n", "1e6", "--sed", "4", "-o", "a.blocks"], "No such option")],
+)  # fmt: skip
+def test_what_each_job_would_refuse_is_refused_at_once(
+    words: list[str], what: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from hepgen.cli import main; main()", "batch", "--system", "slurm",
+         "--shards", "4", "-o", "jobs", "--", *words],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert what in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_a_batch_system_cannot_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="with spaces for its logs"):
         batch("slurm", 2, tmp_path / "my jobs", SIMULATION)
