@@ -7,12 +7,13 @@ import faulthandler
 import math
 import os
 import platform
+import queue
 import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import metadata
@@ -289,7 +290,20 @@ def _client(where: Any, address: str) -> Any:
 def _check_hepgen(client: Any, address: str) -> None:
     """Refuse workers that lack hepgen: they would end at their first call, and not say why."""
     here = versions_of_events()["hepgen"]
-    found = client.run(metadata.version, "hepgen", on_error="return")
+    answers: queue.SimpleQueue[dict[str, object]] = queue.SimpleQueue()
+
+    def ask() -> None:
+        # A function that is found wherever there is Python.
+        with contextlib.suppress(OSError, RuntimeError, CancelledError):  # the client has gone
+            answers.put(client.run(metadata.version, "hepgen", on_error="return"))
+
+    # Where one hangs, the others are not waited for: it will be late with its call, too.
+    threading.Thread(target=ask, daemon=True).start()
+    with contextlib.suppress(queue.Empty):
+        _refuse_lacking(answers.get(timeout=_CONNECT_SECONDS), here, address)
+
+
+def _refuse_lacking(found: Mapping[str, object], here: str, address: str) -> None:
     lacking = [w for w, told in found.items() if isinstance(told, metadata.PackageNotFoundError)]
     if lacking and here != "missing":
         raise InputError(

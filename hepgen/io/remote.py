@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import urllib.request
 from collections.abc import Iterator
 from typing import IO
@@ -47,7 +48,7 @@ def check_ranges(path: str) -> None:
     asked = urllib.request.Request(path, headers={"Range": "bytes=0-3"})
     # What is missing, or wants a password, is told by who reads it.
     with (
-        contextlib.suppress(OSError, ValueError),
+        contextlib.suppress(OSError, ValueError, http.client.HTTPException),
         urllib.request.urlopen(asked, timeout=30) as answer,
     ):
         if answer.status == 200:
