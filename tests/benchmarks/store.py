@@ -66,9 +66,9 @@ def overhead(campaign: Campaign, store: BlockStore, blocks: int) -> None:
     peaks = []
     for number in range(blocks):
         block = timed("chain", campaign.simulate, number)
-        content = timed("encode", encoded, campaign, block)
+        content = timed("encode", encoded, campaign, block, number)
         timed("write", store.put, number, content)
-        timed("read", decode, block_path(store.folder, number))
+        timed("read", decode, block_path(store.folder, number), number)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     chain, encoding, writing, reading = (statistics.median(t) for t in parts.values())
     share = (encoding + writing) / chain
@@ -80,9 +80,9 @@ def overhead(campaign: Campaign, store: BlockStore, blocks: int) -> None:
           "asked flat and < 1024")  # fmt: skip
 
 
-def encoded(campaign: Campaign, block: Block) -> bytes:
+def encoded(campaign: Campaign, block: Block, number: int) -> bytes:
     """What a worker does with a block before it is written."""
-    return encode(stored(block), campaign.identity(), 0)
+    return encode(stored(block), campaign.identity(), number)
 
 
 def many(store: BlockStore, blocks: int) -> None:
