@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import shutil
 import statistics
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 
 from hepgen.compute import Workers, completed
-from hepgen.io.block_file import decode, encode
+from hepgen.io.block_file import StoredBlock, decode, encode
 from hepgen.io.blocks import BlockStore
 from hepgen.io.manifest import MANIFEST, block_path
 from hepgen.pipeline.requests import simulation_campaign
@@ -87,11 +86,10 @@ def encoded(campaign: Campaign, block: Block, number: int) -> bytes:
 
 def many(store: BlockStore, blocks: int) -> None:
     """A folder of many blocks: opened with its manifest, and without."""
-    small = store.read(0)
-    first = block_path(store.folder, 0)
-    store.write(0, small.events.select(slice(10)), 10, 10, **small.notes)
-    for number in range(1, blocks):
-        shutil.copy(first, block_path(store.folder, number))
+    whole = store.read(0)
+    small = StoredBlock(whole.events.select(slice(10)), 10, 10, whole.notes)
+    for number in range(blocks):
+        block_path(store.folder, number).write_bytes(encode(small, store.identity, number))
     (store.folder / MANIFEST).unlink()
     for words in ("rebuilt from the blocks", "from the manifest (asked < 1)"):
         started = time.perf_counter()
