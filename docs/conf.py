@@ -141,6 +141,16 @@ def keep_report(app: Any, error: Exception | None) -> None:
         shutil.copy(report, Path(app.outdir) / "_static" / "report.html")
 
 
+def say_times(app: Any, error: Exception | None) -> None:  # noqa: ARG001
+    """What the code of each page took, the longest first."""
+    from sphinx.util import logging
+
+    kept = app.env.nb_metadata.items()
+    took = {page: facts["exec_data"]["runtime"] for page, facts in kept if facts.get("exec_data")}
+    for page, seconds in sorted(took.items(), key=lambda entry: -entry[1]):
+        logging.getLogger(__name__).info("%6.0f s  %s", seconds, page)
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     prepare_work()
@@ -151,3 +161,4 @@ def setup(app: Any) -> None:
     app.connect("missing-reference", public_reference)
     app.connect("env-check-consistency", all_documented)
     app.connect("build-finished", keep_report)
+    app.connect("build-finished", say_times)

@@ -7,10 +7,11 @@ import fcntl
 import itertools
 import json
 import os
+import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -115,11 +116,16 @@ def publish_part(descriptor: int, part: Path, path: Path) -> None:
     if not _is_at(descriptor, part):
         raise OSError(f"{part.name} was removed by another process while it was written")
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _flush(path.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def discard_part(descriptor: int, part: Path) -> None:
@@ -129,6 +135,62 @@ def discard_part(descriptor: int, part: Path) -> None:
     """
     if _is_at(descriptor, part):
         part.unlink(missing_ok=True)
+
+
+_UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def replacing(folder: Path, last: str) -> Iterator[Path]:
+    """A place for new files, which replace those in ``folder`` when all of them are written.
+
+    Until then the old ones stay as they are. The file ``last`` says that the others are there: it
+    goes before they do, and comes after them. One process at a time does this in a folder.
+
+    Raises:
+        FileError: The folder cannot be made, or a file in it not be replaced.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder {folder}: {error.strerror}") from error
+    with locked(folder / f".{last}.lock"):
+        part = folder / _UNFINISHED
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir()
+            yield part
+            names = sorted((path.name for path in part.iterdir()), key=lambda name: name == last)
+        except OSError as error:
+            raise FileError(f"cannot write into {folder}: {error.strerror or error}") from error
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        _replace(part, folder, names)
+
+
+def _replace(part: Path, folder: Path, names: Sequence[str]) -> None:
+    """Move files over those of their names; the last is gone until the others are there."""
+    try:
+        for name in names:
+            (part / name).chmod(_mode(folder / name))
+        (folder / names[-1]).unlink(missing_ok=True)
+        for name in names[:-1]:
+            (part / name).replace(folder / name)
+        _flush(folder)
+        (part / names[-1]).replace(folder / names[-1])
+        _flush(folder)
+        part.rmdir()
+    except OSError as error:
+        raise FileError(
+            f"cannot replace {error.filename}: {error.strerror}; run the same command again when "
+            "it can be"
+        ) from error
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether somebody is :func:`replacing` files in a folder, or was killed at it."""
+    return (folder / _UNFINISHED).is_dir()
 
 
 def append_line(path: Path, line: str, *, durable: bool = False) -> None:

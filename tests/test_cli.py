@@ -45,6 +45,26 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_ctrl_c_while_modules_are_loaded_is_one_sentence() -> None:
+    code = (
+        "import builtins, hepgen.__main__ as program\n"
+        "real = builtins.__import__\n"
+        "def stopped(name, *more, **options):\n"
+        "    if name == 'hepgen.cli': raise KeyboardInterrupt\n"
+        "    return real(name, *more, **options)\n"
+        "builtins.__import__ = stopped\n"
+        "program.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "hepgen: interrupted\n")
+
+
+def test_it_is_a_module_too() -> None:
+    command = [sys.executable, "-m", "hepgen", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == hepgen("--version").stdout
+
+
 def test_version() -> None:
     from hepgen import __version__
 
@@ -57,6 +77,8 @@ def test_version() -> None:
         (["simulat"], "Did you mean 'simulate'"),
         (["simulate"], "Missing argument"),
         (["simulate", ZMUMU], "either an output, -o FILE, or --training"),
+        (["simulate", ZMUMU, "--training", "-n", "5", "--force"], "-n, --force: what --training"),
+        (["simulate", ZMUMU, "-n", "1e300", "-o", "x.root"], "expected at most 1e+07"),
         (["simulate", ZMUMU, "-n", "many", "-o", "x.root"], "expected a whole number"),
         (["simulate", ZMUMU, "--theta", "m_z=99", "-o", "x.root"], "outside its prior"),
         (["simulate", ZMUMU, "--theta", "mz=91", "-o", "x.root"], "did you mean 'm_z'"),

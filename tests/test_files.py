@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 
 from hepgen.errors import FileError
-from hepgen.files import discard_part, open_part, publish_part, write_atomically
+from hepgen.files import (
+    discard_part,
+    is_unfinished,
+    open_part,
+    publish_part,
+    replacing,
+    write_atomically,
+)
 from hepgen.io.newfile import NewFile
 
 
@@ -219,3 +226,45 @@ def test_many_processes_that_write_one_file_publish_only_whole_ones(
         assert process.exitcode == 0
     assert wrong.empty()
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_take_their_places_when_all_are_written(tmp_path: Path) -> None:
+    for name in ("a", "last", "other"):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "a").chmod(0o640)
+    with replacing(tmp_path, "last") as part:
+        for name in ("a", "last", "b"):
+            (part / name).write_text("new")
+        assert (tmp_path / "last").read_text() == "old"
+        assert is_unfinished(tmp_path)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"a": "new", "last": "new", "b": "new", "other": "old"}
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_is_as_it_was_where_writing_stops(tmp_path: Path) -> None:
+    (tmp_path / "last").write_text("old")
+
+    def stopped() -> None:
+        with replacing(tmp_path, "last") as part:
+            (part / "last").write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"last": "old"}
+
+
+def test_what_cannot_be_replaced_is_said_and_the_last_file_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "last").write_text("old")
+
+    def replaced() -> None:
+        with replacing(tmp_path, "last") as part:
+            for name in ("a", "last"):
+                (part / name).write_text("new")
+
+    with pytest.raises(FileError, match="cannot replace"):
+        replaced()
+    assert not (tmp_path / "last").exists()
+    assert is_unfinished(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from hepgen.pipeline.session import Session
 
 
+_EVENTS = "1e5"
+
+
 @app.command()
 def simulate(
     workflow: WorkflowArgument,
@@ -46,7 +50,7 @@ def simulate(
     ] = False,
     events: Annotated[
         str, typer.Option("-n", "--events", help="events to generate, e.g. 1e6")
-    ] = "1e5",
+    ] = _EVENTS,
     theta: Annotated[
         list[str] | None,
         typer.Option(help="prior, default, or NAME=VALUE (may be repeated, or with commas)"),
@@ -85,6 +89,11 @@ def simulate(
         workflow, overrides, workers_of(jobs, dask, timeout), quiet, allow_code=allow_code
     )
     if output is None:
+        _refuse_idle({
+            "-n": events != _EVENTS, "--theta": theta, "--seed": seed is not None,
+            "--points": points, "--latents": latents, "--all": keep_all, "--augment": augment,
+            "--format": format, "--force": force,
+        })  # fmt: skip
         _prepared(session, shard, as_json)
         return
     campaign = simulation_campaign(
@@ -96,6 +105,15 @@ def simulate(
         print(f"hepgen: warning: {nothing_selected(campaign)}", file=sys.stderr)
     left_out = session.without_score(campaign.held) if augment else {}
     print_result(facts, "\n".join([words, *(f"no score: {w}" for w in left_out.values())]), as_json)
+
+
+def _refuse_idle(options: Mapping[str, object]) -> None:
+    """Options that say something of an output, where there is none."""
+    if given := [name for name, value in options.items() if value]:
+        raise InputError(
+            f"{', '.join(given)}: what --training simulates is said by [simulation] of the "
+            "workflow; use --set simulation.events=1e6 and the like"
+        )
 
 
 def _prepared(session: Session, shard: str | None, as_json: bool) -> None:
@@ -167,6 +185,14 @@ def _check_jobs(shards: int, words: list[str]) -> None:
 
     group = typer.main.get_command(app)
     given = group.commands["simulate"].make_context("simulate", list(words)).params  # type: ignore[attr-defined]
+    for name in ("force", "jobs", "dask"):
+        if given[name]:
+            raise InputError(
+                f"--{name}: each of the jobs would do it by itself; leave it out of the command "
+                "after -- (a script gives each job its cores)"
+            )
+    if given["training"] and given["output"] is not None:
+        raise InputError("simulate: expected either an output, -o FILE, or --training")
     session = open_session(
         given["workflow"], given["overrides"], workers_of(1, None, None), True,
         allow_code=given["allow_code"],

@@ -26,6 +26,7 @@ from hepgen.compute.versions import versions_of_events
 from hepgen.errors import InputError, SimulationError
 
 LOCAL = "local"
+_SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "inproc")
 _CONNECT_SECONDS = 10.0
 _WORKER_SECONDS = 60.0
 _ASK_SECONDS = 2.0
@@ -264,11 +265,12 @@ def local_cluster(jobs: int) -> Any:
 
 def _client(where: Any, address: str) -> Any:
     """A client that has workers, with hepgen on each."""
-    if where == address and not re.search(r"://|:\d+/?$", address):
-        raise InputError(_no_scheduler(address, "it has no port"))
+    if where == address and (reason := _malformed(address)):
+        raise InputError(_no_scheduler(address, reason))
     try:
         client = _distributed().Client(where, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+    # TypeError: tls without certificates; ImportError: ucx without its package.
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise InputError(_no_scheduler(address, _brief(error))) from error
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
@@ -285,6 +287,16 @@ def _client(where: Any, address: str) -> Any:
         client.close()
         raise
     return client
+
+
+def _malformed(address: str) -> str | None:
+    """Why an address cannot be one of a scheduler; None where it can be."""
+    scheme, _, rest = address.rpartition("://")
+    if scheme and scheme not in _SCHEMES:
+        return f"{scheme}:// is none of {', '.join(f'{one}://' for one in _SCHEMES)}"
+    if scheme != "inproc" and not re.search(r":\d+/?$", rest):
+        return "it has no port"
+    return None
 
 
 def _check_hepgen(client: Any, address: str) -> None:

@@ -184,9 +184,15 @@ class BlockStore:
 
     def intend(self, plan: Plan) -> None:
         """Note what it is meant to hold, unless that is less than before."""
-        known = self.plan
+        known = self._plan_to_keep
         if known is None or (plan.events >= known.events and plan != known):
             write_plan(self.folder, plan, self._digest)
+
+    @property
+    def _plan_to_keep(self) -> Plan | None:
+        """The plan, but where nothing came of it; other shards may yet fill what is empty."""
+        known = self.plan
+        return None if known is not None and known.shards == 1 and self.empty else known
 
     def exceeds(self, plan: Plan) -> bool:
         """Whether it holds, or is meant to hold, more of its campaign than a plan.
@@ -194,7 +200,7 @@ class BlockStore:
         Raises:
             FileError: A block is damaged, or belongs to another campaign.
         """
-        known = self.plan
+        known = self._plan_to_keep
         return (known is not None and known.events > plan.events) or any(
             n >= plan.blocks or facts.generated > plan.generated(n)
             for n, facts in self.catalogue().items()
@@ -209,7 +215,8 @@ class BlockStore:
                 path.unlink(missing_ok=True)
         for name in (MANIFEST, LEDGER, PLAN, IDENTITY):
             (self.folder / name).unlink(missing_ok=True)
-        if not any(self.folder.iterdir()):
+        # A link, to a larger disk for one, is the user's own.
+        if not self.folder.is_symlink() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
 
@@ -242,7 +249,7 @@ def output_folder(folder: Path, identity: Mapping[str, Any], plan: Plan, force: 
         if not force:
             raise FileError(
                 f"{folder} holds, or is meant to hold, more of this campaign than {plan.events} "
-                "events: a shorter one would cut its last block; ask for as many as before, choose "
+                "events, which a shorter one would take away; ask for as many as before, choose "
                 "another output, or give --force to start again"
             )
         store.remove()

@@ -115,8 +115,10 @@ def _output(words: Sequence[str]) -> str:
     for option, value in zip(words, [*words[1:], ""], strict=True):
         if option in ("-o", "--output"):
             return value
-        if option.startswith(("-o=", "--output=")):
+        if option.startswith("--output="):
             return option.partition("=")[2]
+        if option.startswith("-o"):  # the value follows at once
+            return option.removeprefix("-o")
     return ""
 
 

@@ -25,7 +25,15 @@ from hepgen.inference.validity import check_positive
 from hepgen.pipeline.channel_tests import ChannelTests, channel_tests
 from hepgen.pipeline.channels import Combination, Combined, EventChannel, columns
 from hepgen.pipeline.earlier_result import refuse_other
-from hepgen.pipeline.infer import estimates, known_result, statement_figures, write_into
+from hepgen.pipeline.infer import (
+    POSTERIOR,
+    REPORT,
+    content_digest,
+    estimates,
+    known_result,
+    statement_figures,
+    write_into,
+)
 from hepgen.pipeline.interest import interest, limited
 from hepgen.pipeline.posteriors import posterior_grid_checks, sampler_checks
 from hepgen.pipeline.statements import Statements, check_toys, stated
@@ -72,7 +80,7 @@ def combine_into(
     Arguments:
         combination: What is combined.
         output: The folder for ``result.json``, ``posterior.root`` and ``report.html``.
-        overwrite: Replace a result of another workflow, or of other data.
+        overwrite: Replace whatever is there, not only a result of the same workflows and data.
 
     Returns:
         The result and the path of its report.
@@ -84,9 +92,10 @@ def combine_into(
     if known is not None:
         combination.monitor.say("all up to date")
         return known, output / "report.html"
-    files = [name for one in read.values() for name in one.observed.sources]
-    refuse_other(output, combination.workflow.name, files, overwrite)
+    made = _provenance(combination, read)
+    refuse_other(output, made, (POSTERIOR, REPORT), overwrite)
     inference = combine(combination, read)
+    refuse_other(output, made, (POSTERIOR, REPORT), overwrite)  # another may have been here
     with combination.monitor.task("write the report", 1) as update:
         report = write_into(
             output, inference,
@@ -230,6 +239,7 @@ def _provenance(combination: Combination, read: Mapping[str, EventChannel]) -> d
                 "source": str(one.session.source),
                 "data": list(one.observed.sources),
                 "layout": one.observed.layout,
+                "sha256": content_digest(one.observed.events),
                 "request": asdict(combination.request(name)),
             }
             for name, one in read.items()

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from hepgen.compute import one_thread
 from hepgen.config import to_toml
-from hepgen.errors import FileError
 from hepgen.events import Events
-from hepgen.files import parse_json, write_atomically
+from hepgen.files import parse_json, replacing, write_atomically
 from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.sample_sum import SampleSum
 from hepgen.information import InformationTable
@@ -26,7 +25,7 @@ from hepgen.pipeline import calibration_report, ratio_posterior
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
-from hepgen.pipeline.earlier_result import refuse_other
+from hepgen.pipeline.earlier_result import RESULT, refuse_other
 from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
 from hepgen.pipeline.information import information
@@ -56,6 +55,8 @@ from hepgen.statements import ErrorBudget, Interval
 from hepgen.store import digest, versions
 
 Array = NDArray[np.float64]
+POSTERIOR = "posterior.root"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def infer_into(
         session, request, method: See :func:`infer`.
         output: The folder for ``result.json``, ``posterior.root`` and ``report.html``, and what
             ``[exchange]`` asks for.
-        overwrite: Replace a result of another workflow, or of other data.
+        overwrite: Replace whatever is there, not only a result of the same workflow and events.
 
     Returns:
         The result and the path of its report.
@@ -137,27 +138,54 @@ def infer_into(
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
-    refuse_other(Path(output), session.workflow.name, observed.sources, overwrite)
+    made = session.provenance(**_of_what(session, request, method, observed))
+    names = (POSTERIOR, REPORT, *files_of(session))
+    refuse_other(Path(output), made, names, overwrite)
     inference = _inferred(session, request, method, observed)
+    refuse_other(Path(output), made, names, overwrite)  # another process may have been here
     return inference.result, write_results(session, inference, output)
+
+
+def _of_what(
+    session: Session, request: DataRequest, method: str | None, observed: Observed
+) -> dict[str, Any]:
+    """The provenance of what is measured, beside that of the workflow."""
+    return {
+        "data": {
+            "files": list(observed.sources), "layout": observed.layout, "cut": request.cut,
+            "sha256": content_digest(observed.events),
+        },
+        "request": {
+            **asdict(request),
+            "files": list(request.files or observed.sources),
+            "branches": list(request.branches),
+            "method": method,
+            "workflow": str(session.source),
+        },
+    }  # fmt: skip
+
+
+def content_digest(events: Events) -> str:
+    """The SHA-256 of the selected events, wherever they were read from."""
+    content = hashlib.sha256()
+    for name in events.fields:
+        content.update(events.flat([name]).tobytes())
+    return content.hexdigest()
 
 
 def _key(session: Session, request: DataRequest, method: str | None, observed: Observed) -> str:
     """What a result depends on, the data themselves included."""
-    content = hashlib.sha256()
-    for name in observed.events.fields:
-        content.update(observed.events.flat([name]).tobytes())
     keys = [training_key(session, name) for name in beside(session, method)]
     keys += [variation_key(session, v) for v in session.workflow.variations if v.up is not None]
     return digest(
-        content.hexdigest(), keys, to_toml(session.workflow), method, list(observed.sources),
-        request.cut, versions(),
+        content_digest(observed.events), keys, to_toml(session.workflow), method,
+        list(observed.sources), request.cut, versions(),
     )  # fmt: skip
 
 
 def known_result(output: Path, key: str, more: Sequence[str] = ()) -> InferenceResult | None:
     """What a folder has, where it is complete, with ``more`` files, and of this key."""
-    files = [output / n for n in ("result.json", "posterior.root", "report.html", *more)]
+    files = [output / n for n in (RESULT, POSTERIOR, REPORT, *more)]
     if not all(file.exists() for file in files):
         return None
     try:
@@ -201,14 +229,7 @@ def _inferred(
         update(1)
     checks += [*simulation, *tests.checks(session.workflow.checks.p_value)]
     provenance = session.provenance(
-        data={"files": list(observed.sources), "layout": observed.layout, "cut": request.cut},
-        request={
-            **asdict(request),
-            "files": list(request.files or observed.sources),
-            "branches": list(request.branches),
-            "method": method,
-            "workflow": str(session.source),
-        },
+        **_of_what(session, request, method, observed),
         seconds=round(time.monotonic() - started, 1),
         key=key,
     )
@@ -283,24 +304,12 @@ def write_results(session: Session, inference: Inference, output: Path | str) ->
 
 def write_into(output: Path, inference: Stated, report: Callable[[Path], Path]) -> Path:
     """The three files of a result in a folder, with whoever writes the report."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder {output}: {error.strerror}") from error
-    # It says that the others are there: gone before they are replaced, and written last.
-    _forget(output / "result.json")
-    _write_posterior(inference, output / "posterior.root")
-    page = report(output / "report.html")
-    content = to_json(inference.result.to_dict()) + "\n"
-    write_atomically(output / "result.json", content.encode())
-    return page
-
-
-def _forget(result: Path) -> None:
-    try:
-        result.unlink(missing_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot replace {result}: {error.strerror}") from error
+    with replacing(output, RESULT) as part:
+        _write_posterior(inference, part / POSTERIOR)
+        report(part / REPORT)
+        content = to_json(inference.result.to_dict()) + "\n"
+        write_atomically(part / RESULT, content.encode())
+    return output / REPORT
 
 
 def _write_posterior(inference: Stated, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hepgen.errors import FileError, InputError
 from hepgen.files import refuse_special
-from hepgen.io.block_file import StoredBlock, identity_digest
+from hepgen.io.block_file import StoredBlock, check, identity_digest
 from hepgen.io.blocks import SUFFIX, BlockStore, output_folder
 from hepgen.io.formats import format_of
 from hepgen.io.manifest import block_path
@@ -111,9 +111,36 @@ def _into_folder(parts: Parts, output: Path, overwrite: bool, monitor: Monitor) 
         for done, (number, home) in enumerate(parts.homes.items(), start=1):
             if home.folder.resolve() != output.resolve():
                 home.read(number)  # which checks it
-                store.put(number, block_path(home.folder, number).read_bytes())
+                content = block_path(home.folder, number).read_bytes()
+                if not _has(store, number, parts.plan, content, overwrite):
+                    store.put(number, content)
             update(done)
     return summary(store)
+
+
+def _has(store: BlockStore, number: int, plan: Plan, content: bytes, overwrite: bool) -> bool:
+    """Whether a block is there already, to the byte.
+
+    Raises:
+        FileError: Another is, which may not be replaced: it is sound, and whole.
+    """
+    path = block_path(store.folder, number)
+    if not path.exists() or path.read_bytes() == content:
+        return path.exists()
+    if not overwrite and _is_sound(path) and store.generated(number) >= plan.generated(number):
+        raise FileError(
+            f"{path} is another block than number {number} of what is merged, of other versions "
+            "perhaps; choose another output, or give --force to replace it"
+        )
+    return False
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        check(path)
+    except FileError:
+        return False
+    return True
 
 
 def _same_campaign(stores: Sequence[BlockStore]) -> None:

@@ -13,6 +13,7 @@ from hepgen.events import Events
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.learned_rate import Goodness, LearnedRate, selected_counts
 from hepgen.inference.rate import CrossSection, Product, Rate
+from hepgen.pipeline.products import is_there
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.training_data import rate_campaign, simulated
 from hepgen.results import Check
@@ -111,7 +112,7 @@ def learned_efficiency(session: Session) -> LearnedRate:
     session = session.for_training()
     campaign, path = rate_campaign(session), session.folder / _PLACE
     key = rate_key(session)
-    if not session.folder.is_current(_STEP, key):
+    if not is_there(session, _STEP, key, _PLACE):
         blocks = simulated(session, campaign, "rate", "simulate events for the efficiency")
         points = selected_counts(Events.concatenate(list(blocks)), session.parameters)
         rate = LearnedRate.fit(points, session.parameters)

@@ -23,6 +23,10 @@ from hepgen.pipeline.monitor import Monitor
 from hepgen.simulators.campaign import Block, Campaign
 from hepgen.simulators.chain import Chain
 
+UNFINISHED = ".partial"
+"""Blocks of a file that is not complete are in a folder of its name and this: one that nobody can
+ask for, so that a user's own blocks are never taken for them."""
+
 WORTH_A_WORKER = 1_000_000
 """Events for which it pays to start another process."""
 
@@ -232,7 +236,7 @@ def simulate_to_file(
         _check_images(campaign, output)
     else:
         format_of(output, format)
-    content, folder = _content(campaign, shard), output.with_name(output.name + SUFFIX)
+    content, folder = _content(campaign, shard), output.with_name(output.name + UNFINISHED)
     if output.exists() and not overwrite:
         if (known := _left(campaign, folder, output, content)) is not None:
             return known
@@ -240,7 +244,7 @@ def simulate_to_file(
     refuse_special(output)
     refuse_inputs(output, inputs)
     blocks = shard_blocks(campaign, shard)
-    store = BlockStore(folder, campaign.identity())
+    store = _unfinished(folder, campaign, overwrite)
     try:
         run_campaign(campaign, store, workers=workers, monitor=monitor, blocks=blocks)
     finally:
@@ -255,6 +259,17 @@ def simulate_to_file(
     )  # fmt: skip
     store.remove()
     return runs
+
+
+def _unfinished(folder: Path, campaign: Campaign, overwrite: bool) -> BlockStore:
+    """The blocks of a file that is not complete yet.
+
+    Raises:
+        FileError: They are of another campaign, and may not be removed.
+    """
+    if overwrite and folder.is_dir() and other_campaign(folder, campaign.identity()):
+        BlockStore.open(folder).remove()
+    return BlockStore(folder, campaign.identity())
 
 
 def _content(campaign: Campaign, shard: str | None) -> str:

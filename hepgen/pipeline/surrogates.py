@@ -24,6 +24,7 @@ from hepgen.nn import together
 from hepgen.parameters import Parameter
 from hepgen.pipeline.gather import gather
 from hepgen.pipeline.load import finished, load_surrogate
+from hepgen.pipeline.products import is_there
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.results import Check
@@ -80,7 +81,7 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate 
     parts = ("", "energies/", "cells/") if isinstance(task, ImageTask) else ("",)
     names = [part + name for part in parts for name in ("model.json", "weights.safetensors")]
     files = [f"models/{method}/{name}" for name in names]
-    if not together.agreed(session.folder.is_current(step, key)):
+    if not is_there(session, step, key, f"models/{method}"):
         checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
         surrogate = _fit(session, task, method, checkpoint)
         facts = {"seconds": surrogate.curve.seconds}

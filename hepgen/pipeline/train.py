@@ -19,6 +19,7 @@ from hepgen.nn import together
 from hepgen.nn.train import Progress
 from hepgen.pipeline.estimators import Estimator, Trained, estimator, require_scores
 from hepgen.pipeline.monitor import Update
+from hepgen.pipeline.products import is_there
 from hepgen.pipeline.samples import require_density, sample_keys, sample_sessions, sample_sum
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.surrogates import surrogate_task
@@ -157,8 +158,8 @@ class _Task:
 
     @property
     def current(self) -> bool:
-        """Whether it is there and up to date."""
-        return together.agreed(self.session.folder.is_current(self._step, self._key))
+        """Whether it is there and up to date; what other settings made is put aside."""
+        return is_there(self.session, self._step, self._key, self.place)
 
     def fit(self, sample: Any) -> None:
         """Train it and keep it."""

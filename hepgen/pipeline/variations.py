@@ -19,6 +19,7 @@ from hepgen.inference.reweighting import (
 from hepgen.io.sources import resolve
 from hepgen.pipeline.data import DataRequest, read_observed, tensors
 from hepgen.pipeline.estimators import reference_of
+from hepgen.pipeline.products import is_there
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import reporter, training_settings
 from hepgen.pipeline.training_data import density_source, reference_campaign, training_events
@@ -67,7 +68,7 @@ def shape_variation(session: Session, entry: VariationEntry) -> ShapeVariation:
     """
     place, step = f"models/variations/{entry.name}", f"train variation {entry.name}"
     key, path = variation_key(session, entry), session.folder / place
-    if not session.folder.is_current(step, key):
+    if not is_there(session, step, key, place):
         nominal, up, down = (
             _events(session, file) for file in (entry.nominal, entry.up, entry.down)
         )

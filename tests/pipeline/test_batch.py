@@ -98,6 +98,27 @@ def test_the_snakefile_makes_again_what_other_data_and_workflows_change(tmp_path
     assert jobs("-n") == every
 
 
+def test_a_result_stays_where_the_next_run_of_the_snakefile_fails(tmp_path: Path) -> None:
+    """hepgen refuses to replace another result: Snakemake is not to have removed it before."""
+    stand_in = tmp_path / "bin" / "hepgen"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        "#!/bin/sh\n[ $1 = infer ] || exit 0\n[ $3 = data.root ] || exit 2\nmkdir -p results\n"
+        "for name in report.html result.json posterior.root; do echo kept > results/$name; done\n"
+    )
+    stand_in.chmod(0o755)
+    env = os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    for name in ("data.root", "other.root", "a b.toml"):
+        (tmp_path / name).touch()
+    config = ("--config", "shards=1", "workflow=a b.toml")
+    snakemake(tmp_path, *config, "data=data.root", env=env)
+    with pytest.raises(subprocess.CalledProcessError):
+        snakemake(tmp_path, *config, "data=other.root", env=env)
+    results = [path for path in (tmp_path / "results").iterdir() if path.is_file()]
+    assert {path.name for path in results} == {"report.html", "result.json", "posterior.root"}
+    assert {path.read_text() for path in results} == {"kept\n"}
+
+
 def test_scripts_name_the_number_of_jobs_and_the_command(tmp_path: Path) -> None:
     (slurm,) = batch("slurm", 70, tmp_path / "a", SIMULATION)
     assert "#SBATCH --array=1-70\n" in slurm.read_text()
@@ -139,7 +160,11 @@ def test_what_cannot_be_shared_is_refused(
     [(["simulate", "none.toml", "-n", "1e6", "-o", "a.blocks"], "no workflow file none.toml"),
      (["simulate", str(TINY), "-n", "x", "-o", "a.blocks"], "expected a whole number of events"),
      (["simulate", str(TINY), "-n", "1000", "-o", "a.blocks"], "expected at most as many shards"),
-     (["simulate", str(TINY), "-n", "1e6", "--sed", "4", "-o", "a.blocks"], "No such option")],
+     (["simulate", str(TINY), "-n", "1e6", "--sed", "4", "-o", "a.blocks"], "No such option"),
+     (["simulate", str(TINY), "--training", "-o", "a.blocks"], "either an output, -o FILE"),
+     (["simulate", str(TINY), "-n", "1e6", "--force", "-o", "a.blocks"], "--force: each of the"),
+     (["simulate", str(TINY), "-n", "1e6", "--jobs", "8", "-o", "a.blocks"], "--jobs: each of"),
+     (["simulate", str(TINY), "-n", "1e6", "-o=a.root"], "expected -o NAME.blocks")],
 )  # fmt: skip
 def test_what_each_job_would_refuse_is_refused_at_once(
     words: list[str], what: str, tmp_path: Path

@@ -241,9 +241,15 @@ def test_no_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
-@pytest.mark.parametrize("address", ["head", ""])
-def test_an_address_without_a_port_is_refused_at_once(address: str) -> None:
-    with pytest.raises(InputError, match="it has no port"), Workers(dask=address).engine():
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("head", "it has no port"), ("", "it has no port"), ("tcp://head", "it has no port"),
+     ("http://head:8786", "http:// is none of tcp://"),
+     ("tls://localhost:1", "no Dask scheduler answers")],
+)  # fmt: skip
+def test_an_address_that_cannot_be_one_is_refused_at_once(address: str, words: str) -> None:
+    """Also tls without certificates, for which Dask has an error of another kind."""
+    with pytest.raises(InputError, match=words), Workers(dask=address).engine():
         pass
 
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hepgen.errors import FileError
+from hepgen.files import replacing
 from hepgen.pipeline.earlier_result import refuse_other
 
-ONE = {"workflow": "name = 'z'", "data": {"files": ["a.root:Events"]}}
-TWO = {"combination": "name = 'both'", "channels": {"x": {"data": ["a"]}, "y": {"data": ["b"]}}}
+NAMES = ("posterior.root", "report.html")
+ONE: dict[str, Any] = {
+    "workflow": "name = 'z'\nfolder = 'runs/a'\n[data]\nfile = 'a.root'\n[nle]\nepochs = 6",
+    "data": {"files": ["a.root:Events"], "sha256": "1"},
+    "request": {"method": None},
+    "versions": {"hepgen": "0"},
+}
+TWO: dict[str, Any] = {
+    "combination": "name = 'both'",
+    "channels": {n: {"workflow": "name = 'x'", "data": [n], "sha256": n} for n in ("x", "y")},
+    "workspaces": {"count": "3"},
+}
 
 
 def with_result(folder: Path, content: Any) -> Path:
@@ -20,29 +33,94 @@ def with_result(folder: Path, content: Any) -> Path:
     return folder
 
 
+def changed(provenance: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    other = copy.deepcopy(provenance)
+    change(other)
+    return other
+
+
 @pytest.mark.parametrize(
-    ("provenance", "name", "data"), [(ONE, "z", ["a.root:Events"]), (TWO, "both", ["a", "b"])]
-)
-def test_only_the_same_measurement_replaces_a_result(
-    provenance: dict[str, Any], name: str, data: list[str], tmp_path: Path
+    ("change", "words"),
+    [(lambda p: p["data"].update(sha256="2"), r"of other events"),
+     (lambda p: p.update(workflow=p["workflow"].replace("6", "8")),
+      r"nle\.epochs: 6 there, 8 here"),
+     (lambda p: p.update(workflow=p["workflow"].replace("'z'", "'y'")),
+      r'name: "z" there, "y" here'),
+     (lambda p: p.update(workflow=p["workflow"] + "\nseed = 1"), r"nle\.seed: none there, 1 here"),
+     (lambda p: p["request"].update(method="npe"), r'--method: null there, "npe" here')],
+)  # fmt: skip
+def test_a_result_of_something_else_is_not_replaced_unasked(
+    change: Callable[[dict[str, Any]], Any], words: str, tmp_path: Path
 ) -> None:
-    folder = with_result(tmp_path, {"provenance": provenance})
-    refuse_other(folder, name, data, False)
-    for others in [("other", data), (name, [*data, "c.root"]), (name, [])]:
-        with pytest.raises(FileError, match=f"holds the result of '{name}' from a.*--force"):
-            refuse_other(folder, *others, False)
-        refuse_other(folder, *others, True)
+    folder, other = with_result(tmp_path, {"provenance": ONE}), changed(ONE, change)
+    with pytest.raises(FileError, match=f"holds another result .*{words}.*--force"):
+        refuse_other(folder, other, NAMES, False)
+    refuse_other(folder, other, NAMES, True)
 
 
 @pytest.mark.parametrize(
-    "content", [{}, [], None, {"provenance": {}}, {"provenance": {"workflow": 1, "data": 2}},
-                {"provenance": {"workflow": "name = ", "data": {"files": []}}},
+    "change",
+    [lambda _: None, lambda p: p["data"].update(files=["/elsewhere/a.root"]),
+     lambda p: p["versions"].update(hepgen="1"),
+     lambda p: p.update(workflow=p["workflow"].replace("runs/a", "runs/b")),
+     lambda p: p.update(workflow=p["workflow"].replace("a.root", "b.root"))],
+)  # fmt: skip
+def test_the_same_measurement_is_made_again(
+    change: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    """The same events under another path, and what other versions make of them."""
+    refuse_other(with_result(tmp_path, {"provenance": ONE}), changed(ONE, change), NAMES, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda p: p["channels"]["y"].update(sha256="2"), "of other events"),
+     (lambda p: p["channels"]["y"].update(workflow="name = 'z'"), r'y\.name: "x" there, "z" here'),
+     (lambda p: p["workspaces"].update(count="4"), "workspaces.count"),
+     (lambda p: p["channels"].pop("y"), r"y\.name: \"x\" there, none here")],
+)  # fmt: skip
+def test_a_combination_is_of_all_its_channels(
+    change: Callable[[dict[str, Any]], Any], words: str, tmp_path: Path
+) -> None:
+    folder = with_result(tmp_path, {"provenance": TWO})
+    refuse_other(folder, TWO, NAMES, False)
+    with pytest.raises(FileError, match=words):
+        refuse_other(folder, changed(TWO, change), NAMES, False)
+    with pytest.raises(FileError, match="holds another result"):
+        refuse_other(folder, ONE, NAMES, False)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, [], None, {"mine": 1}, {"provenance": {}},
+                {"provenance": {"workflow": 1, "data": 2}},
+                {"provenance": {**ONE, "workflow": "name = "}},
+                {"provenance": {**ONE, "data": {"files": ["of an earlier version"]}}},
                 {"provenance": {"combination": "name = 'a'", "channels": []}}],
 )  # fmt: skip
-def test_what_is_no_result_may_be_replaced(content: Any, tmp_path: Path) -> None:
-    refuse_other(with_result(tmp_path, content), "z", ["a.root"], False)
+def test_what_hepgen_has_not_written_is_not_replaced_unasked(content: Any, tmp_path: Path) -> None:
+    folder = with_result(tmp_path, content)
+    with pytest.raises(FileError, match=r"result\.json is no result.*--force"):
+        refuse_other(folder, ONE, NAMES, False)
+    refuse_other(folder, ONE, NAMES, True)
+
+
+def test_files_of_somebody_else_are_left_where_no_result_says_of_what(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(FileError, match=r"has report\.html, and no result\.json"):
+        refuse_other(tmp_path, ONE, NAMES, False)
+    refuse_other(tmp_path, ONE, NAMES, True)
+
+
+def test_what_was_killed_between_its_files_is_made_again(tmp_path: Path) -> None:
+    """It is seen by the place of the new files, which is there until the last has moved."""
+    (tmp_path / "report.html").write_text("new")
+    (tmp_path / ".unfinished").mkdir()
+    refuse_other(tmp_path, ONE, NAMES, False)
+    with replacing(tmp_path, "result.json") as part:
+        (part / "result.json").write_text("{}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "result.json"]
 
 
 def test_an_empty_folder_and_none_may_be_filled(tmp_path: Path) -> None:
-    refuse_other(tmp_path, "z", ["a.root"], False)
-    refuse_other(tmp_path / "none", "z", ["a.root"], False)
+    refuse_other(tmp_path, ONE, NAMES, False)
+    refuse_other(tmp_path / "none", ONE, NAMES, False)

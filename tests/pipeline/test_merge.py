@@ -24,7 +24,7 @@ from hepgen.pipeline.merge import merge
 from hepgen.pipeline.monitor import Silent
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import show, verified
-from hepgen.pipeline.simulate import simulate_to_blocks, simulate_to_file
+from hepgen.pipeline.simulate import plan_of, simulate_to_blocks, simulate_to_file
 from hepgen.simulators.campaign import Campaign
 
 GAUSSIAN = Path(__file__).parent / "tiny.toml"
@@ -102,6 +102,20 @@ def test_fewer_events_than_there_are_change_nothing(tmp_path: Path, shard: str |
         assert blocks_in(folder) == before
     merge([other], folder, overwrite=True, monitor=Silent())
     assert blocks_in(folder) == blocks_in(other)
+
+
+def test_a_plan_of_which_nothing_came_holds_up_nobody(tmp_path: Path) -> None:
+    """A mistyped number, or an engine that did not answer; but other shards may be on their way."""
+    identity, long = CAMPAIGN.identity(), replace(CAMPAIGN, events=90_000)
+    for shard in (None, "1/2"):
+        folder = tmp_path / f"{shard is None}.blocks"
+        BlockStore(folder, identity).intend(plan_of(long, shard, {}))
+        if shard is None:
+            simulated(folder)
+            assert verify(folder)[1] == []
+        else:
+            with pytest.raises(FileError, match="is meant to hold, more of this campaign"):
+                simulated(folder)
 
 
 def test_a_cut_block_is_missing_where_it_is_looked_for(tmp_path: Path) -> None:
@@ -208,6 +222,35 @@ def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
         simulated(folder, campaign=other)
     simulate_to_blocks(other, folder, provenance={}, monitor=Silent(), overwrite=True)
     assert BlockStore.open(folder).identity["seed"] == 8
+
+
+def test_a_block_that_is_there_is_replaced_by_another_only_with_force(tmp_path: Path) -> None:
+    one, two = (simulated(tmp_path / f"{name}.blocks") for name in "ab")
+    with_torch(two, "another", [1])
+    before = blocks_in(two)
+    with pytest.raises(FileError, match=r"block-0000001.* is another block.*--force"):
+        merge([one], two, monitor=Silent())
+    assert blocks_in(two) == before
+    merge([one], two, overwrite=True, monitor=Silent())
+    assert blocks_in(two) == blocks_in(one)
+
+
+def test_a_damaged_block_is_mended_by_a_merge_and_a_cut_one_completed(tmp_path: Path) -> None:
+    one, short = simulated(tmp_path / "a.blocks"), replace(CAMPAIGN, events=300)
+    two = simulated(tmp_path / "b.blocks", campaign=short)
+    damaged = two / "block-0000000.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    merge([one], two, monitor=Silent())
+    assert blocks_in(two) == blocks_in(one)
+
+
+def test_force_into_a_folder_behind_a_link_starts_again_there(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a.blocks").symlink_to(tmp_path / "disk")
+    folder, other = simulated(tmp_path / "a.blocks"), replace(CAMPAIGN, seed=8)
+    simulate_to_blocks(other, folder, provenance={}, monitor=Silent(), overwrite=True)
+    assert folder.is_symlink()
+    assert BlockStore.open(tmp_path / "disk").identity["seed"] == 8
 
 
 def test_what_cannot_be_merged_is_refused(tmp_path: Path) -> None:

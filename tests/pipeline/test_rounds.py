@@ -6,6 +6,7 @@ Of 400 events x = θ + noise the posterior under a wide prior is N(x̄, σ²/400
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ def test_the_command_line_makes_rounds_and_resumes_them(data: Path, tmp_path: Pa
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.safetensors")}
     assert {"round-2"} <= {part for p in made for part in p.parts}
     # Without the result everything is inferred again, from what the folder has.
-    (tmp_path / "out" / "result.json").unlink()
+    shutil.rmtree(tmp_path / "out")
     assert CliRunner().invoke(app, command).exit_code == first.exit_code
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.safetensors")} == made
     again: dict[str, Any] = json.loads((tmp_path / "out" / "result.json").read_text())

@@ -33,7 +33,12 @@ from hepgen.io.tables import read, read_metadata
 from hepgen.pipeline import simulate
 from hepgen.pipeline.monitor import Silent, Update
 from hepgen.pipeline.session import Session
-from hepgen.pipeline.simulate import run_campaign, shard_blocks, simulate_to_file
+from hepgen.pipeline.simulate import (
+    run_campaign,
+    shard_blocks,
+    simulate_to_blocks,
+    simulate_to_file,
+)
 from hepgen.simulators.campaign import POINT, Block, Campaign
 
 ZMUMU = Path(__file__).parents[2] / "workflows" / "zmumu.toml"
@@ -302,10 +307,10 @@ def test_a_disk_that_fills_up_leaves_whole_blocks_only(
 
 
 def test_a_file_that_does_not_fit_is_not_there_and_its_blocks_are(tmp_path: Path) -> None:
-    run(tmp_path / "out.root.blocks")
+    run(tmp_path / "out.root.partial")
     with small_files(60_000), pytest.raises(FileError, match="cannot be written"):
         to_root(tmp_path / "out.root")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.root.blocks"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.root.partial"]
     assert to_root(tmp_path / "out.root")["genEventCount"] == CAMPAIGN.events
     assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
 
@@ -485,9 +490,32 @@ def test_a_run_that_failed_at_once_does_not_stand_in_the_way_of_another(
 
 
 def test_blocks_of_another_simulation_are_not_mixed_in(tmp_path: Path) -> None:
-    run(tmp_path / "out.root.blocks", replace(CAMPAIGN, seed=8), blocks=range(1))
+    run(tmp_path / "out.root.partial", replace(CAMPAIGN, seed=8), blocks=range(1))
     with pytest.raises(FileError, match=r"another campaign \(seed: 8 there, 7 here\)"):
         to_root(tmp_path / "out.root")
+
+
+def test_force_starts_an_unfinished_file_of_another_simulation_again(tmp_path: Path) -> None:
+    run(tmp_path / "out.root.partial", replace(CAMPAIGN, seed=8), blocks=range(1))
+    assert to_root(tmp_path / "out.root", overwrite=True)["seed"] == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
+
+
+def test_blocks_that_a_user_named_like_a_file_are_never_taken_for_its_own(tmp_path: Path) -> None:
+    mine = tmp_path / "out.root.blocks"
+    simulate_to_blocks(CAMPAIGN, mine, provenance={}, monitor=Silent())
+    before = contents(mine)
+    to_root(tmp_path / "out.root", replace(CAMPAIGN, events=600))
+    with pytest.raises(FileError, match="exists"):
+        to_root(tmp_path / "out.root")
+    assert contents(mine) == before
+
+
+def test_more_blocks_than_a_folder_can_hold_are_refused_at_once() -> None:
+    with pytest.raises(
+        InputError, match=r"1e\+14 events in blocks of 512 .*simulation\.block_size"
+    ):
+        replace(CAMPAIGN, events=10**14)
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_anything(
@@ -525,7 +553,7 @@ def test_ctrl_c_on_the_command_line_keeps_what_is_finished(tmp_path: Path) -> No
     ) as process:  # fmt: skip
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
-            if (tmp_path / "out.root.blocks" / "block-0000002.safetensors").exists():
+            if (tmp_path / "out.root.partial" / "block-0000002.safetensors").exists():
                 break
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
