@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -141,11 +141,12 @@ _UNFINISHED = ".unfinished"
 
 
 @contextmanager
-def replacing(folder: Path, last: str) -> Iterator[Path]:
+def replacing(folder: Path, last: str, check: Callable[[], object] | None = None) -> Iterator[Path]:
     """A place for new files, which replace those in ``folder`` when all of them are written.
 
     Until then the old ones stay as they are. The file ``last`` says that the others are there: it
-    goes before they do, and comes after them. One process at a time does this in a folder.
+    goes before they do, and comes after them. One process at a time does this in a folder, and
+    asks ``check``, which may refuse, when it is its turn.
 
     Raises:
         FileError: The folder cannot be made, or a file in it not be replaced.
@@ -155,16 +156,20 @@ def replacing(folder: Path, last: str) -> Iterator[Path]:
     except OSError as error:
         raise FileError(f"cannot make the folder {folder}: {error.strerror}") from error
     with locked(folder / f".{last}.lock"):
+        if check is not None:
+            check()
         part = folder / _UNFINISHED
         shutil.rmtree(part, ignore_errors=True)
         try:
             part.mkdir()
             yield part
             names = sorted((path.name for path in part.iterdir()), key=lambda name: name == last)
-        except OSError as error:
-            raise FileError(f"cannot write into {folder}: {error.strerror or error}") from error
-        except BaseException:
+            for name in names:
+                refuse_special(folder / name)
+        except BaseException as error:
             shutil.rmtree(part, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise FileError(f"cannot write into {folder}: {error.strerror or error}") from error
             raise
         _replace(part, folder, names)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,41 +82,6 @@ class RunFolder:
                 manifest | {step: {"key": key, "files": files, "digests": digests, **facts}}
             )
 
-    def exchange(self, step: str, key: str, place: str) -> Path | None:
-        """Put aside what another key has made, and bring back what this one had made.
-
-        So nothing is lost where a setting is changed, and to go back costs nothing.
-
-        Arguments:
-            step: It is not up to date.
-            key: What it is to be made with.
-            place: The folder of its files, in which nothing else is.
-
-        Returns:
-            Where what was in ``place`` is now; None where it was of this key, or nothing was noted.
-        """
-        with locked(self.path / f".{MANIFEST}.lock"):
-            manifest, aside = self._manifest(), None
-            known = manifest.get(step, {})
-            if known.get("key", key) != key and (self.path / place).is_dir():
-                there = f"{place}-{known['key'][:8]}"
-                manifest[f"{step} ({there})"] = _moved(manifest.pop(step), place, there)
-                aside = self._rename(place, there)
-            back = f"{place}-{key[:8]}"
-            if not (self.path / place).exists() and (self.path / back).is_dir():
-                entry = manifest.pop(f"{step} ({back})", {})
-                if entry.get("key") == key:
-                    manifest[step] = _moved(entry, back, place)
-                    self._rename(back, place)
-            self._write(manifest)
-        return aside
-
-    def _rename(self, place: str, other: str) -> Path:
-        target = self.path / other
-        shutil.rmtree(target, ignore_errors=True)  # of the same key
-        (self.path / place).rename(target)
-        return target
-
     def record(self, step: str, key: str, files: list[str], facts: Mapping[str, Any]) -> None:
         """Note that ``step`` is done, with files that are there."""
         with self.renewed(step, key, files, facts):
@@ -129,16 +93,6 @@ class RunFolder:
     def facts(self, step: str) -> dict[str, Any]:
         """What was noted with ``step``; empty where it was not done."""
         return self._manifest().get(step, {})
-
-
-def _moved(entry: Mapping[str, Any], place: str, other: str) -> dict[str, Any]:
-    """What is noted of a step whose files are in another folder now."""
-
-    def renamed(name: str) -> str:
-        return f"{other}/{name.removeprefix(f'{place}/')}"
-
-    digests = {renamed(name): digest for name, digest in entry.get("digests", {}).items()}
-    return {**entry, "files": [renamed(n) for n in entry.get("files", [])], "digests": digests}
 
 
 def _check(step: str, entry: Any) -> None:

@@ -255,7 +255,7 @@ def test_a_folder_is_as_it_was_where_writing_stops(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"last": "old"}
 
 
-def test_what_cannot_be_replaced_is_said_and_the_last_file_says_nothing(tmp_path: Path) -> None:
+def test_a_folder_of_the_name_of_a_file_is_said_and_all_stays(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "last").write_text("old")
 
@@ -264,7 +264,35 @@ def test_what_cannot_be_replaced_is_said_and_the_last_file_says_nothing(tmp_path
             for name in ("a", "last"):
                 (part / name).write_text("new")
 
-    with pytest.raises(FileError, match="cannot replace"):
+    with pytest.raises(FileError, match="a is a folder"):
         replaced()
-    assert not (tmp_path / "last").exists()
-    assert is_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "last"]
+    assert (tmp_path / "last").read_text() == "old"
+
+
+def test_who_comes_second_is_asked_again_when_it_is_its_turn(tmp_path: Path) -> None:
+    """Two that began while nothing was there: the result of the first is not replaced unasked."""
+
+    def check() -> None:
+        if (tmp_path / "last").exists():
+            raise FileError("another has been here")
+
+    def write() -> None:
+        with replacing(tmp_path, "last", check) as part:
+            (part / "last").write_text("mine")
+
+    write()
+    with pytest.raises(FileError, match="another has been here"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_full_disk_leaves_nothing_of_new_files(tmp_path: Path) -> None:
+    def full() -> None:
+        with replacing(tmp_path, "last") as part:
+            (part / "a").write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(FileError, match=r"cannot write into .*No space left"):
+        full()
+    assert not list(tmp_path.iterdir())

@@ -153,38 +153,3 @@ def test_a_repository_around_an_installed_package_is_not_its_revision(
 ) -> None:
     monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages/hepgen/store.py"))
     assert "git" not in versions()
-
-
-def model(folder: RunFolder, key: str) -> None:
-    with folder.renewed("train", key, ["models/nle/model"], {}):
-        (folder / "models/nle").mkdir(parents=True, exist_ok=True)
-        (folder / "models/nle/model").write_text(f"made with {key}")
-
-
-def test_what_other_settings_made_is_put_aside_and_comes_back(folder: RunFolder) -> None:
-    one, two = "1" * 20, "2" * 20
-    assert folder.exchange("train", one, "models/nle") is None
-    model(folder, one)
-    for key, other in ((two, one), (one, two), (two, one)):
-        assert folder.exchange("train", key, "models/nle") == folder / f"models/nle-{other[:8]}"
-        assert (folder / f"models/nle-{other[:8]}/model").read_text() == f"made with {other}"
-        if (key, other) == (two, one) and not folder.is_current("train", two):
-            model(folder, two)
-        assert folder.is_current("train", key)
-        assert (folder / "models/nle/model").read_text() == f"made with {key}"
-    assert sorted(p.name for p in (folder / "models").iterdir()) == ["nle", "nle-11111111"]
-
-
-def test_what_was_put_aside_and_changed_does_not_count(folder: RunFolder) -> None:
-    model(folder, "1" * 20)
-    folder.exchange("train", "2" * 20, "models/nle")
-    (folder / "models/nle-11111111/model").write_text("edited")
-    folder.exchange("train", "1" * 20, "models/nle")
-    assert not folder.is_current("train", "1" * 20)
-
-
-def test_the_same_settings_put_nothing_aside(folder: RunFolder) -> None:
-    model(folder, "1" * 20)
-    (folder / "models/nle/model").write_text("damaged")
-    assert folder.exchange("train", "1" * 20, "models/nle") is None
-    assert [p.name for p in (folder / "models").iterdir()] == ["nle"]

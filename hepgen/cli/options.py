@@ -51,7 +51,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
-Force = Annotated[bool, typer.Option("--force", help="replace the result of other data")]
+Force = Annotated[bool, typer.Option("--force", help="replace whatever is in the folder")]
 
 AllowCode = Annotated[
     bool,

@@ -26,7 +26,6 @@ from hepgen.compute.versions import versions_of_events
 from hepgen.errors import InputError, SimulationError
 
 LOCAL = "local"
-_SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "inproc")
 _CONNECT_SECONDS = 10.0
 _WORKER_SECONDS = 60.0
 _ASK_SECONDS = 2.0
@@ -292,8 +291,9 @@ def _client(where: Any, address: str) -> Any:
 def _malformed(address: str) -> str | None:
     """Why an address cannot be one of a scheduler; None where it can be."""
     scheme, _, rest = address.rpartition("://")
-    if scheme and scheme not in _SCHEMES:
-        return f"{scheme}:// is none of {', '.join(f'{one}://' for one in _SCHEMES)}"
+    known = sorted({*_distributed().comm.registry.backends, "ucx"})
+    if scheme and scheme not in known:
+        return f"{scheme}:// is none of {', '.join(f'{one}://' for one in known)}"
     if scheme != "inproc" and not re.search(r":\d+/?$", rest):
         return "it has no port"
     return None

@@ -30,6 +30,7 @@ from hepgen.pipeline.infer import (
     REPORT,
     content_digest,
     estimates,
+    inputs_of,
     known_result,
     statement_figures,
     write_into,
@@ -93,13 +94,16 @@ def combine_into(
         combination.monitor.say("all up to date")
         return known, output / "report.html"
     made = _provenance(combination, read)
-    refuse_other(output, made, (POSTERIOR, REPORT), overwrite)
+
+    def check() -> None:
+        refuse_other(output, made, (POSTERIOR, REPORT), overwrite)
+
+    check()
     inference = combine(combination, read)
-    refuse_other(output, made, (POSTERIOR, REPORT), overwrite)  # another may have been here
     with combination.monitor.task("write the report", 1) as update:
         report = write_into(
             output, inference,
-            lambda path: _write_report(combination, inference, read, path),
+            lambda path: _write_report(combination, inference, read, path), check,
         )  # fmt: skip
         update(1)
     return inference.result, report
@@ -240,6 +244,7 @@ def _provenance(combination: Combination, read: Mapping[str, EventChannel]) -> d
                 "data": list(one.observed.sources),
                 "layout": one.observed.layout,
                 "sha256": content_digest(one.observed.events),
+                "inputs": inputs_of(one.session),
                 "request": asdict(combination.request(name)),
             }
             for name, one in read.items()

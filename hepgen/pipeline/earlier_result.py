@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hepgen.config import to_toml
+from hepgen.config.combination import Combination
+from hepgen.config.workflow import Workflow
 from hepgen.errors import FileError
 from hepgen.files import is_unfinished, parse_json
 
@@ -52,8 +56,9 @@ def refuse_other(
         there = _measured(parse_json(result.read_text("utf-8"))["provenance"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise FileError(
-            f"{result} is no result of this version of hepgen, or it is damaged; choose another "
-            "folder with -o, or give --force to replace it"
+            f"{result} does not say what it is of: it is of an earlier version of hepgen, of "
+            "something else, or damaged; choose another folder with -o, or give --force to "
+            "replace it"
         ) from None
     if words := _differing(there, _measured(provenance)):
         raise FileError(
@@ -66,33 +71,52 @@ def _measured(provenance: Mapping[str, Any]) -> dict[str, str]:
     """Entry → value, as JSON, of all that says what a result is of."""
     if "combination" in provenance:
         found = {
-            **_settings(provenance["combination"]), "workspaces": provenance["workspaces"],
+            **_settings(provenance["combination"], Combination),
+            "workspaces": provenance["workspaces"],
             **{
-                name: {**_settings(one["workflow"]), _EVENTS: one[_EVENTS]}
+                name: {
+                    **_settings(one["workflow"], Workflow), _EVENTS: one[_EVENTS],
+                    "inputs": one["inputs"],
+                }
                 for name, one in provenance["channels"].items()
             },
         }  # fmt: skip
     else:
-        method = provenance["request"]["method"]
-        data = {_EVENTS: provenance["data"][_EVENTS]}
-        found = {**_settings(provenance["workflow"]), **data, "--method": method}
+        settings = _settings(provenance["workflow"], Workflow)
+        method = provenance["request"]["method"] or settings.get("inference", {}).get("method")
+        found = {
+            **settings, "--method": method,
+            _EVENTS: provenance["data"][_EVENTS], "inputs": provenance["inputs"],
+        }  # fmt: skip
     return dict(_flat(found))
 
 
-def _settings(text: str) -> dict[str, Any]:
-    """The entries of a workflow, but for those that say where something is, and not what."""
+def _settings(text: str, kind: type[Workflow | Combination]) -> dict[str, Any]:
+    """The entries of a workflow, but for those that say where something is, and not what.
+
+    Those that an earlier version did not know have their defaults.
+    """
     table = tomllib.loads(text)
+    with contextlib.suppress(ValueError):
+        table = tomllib.loads(to_toml(kind.model_validate(table)))
     table.pop("folder", None)
     table.get("data", {}).pop("file", None)
+    for channel in table.get("channels", []):
+        for name in ("data", "workflow", "pyhf"):
+            channel.pop(name, None)
     return table
 
 
-def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", json.dumps(value, sort_keys=True, default=str)
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The values in tables and lists, by their full names, as JSON."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _flat(one, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(one, Mapping | list) for one in value):
+        for number, one in enumerate(value):
+            yield from _flat(one, f"{name}[{number}]")
+    else:
+        yield name, json.dumps(value, sort_keys=True, default=str)
 
 
 def _differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.sample_sum import SampleSum
 from hepgen.information import InformationTable
 from hepgen.io.root import RootWriter
+from hepgen.io.sources import resolve
 from hepgen.pipeline import calibration_report, ratio_posterior
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
@@ -140,10 +141,13 @@ def infer_into(
         return known, Path(output) / "report.html"
     made = session.provenance(**_of_what(session, request, method, observed))
     names = (POSTERIOR, REPORT, *files_of(session))
-    refuse_other(Path(output), made, names, overwrite)
+
+    def check() -> None:
+        refuse_other(Path(output), made, names, overwrite)
+
+    check()
     inference = _inferred(session, request, method, observed)
-    refuse_other(Path(output), made, names, overwrite)  # another process may have been here
-    return inference.result, write_results(session, inference, output)
+    return inference.result, write_results(session, inference, output, check)
 
 
 def _of_what(
@@ -162,7 +166,24 @@ def _of_what(
             "method": method,
             "workflow": str(session.source),
         },
+        "inputs": inputs_of(session),
     }  # fmt: skip
+
+
+def inputs_of(session: Session) -> list[list[str]]:
+    """Name and digest of each file that the workflow reads beside its data."""
+    workflow, package = session.workflow, Path(__file__).resolve().parents[1]
+    data = Path(session.near(workflow.data.file)) if workflow.data.file else None
+    files = [
+        path for path in session.inputs
+        if path not in (session.source, data) and package not in path.resolve().parents
+    ]  # fmt: skip
+    files += [Path(session.near(one)) / "weights.safetensors" for one in workflow.surrogates]
+    events = [name for v in workflow.variations for name in (v.nominal, v.up, v.down) if name]
+    for name in (*events, *workflow.simulation.files):
+        found = resolve([session.near(name)])
+        files += [Path(source.path) for source in found if not source.remote]
+    return [[path.name, digest(path)] for path in files if path.is_file()]
 
 
 def content_digest(events: Events) -> str:
@@ -289,22 +310,38 @@ def estimates(session: Analysis, sample: PosteriorSample) -> dict[str, Parameter
     }
 
 
-def write_results(session: Session, inference: Inference, output: Path | str) -> Path:
-    """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report."""
+def write_results(
+    session: Session,
+    inference: Inference,
+    output: Path | str,
+    check: Callable[[], object] | None = None,
+) -> Path:
+    """Write ``result.json``, ``posterior.root`` and ``report.html``; returns the report.
+
+    Arguments:
+        session, inference: What is written.
+        output: The folder.
+        check: Is asked before anything is replaced, and may refuse.
+    """
 
     def beside_it(path: Path) -> Path:
         inference.exchange.write(path.parent, session.workflow.title or session.workflow.name)
         return _write_report(session, inference, path)
 
     with session.monitor.task("write the report", 1) as update:
-        report = write_into(Path(output), inference, beside_it)
+        report = write_into(Path(output), inference, beside_it, check)
         update(1)
     return report
 
 
-def write_into(output: Path, inference: Stated, report: Callable[[Path], Path]) -> Path:
+def write_into(
+    output: Path,
+    inference: Stated,
+    report: Callable[[Path], Path],
+    check: Callable[[], object] | None = None,
+) -> Path:
     """The three files of a result in a folder, with whoever writes the report."""
-    with replacing(output, RESULT) as part:
+    with replacing(output, RESULT, check) as part:
         _write_posterior(inference, part / POSTERIOR)
         report(part / REPORT)
         content = to_json(inference.result.to_dict()) + "\n"

@@ -13,15 +13,14 @@ from hepgen.events import Events
 from hepgen.inference.exact import ExactLikelihood
 from hepgen.inference.learned_rate import Goodness, LearnedRate, selected_counts
 from hepgen.inference.rate import CrossSection, Product, Rate
-from hepgen.pipeline.products import is_there
+from hepgen.pipeline.model_folder import ModelFolder
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.training_data import rate_campaign, simulated
 from hepgen.results import Check
 from hepgen.simulators.ee_mumu_exact import ElectronPositronDensity
 from hepgen.store import digest
 
-_STEP = "learn rate"
-_PLACE = "models/rate"
+_NAME = "models/rate"
 
 
 @dataclass(frozen=True)
@@ -110,16 +109,15 @@ def rate_p_values(session: Session) -> list[PValue]:
 def learned_efficiency(session: Session) -> LearnedRate:
     """ε(θ) in the run folder, fitted first where it is missing or out of date."""
     session = session.for_training()
-    campaign, path = rate_campaign(session), session.folder / _PLACE
-    key = rate_key(session)
-    if not is_there(session, _STEP, key, _PLACE):
+    campaign, kept = rate_campaign(session), ModelFolder(session.folder, _NAME, rate_key(session))
+    if not kept.current:
         blocks = simulated(session, campaign, "rate", "simulate events for the efficiency")
         points = selected_counts(Events.concatenate(list(blocks)), session.parameters)
         rate = LearnedRate.fit(points, session.parameters)
-        files = [f"{_PLACE}/{name}" for name in ("model.json", "weights.safetensors")]
-        with session.folder.renewed(_STEP, key, files, {}):
-            rate.save(path)
-    return LearnedRate.load(path)
+        with kept.renewed(("model.json", "weights.safetensors")):
+            rate.save(kept.path)
+    kept.point()
+    return LearnedRate.load(kept.path)
 
 
 def rate_key(session: Session) -> str:

@@ -27,6 +27,9 @@ UNFINISHED = ".partial"
 """Blocks of a file that is not complete are in a folder of its name and this: one that nobody can
 ask for, so that a user's own blocks are never taken for them."""
 
+MOST_BLOCKS = 10_000_000
+"""Each is a file of a folder, and has a line in a list of what is missing."""
+
 WORTH_A_WORKER = 1_000_000
 """Events for which it pays to start another process."""
 
@@ -168,6 +171,12 @@ def shard_blocks(campaign: Campaign, shard: str | None) -> range:
     Raises:
         InputError: It is not of that form.
     """
+    if campaign.blocks > MOST_BLOCKS:
+        raise InputError(
+            f"{campaign.events:g} events in blocks of {campaign.block_size} are "
+            f"{campaign.blocks:g} blocks; expected at most {MOST_BLOCKS:g}: ask for fewer events, "
+            "or for larger blocks (simulation.block_size)"
+        )
     blocks = shard_range(campaign.blocks, shard)
     if shard is not None and int(shard.partition("/")[2]) > campaign.blocks:
         raise InputError(
@@ -244,7 +253,7 @@ def simulate_to_file(
     refuse_special(output)
     refuse_inputs(output, inputs)
     blocks = shard_blocks(campaign, shard)
-    store = _unfinished(folder, campaign, overwrite)
+    store = _unfinished(folder, campaign, plan_of(campaign, shard, provenance), overwrite)
     try:
         run_campaign(campaign, store, workers=workers, monitor=monitor, blocks=blocks)
     finally:
@@ -261,15 +270,21 @@ def simulate_to_file(
     return runs
 
 
-def _unfinished(folder: Path, campaign: Campaign, overwrite: bool) -> BlockStore:
+def _unfinished(folder: Path, campaign: Campaign, plan: Plan, overwrite: bool) -> BlockStore:
     """The blocks of a file that is not complete yet.
 
     Raises:
-        FileError: They are of another campaign, and may not be removed.
+        FileError: They are of another campaign, or more of this one, and may not be removed.
     """
     if overwrite and folder.is_dir() and other_campaign(folder, campaign.identity()):
         BlockStore.open(folder).remove()
-    return BlockStore(folder, campaign.identity())
+    store = BlockStore(folder, campaign.identity())
+    if not overwrite and store.exceeds(plan):
+        raise FileError(
+            f"{folder} has the blocks of an unfinished simulation of more than {plan.events} "
+            "events; ask for as many as before to go on, choose another output, or give --force"
+        )
+    return store
 
 
 def _content(campaign: Campaign, shard: str | None) -> str:
@@ -329,6 +344,7 @@ def simulate_to_blocks(
     plan = plan_of(campaign, shard, provenance)
     store = output_folder(output, campaign.identity(), plan, overwrite)
     run_campaign(campaign, store, workers=workers, monitor=monitor, blocks=blocks)
+    store.intend(plan)  # a shorter one may have begun before the first block was there
     return summary(store)
 
 

@@ -24,7 +24,7 @@ from hepgen.nn import together
 from hepgen.parameters import Parameter
 from hepgen.pipeline.gather import gather
 from hepgen.pipeline.load import finished, load_surrogate
-from hepgen.pipeline.products import is_there
+from hepgen.pipeline.model_folder import ModelFolder
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.results import Check
@@ -77,19 +77,19 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate 
     key = digest(
         method, task.source.identity(), task.source.events, settings, task.manifest, columns
     )
-    step, folder = f"train {method}", session.folder / f"models/{method}"
+    kept = ModelFolder(session.folder, f"models/{method}", key)
     parts = ("", "energies/", "cells/") if isinstance(task, ImageTask) else ("",)
-    names = [part + name for part in parts for name in ("model.json", "weights.safetensors")]
-    files = [f"models/{method}/{name}" for name in names]
-    if not is_there(session, step, key, f"models/{method}"):
+    files = [part + name for part in parts for name in ("model.json", "weights.safetensors")]
+    if not together.agreed(kept.current):
         checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
         surrogate = _fit(session, task, method, checkpoint)
-        facts = {"seconds": surrogate.curve.seconds}
         with together.by_the_leader() as leads:
             if leads:
-                with session.folder.renewed(step, key, files, facts):
-                    surrogate.save(folder)
-    return load_surrogate(folder)
+                with kept.renewed(files, {"seconds": surrogate.curve.seconds}):
+                    surrogate.save(kept.path)
+    if together.leads():
+        kept.point()
+    return load_surrogate(kept.path)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from hepgen.inference.posterior_ensemble import PosteriorEnsemble
 from hepgen.nn import together
 from hepgen.nn.train import Progress
 from hepgen.pipeline.estimators import Estimator, Trained, estimator, require_scores
+from hepgen.pipeline.model_folder import ModelFolder
 from hepgen.pipeline.monitor import Update
-from hepgen.pipeline.products import is_there
 from hepgen.pipeline.samples import require_density, sample_keys, sample_sessions, sample_sum
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.surrogates import surrogate_task
@@ -79,6 +79,7 @@ def trained(session: Session, method: str) -> Trained:
     task = _Task(session, method)
     if not task.current:
         task.fit(_read(session, line))
+    task.point()
     return line.load(task.path)
 
 
@@ -111,6 +112,7 @@ def _ensemble(session: Session, method: str, members: int) -> Trained:
     line, whole = estimator(method), _Task(session, method)
     kind: Any = PosteriorEnsemble if line.amortised else TrainedEnsemble
     if whole.current:
+        whole.point()
         kept: Trained = kind.load(whole.path, line.load)
         return kept
     entry, found = getattr(session.workflow, method), list[Any]()
@@ -123,6 +125,7 @@ def _ensemble(session: Session, method: str, members: int) -> Trained:
         found.append(line.load(task.path))
     ensemble: Trained = kind(found, scheme=entry.scheme)
     whole.keep(ensemble, members)
+    whole.point()
     return ensemble
 
 
@@ -147,19 +150,25 @@ class _Task:
     member: int = 0
 
     @property
-    def place(self) -> str:
-        """Its folder in the run folder."""
-        return f"models/{self.method}" + (f"/member-{self.member}" if self.member else "")
+    def folder(self) -> ModelFolder:
+        """Its files."""
+        part = f"member-{self.member}" if self.member else ""
+        return ModelFolder(self.session.folder, f"models/{self.method}", self._key, part)
 
     @property
     def path(self) -> Path:
         """Its folder."""
-        return self.session.folder / self.place
+        return self.folder.path
 
     @property
     def current(self) -> bool:
-        """Whether it is there and up to date; what other settings made is put aside."""
-        return is_there(self.session, self._step, self._key, self.place)
+        """Whether it is there and up to date."""
+        return together.agreed(self.folder.current)
+
+    def point(self) -> None:
+        """Have the name of the method lead to it."""
+        if together.leads():
+            self.folder.point()
 
     def fit(self, sample: Any) -> None:
         """Train it and keep it."""
@@ -181,22 +190,16 @@ class _Task:
 
     def keep(self, model: Trained, members: int = 0) -> None:
         """Save it, with that number of members, and note that it is done."""
-        places = [self.place, *(f"{self.place}/member-{m}" for m in range(1, members + 1))]
-        names = ("model.json", "weights.safetensors")
-        files = [f"{place}/{name}" for place in places for name in names]
-        facts = {"seconds": model.curve.seconds}
+        places = ["", *(f"member-{m}/" for m in range(1, members + 1))]
+        files = [f"{p}{name}" for p in places for name in ("model.json", "weights.safetensors")]
         with together.by_the_leader() as leads:
             if leads:
-                with self.session.folder.renewed(self._step, self._key, files, facts):
+                with self.folder.renewed(files, {"seconds": model.curve.seconds}):
                     model.save(self.path)
 
     @property
     def _name(self) -> str:
         return self.method + (f"-{self.member}" if self.member else "")
-
-    @property
-    def _step(self) -> str:
-        return f"train {self.method}" + (f", member {self.member}" if self.member else "")
 
     @property
     def _key(self) -> str:

@@ -19,7 +19,7 @@ from hepgen.inference.reweighting import (
 from hepgen.io.sources import resolve
 from hepgen.pipeline.data import DataRequest, read_observed, tensors
 from hepgen.pipeline.estimators import reference_of
-from hepgen.pipeline.products import is_there
+from hepgen.pipeline.model_folder import ModelFolder
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import reporter, training_settings
 from hepgen.pipeline.training_data import density_source, reference_campaign, training_events
@@ -66,9 +66,9 @@ def shape_variation(session: Session, entry: VariationEntry) -> ShapeVariation:
         FileError, DataError: Its files are missing, or cannot be used.
         WorkflowError: Its nominal events are not known.
     """
-    place, step = f"models/variations/{entry.name}", f"train variation {entry.name}"
-    key, path = variation_key(session, entry), session.folder / place
-    if not is_there(session, step, key, place):
+    name, key = f"models/variations/{entry.name}", variation_key(session, entry)
+    kept = ModelFolder(session.folder, name, key)
+    if not kept.current:
         nominal, up, down = (
             _events(session, file) for file in (entry.nominal, entry.up, entry.down)
         )
@@ -81,9 +81,10 @@ def shape_variation(session: Session, entry: VariationEntry) -> ShapeVariation:
                 progress=reporter(update), device=session.device,
                 **training_settings(session, "classifier"),
             )  # fmt: skip
-        with session.folder.renewed(step, key, [f"{place}/{name}" for name in _FILES], {}):
-            found.save(path)
-    return ShapeVariation.load(path)
+        with kept.renewed(_FILES):
+            found.save(kept.path)
+    kept.point()
+    return ShapeVariation.load(kept.path)
 
 
 def variation_key(session: Session, entry: VariationEntry) -> str:

@@ -23,8 +23,6 @@ from hepgen.simulators.stage import Failure
 
 #: The column that numbers the parameter point of each event.
 POINT = "hepgenPoint"
-MOST_BLOCKS = 10_000_000
-"""Each is a file of a folder, and has a line in a list of what is missing."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,6 @@ class Campaign:
             raise InputError(
                 f"{self.events} events in blocks of {self.block_size}, {self.points} at each "
                 "parameter point; expected positive numbers, the smaller before the larger"
-            )
-        if self.blocks > MOST_BLOCKS:
-            raise InputError(
-                f"{self.events:g} events in blocks of {self.block_size} are {self.blocks:g} "
-                f"blocks; expected at most {MOST_BLOCKS:g}: ask for fewer, or for larger blocks "
-                "(simulation.block_size)"
             )
         if self.chain.available is not None and self.events > self.chain.available:
             raise InputError(

@@ -244,7 +244,7 @@ def test_no_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [("head", "it has no port"), ("", "it has no port"), ("tcp://head", "it has no port"),
-     ("http://head:8786", "http:// is none of tcp://"),
+     ("http://head:8786", "http:// is none of inproc://"),
      ("tls://localhost:1", "no Dask scheduler answers")],
 )  # fmt: skip
 def test_an_address_that_cannot_be_one_is_refused_at_once(address: str, words: str) -> None:

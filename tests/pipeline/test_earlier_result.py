@@ -10,20 +10,28 @@ from typing import Any
 
 import pytest
 
+from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.files import replacing
 from hepgen.pipeline.earlier_result import refuse_other
+from hepgen.pipeline.session import Session
+
+TINY = Path(__file__).parent / "tiny.toml"
 
 NAMES = ("posterior.root", "report.html")
 ONE: dict[str, Any] = {
-    "workflow": "name = 'z'\nfolder = 'runs/a'\n[data]\nfile = 'a.root'\n[nle]\nepochs = 6",
+    "workflow": "name = 'z'\nfolder = 'runs/a'\ninference.method = 'nle'\ndata.file = 'a.root'\n"
+    "[nle]\nepochs = 6",
     "data": {"files": ["a.root:Events"], "sha256": "1"},
     "request": {"method": None},
+    "inputs": [["jes.root", "4"]],
     "versions": {"hepgen": "0"},
 }
 TWO: dict[str, Any] = {
-    "combination": "name = 'both'",
-    "channels": {n: {"workflow": "name = 'x'", "data": [n], "sha256": n} for n in ("x", "y")},
+    "combination": "name = 'both'\n[[channels]]\nname = 'x'\ncut = 'a > 1'\ndata = ['m.root']",
+    "channels": {
+        n: {"workflow": "name = 'x'", "data": [n], "sha256": n, "inputs": []} for n in ("x", "y")
+    },
     "workspaces": {"count": "3"},
 }
 
@@ -47,7 +55,8 @@ def changed(provenance: dict[str, Any], change: Callable[[dict[str, Any]], Any])
      (lambda p: p.update(workflow=p["workflow"].replace("'z'", "'y'")),
       r'name: "z" there, "y" here'),
      (lambda p: p.update(workflow=p["workflow"] + "\nseed = 1"), r"nle\.seed: none there, 1 here"),
-     (lambda p: p["request"].update(method="npe"), r'--method: null there, "npe" here')],
+     (lambda p: p["inputs"].append(["more.root", "5"]), r"inputs\[1\]: none there"),
+     (lambda p: p["request"].update(method="npe"), r'--method: "nle" there, "npe" here')],
 )  # fmt: skip
 def test_a_result_of_something_else_is_not_replaced_unasked(
     change: Callable[[dict[str, Any]], Any], words: str, tmp_path: Path
@@ -60,7 +69,8 @@ def test_a_result_of_something_else_is_not_replaced_unasked(
 
 @pytest.mark.parametrize(
     "change",
-    [lambda _: None, lambda p: p["data"].update(files=["/elsewhere/a.root"]),
+    [lambda _: None, lambda p: p["request"].update(method="nle"),
+     lambda p: p["data"].update(files=["/elsewhere/a.root"]),
      lambda p: p["versions"].update(hepgen="1"),
      lambda p: p.update(workflow=p["workflow"].replace("runs/a", "runs/b")),
      lambda p: p.update(workflow=p["workflow"].replace("a.root", "b.root"))],
@@ -72,11 +82,29 @@ def test_the_same_measurement_is_made_again(
     refuse_other(with_result(tmp_path, {"provenance": ONE}), changed(ONE, change), NAMES, False)
 
 
+def test_a_combination_of_the_same_events_elsewhere_is_made_again(tmp_path: Path) -> None:
+    moved = changed(TWO, lambda p: p.update(combination=p["combination"].replace("m.", "n.")))
+    refuse_other(with_result(tmp_path, {"provenance": TWO}), moved, NAMES, False)
+
+
+def test_what_an_earlier_version_did_not_know_has_its_default(tmp_path: Path) -> None:
+    """Of a workflow that is one: of others the entries are compared as they are."""
+    session = Session.open(TINY)
+    whole = to_toml(session.workflow)
+    without = "\n".join(line for line in whole.splitlines() if "grid_points" not in line)
+    assert without != whole
+    old = changed(ONE, lambda p: p.update(workflow=without))
+    new = changed(ONE, lambda p: p.update(workflow=whole))
+    refuse_other(with_result(tmp_path, {"provenance": old}), new, NAMES, False)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [(lambda p: p["channels"]["y"].update(sha256="2"), "of other events"),
      (lambda p: p["channels"]["y"].update(workflow="name = 'z'"), r'y\.name: "x" there, "z" here'),
      (lambda p: p["workspaces"].update(count="4"), "workspaces.count"),
+     (lambda p: p.update(combination=p["combination"].replace("1", "2")),
+      r'channels\[0\]\.cut: "a > 1" there, "a > 2" here'),
      (lambda p: p["channels"].pop("y"), r"y\.name: \"x\" there, none here")],
 )  # fmt: skip
 def test_a_combination_is_of_all_its_channels(
@@ -99,7 +127,7 @@ def test_a_combination_is_of_all_its_channels(
 )  # fmt: skip
 def test_what_hepgen_has_not_written_is_not_replaced_unasked(content: Any, tmp_path: Path) -> None:
     folder = with_result(tmp_path, content)
-    with pytest.raises(FileError, match=r"result\.json is no result.*--force"):
+    with pytest.raises(FileError, match=r"result\.json does not say what it is of.*--force"):
         refuse_other(folder, ONE, NAMES, False)
     refuse_other(folder, ONE, NAMES, True)
 

@@ -143,7 +143,7 @@ def test_a_result_of_other_data_is_not_written_over(
                   DataRequest([str(moved)], entry_stop=300)):  # fmt: skip
         with pytest.raises(FileError, match=r"holds another result \(of other events\).*--force"):
             infer_into(session, other, out)
-    with pytest.raises(FileError, match="--method: null there"):
+    with pytest.raises(FileError, match='--method: "nle" there'):
         infer_into(session, DataRequest([str(moved)]), out, "npe")
     assert (out / "result.json").read_bytes() == before
     # The same events, wherever they are.

@@ -511,11 +511,21 @@ def test_blocks_that_a_user_named_like_a_file_are_never_taken_for_its_own(tmp_pa
     assert contents(mine) == before
 
 
-def test_more_blocks_than_a_folder_can_hold_are_refused_at_once() -> None:
-    with pytest.raises(
-        InputError, match=r"1e\+14 events in blocks of 512 .*simulation\.block_size"
-    ):
-        replace(CAMPAIGN, events=10**14)
+def test_more_blocks_than_a_folder_can_hold_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1e\+14 events in blocks of 512 .*block_size"):
+        to_root(tmp_path / "out.root", replace(CAMPAIGN, events=10**14))
+    assert not list(tmp_path.iterdir())
+
+
+def test_fewer_events_than_an_unfinished_file_has_are_refused(tmp_path: Path) -> None:
+    blocks, few = tmp_path / "out.root.partial", replace(CAMPAIGN, events=600)
+    run(blocks)
+    before = contents(blocks)
+    with pytest.raises(FileError, match=r"unfinished simulation of more than 600 events.*--force"):
+        to_root(tmp_path / "out.root", few)
+    assert contents(blocks) == before
+    assert to_root(tmp_path / "out.root", few, overwrite=True)["genEventCount"] == 600
+    assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_anything(

@@ -38,7 +38,7 @@ def test_a_model_that_was_saved_and_not_recorded_is_not_taken_for_that_of_before
     assert len(after.curve.train) == 1
 
 
-def test_a_model_of_other_settings_is_put_aside_and_comes_back(
+def test_a_model_of_other_settings_stays_and_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = tmp_path / "models/nle/weights.safetensors"
@@ -46,18 +46,38 @@ def test_a_model_of_other_settings_is_put_aside_and_comes_back(
     before = weights.read_bytes()
     trained(opened(tmp_path, 2), "nle")
     assert weights.read_bytes() != before
-    (aside,) = tmp_path.glob("models/nle-*")
-    assert (aside / "weights.safetensors").read_bytes() == before
+    kept = {one.read_bytes() for one in tmp_path.glob("models/nle-*/weights.safetensors")}
+    assert kept == {before, weights.read_bytes()}
     monkeypatch.delattr(NLE, "fit")  # nothing is trained again
     for epochs in (1, 2, 1):
         assert len(trained(opened(tmp_path, epochs), "nle").curve.train) == epochs
     assert weights.read_bytes() == before
 
 
-def test_an_ensemble_of_other_settings_is_put_aside_whole(tmp_path: Path) -> None:
+def test_an_ensemble_of_other_settings_stays_whole(tmp_path: Path) -> None:
     def both(epochs: int) -> Any:
         return trained(opened(tmp_path, epochs, "nle.members=2"), "nle")
 
     for epochs in (1, 2, 1):
         assert [len(m.curve.train) for m in both(epochs).members] == [epochs, epochs]
-    assert len(list(tmp_path.glob("models/nle-*"))) == 1
+    assert len(list(tmp_path.glob("models/nle-*/member-2"))) == 2
+
+
+def test_the_model_of_a_process_is_its_own_whatever_another_trains(tmp_path: Path) -> None:
+    """Both know one run folder, and the name of the method leads to what was used last."""
+    for epochs in (1, 2):
+        trained(opened(tmp_path, epochs), "nle")
+    link = tmp_path / "models/nle"
+    assert link.is_symlink()
+    assert len(NLE.load(link).curve.train) == 2
+    assert len(trained(opened(tmp_path, 1), "nle").curve.train) == 1
+    assert len(NLE.load(link).curve.train) == 1
+
+
+def test_a_folder_of_models_of_an_earlier_version_is_kept(tmp_path: Path) -> None:
+    old = tmp_path / "models/nle/weights.safetensors"
+    old.parent.mkdir(parents=True)
+    old.write_text("earlier")
+    trained(opened(tmp_path, 1), "nle")
+    assert (tmp_path / "models/nle-old/weights.safetensors").read_text() == "earlier"
+    assert len(NLE.load(tmp_path / "models/nle").curve.train) == 1
