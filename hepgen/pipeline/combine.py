@@ -123,6 +123,7 @@ def combine(
     _ = interest(combination), limited(combination)
     if read is None:
         read = {name: EventChannel.read(combination, name) for name in combination.sessions}
+    provenance = _provenance(combination, read)
     checks = [one for name, channel in read.items() for one in _channel_checks(name, channel)]
     for channel in read.values():
         check_toys(combination, channel.weight)
@@ -154,7 +155,7 @@ def combine(
     result = InferenceResult(
         METHOD, sum(number.values()), estimates(combination, sample),
         [*checks, *made.checks, *tested.checks],
-        {**_provenance(combination, read), "seconds": round(time.monotonic() - started, 1)},
+        {**provenance, "seconds": round(time.monotonic() - started, 1)},
         statements=json.loads(to_json(told)),
     )  # fmt: skip
     return CombinedInference(result, replace(sample, method=METHOD), made, alone, tested)

@@ -54,7 +54,7 @@ def refuse_other(
         return
     try:
         there = _measured(parse_json(result.read_text("utf-8"))["provenance"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise FileError(
             f"{result} does not say what it is of: it is of an earlier version of hepgen, of "
             "something else, or damaged; choose another folder with -o, or give --force to "

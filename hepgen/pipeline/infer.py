@@ -36,6 +36,7 @@ from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.rounds import Rounds, in_rounds, round_checks
+from hepgen.pipeline.samples import sample_sessions
 from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
@@ -108,7 +109,9 @@ def infer(session: Session, request: DataRequest, method: str | None = None) -> 
         request: Which data.
         method: The headline estimator; by default the workflow's.
     """
-    return _inferred(session, request, method, read_observed(session, request))
+    observed = read_observed(session, request)
+    measured = _of_what(session, request, method, observed)
+    return _inferred(session, request, method, observed, measured)
 
 
 def infer_into(
@@ -139,14 +142,15 @@ def infer_into(
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
-    made = session.provenance(**_of_what(session, request, method, observed))
+    measured = _of_what(session, request, method, observed)
+    provenance = session.provenance(**measured)
     names = (POSTERIOR, REPORT, *files_of(session))
 
     def check() -> None:
-        refuse_other(Path(output), made, names, overwrite)
+        refuse_other(Path(output), provenance, names, overwrite)
 
     check()
-    inference = _inferred(session, request, method, observed)
+    inference = _inferred(session, request, method, observed, measured)
     return inference.result, write_results(session, inference, output, check)
 
 
@@ -170,20 +174,16 @@ def _of_what(
     }  # fmt: skip
 
 
-def inputs_of(session: Session) -> list[list[str]]:
-    """Name and digest of each file that the workflow reads beside its data."""
-    workflow, package = session.workflow, Path(__file__).resolve().parents[1]
-    data = Path(session.near(workflow.data.file)) if workflow.data.file else None
-    files = [
-        path for path in session.inputs
-        if path not in (session.source, data) and package not in path.resolve().parents
-    ]  # fmt: skip
-    files += [Path(session.near(one)) / "weights.safetensors" for one in workflow.surrogates]
+def inputs_of(session: Session) -> dict[str, str]:
+    """Digests of what the workflow names beside its data: chains, with their code, and files."""
+    workflow = session.workflow
+    found = {"chain": digest(session.chain.options)}
+    found |= {f"chain of {n}": digest(s.chain.options) for n, s in sample_sessions(session).items()}
     events = [name for v in workflow.variations for name in (v.nominal, v.up, v.down) if name]
     for name in (*events, *workflow.simulation.files):
-        found = resolve([session.near(name)])
-        files += [Path(source.path) for source in found if not source.remote]
-    return [[path.name, digest(path)] for path in files if path.is_file()]
+        local = [Path(one.path) for one in resolve([session.near(name)]) if not one.remote]
+        found[name] = digest(*local)
+    return found
 
 
 def content_digest(events: Events) -> str:
@@ -218,8 +218,13 @@ def known_result(output: Path, key: str, more: Sequence[str] = ()) -> InferenceR
 
 @one_thread()
 def _inferred(
-    session: Session, request: DataRequest, method: str | None, observed: Observed
+    session: Session,
+    request: DataRequest,
+    method: str | None,
+    observed: Observed,
+    measured: Mapping[str, Any],
 ) -> Inference:
+    """The posterior of data that were read; ``measured`` says of what, as it was at the start."""
     started = time.monotonic()
     _ = interest(session), limited(session)  # before anything is trained
     if session.workflow.statements.scan is not None:
@@ -250,7 +255,7 @@ def _inferred(
         update(1)
     checks += [*simulation, *tests.checks(session.workflow.checks.p_value)]
     provenance = session.provenance(
-        **_of_what(session, request, method, observed),
+        **measured,
         seconds=round(time.monotonic() - started, 1),
         key=key,
     )

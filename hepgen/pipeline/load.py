@@ -9,6 +9,7 @@ from typing import Any
 
 from hepgen.errors import FileError
 from hepgen.nn.model_files import model_kind
+from hepgen.pipeline.model_folder import behind
 from hepgen.surrogates.images.surrogate import KIND as IMAGES
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import KIND, UNFINISHED, Surrogate
@@ -27,7 +28,7 @@ def load(path: Path | str) -> Any:
     Raises:
         FileError: The files are missing, truncated, edited, or from a newer version.
     """
-    folder = Path(path).expanduser()
+    folder = behind(Path(path).expanduser())
     kind = model_kind(folder)
     if kind not in _KINDS:
         raise FileError(
@@ -43,7 +44,7 @@ def load_surrogate(path: Path | str) -> Surrogate | ImageSurrogate:
     Raises:
         FileError: The files are missing, truncated, edited, or hold another kind of model.
     """
-    folder = Path(path).expanduser()
+    folder = behind(Path(path).expanduser())
     if model_kind(folder) == IMAGES:
         return ImageSurrogate.load(folder)
     return Surrogate.load(folder)

@@ -1,21 +1,21 @@
-"""What a step makes in the run folder: for each setting a folder of its own, which stays."""
+"""A trained model in the run folder: for each key a folder of its own, which stays."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hepgen.nn import together
 from hepgen.store import RunFolder
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The files that a step makes with one key: those of other keys are beside them.
+    """The files that a training makes with one key: those of other keys are beside them.
 
     So nothing is replaced where a setting is changed, whoever else works in the run folder; and to
     go back costs nothing.
@@ -24,7 +24,7 @@ class ModelFolder:
         folder: The run folder.
         name: Such as ``models/nle``; a link of this name leads to what was used last.
         key: All that it depends on.
-        part: A folder in it, if it is a part of a product.
+        part: A folder in it, if it is a part of a model.
     """
 
     folder: RunFolder
@@ -45,7 +45,7 @@ class ModelFolder:
     @property
     def current(self) -> bool:
         """Whether it is there, as it was made."""
-        return self.folder.is_current(f"make {self.place}", self.key)
+        return together.agreed(self.folder.is_current(f"make {self.place}", self.key))
 
     @contextmanager
     def renewed(
@@ -56,16 +56,30 @@ class ModelFolder:
         with self.folder.renewed(f"make {self.place}", self.key, names, facts or {}):
             yield
 
-    def point(self) -> None:
-        """Have the name without the key lead here."""
+    def point(self, say: Callable[[str], object]) -> None:
+        """Have the name without the key lead here; ``say`` is told where it cannot."""
         link, target = self.folder / self.name, self.path.name
-        if link.is_symlink() and str(link.readlink()) == target:
+        if not together.leads() or (link.is_symlink() and str(link.readlink()) == target):
             return
-        # A folder that may only be read has no links, and all else.
-        with contextlib.suppress(OSError):
-            if link.is_dir() and not link.is_symlink():  # by a version that had one for all keys
-                link.rename(link.with_name(f"{link.name}-old"))
-            part = link.with_name(f".{link.name}.{os.getpid()}")
-            part.unlink(missing_ok=True)
-            part.symlink_to(target)
-            part.replace(link)
+        new = link.with_name(f".{link.name}.link")
+        try:
+            new.unlink(missing_ok=True)
+            new.symlink_to(target)
+            if link.is_dir() and not link.is_symlink():  # of a version that had one for all keys
+                link.rename(_free(link))
+            new.replace(link)
+        except OSError as error:
+            say(f"{link} cannot lead to {target} ({error.strerror}); use the latter name")
+
+
+def behind(path: Path) -> Path:
+    """The folder to which a link leads now; where it leads later is another model."""
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
+def _free(link: Path) -> Path:
+    """A name for a folder that stands where the link is to be."""
+    names = (
+        link.with_name(f"{link.name}-old{n}") for n in itertools.chain([""], itertools.count(2))
+    )
+    return next(name for name in names if not name.exists())

@@ -116,7 +116,7 @@ def learned_efficiency(session: Session) -> LearnedRate:
         rate = LearnedRate.fit(points, session.parameters)
         with kept.renewed(("model.json", "weights.safetensors")):
             rate.save(kept.path)
-    kept.point()
+    kept.point(session.monitor.say)
     return LearnedRate.load(kept.path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,9 @@ def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Reproduction:
     >>> compared(one, two).differences
     ('provenance.seeds.nle: 0, 1',)
     """
-    known = [_leaves(_without_times(result)) for result in (before, now)]
+    # An earlier version noted no digests of its inputs.
+    unknown = {"inputs"} - before.get("provenance", {}).keys()
+    known = [_leaves(_without_times(result, unknown)) for result in (before, now)]
     first, second = (dict(leaves) for leaves in known)
     names = [*first, *(name for name in second if name not in first)]
     differ = [
@@ -234,10 +236,10 @@ def _names(value: Any) -> bool:
     return not isinstance(value, (list, tuple)) or all(isinstance(one, str) for one in value)
 
 
-def _without_times(result: Mapping[str, Any]) -> dict[str, Any]:
+def _without_times(result: Mapping[str, Any], unknown: Collection[str] = ()) -> dict[str, Any]:
     noted = {k: v for k, v in result.get("provenance", {}).items() if k not in TIMES}
     # The workflow was told another run folder; a request, perhaps other files.
-    for name in ("workflow", "channels", "source", "request", "data"):
+    for name in ("workflow", "channels", "source", "request", "data", *unknown):
         noted.pop(name, None)
     return {**result, "provenance": noted}
 

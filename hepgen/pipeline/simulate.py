@@ -117,6 +117,7 @@ def run_campaign(
     Raises:
         SimulationError: A stage failed, or blocks were lost again and again.
     """
+    _check_blocks(campaign)
     wanted = blocks if blocks is not None else range(campaign.blocks)
     there = store.catalogue()
     # The last block of a shorter campaign is not yet the same block of a longer one.
@@ -145,6 +146,15 @@ def run_campaign(
             update(done)
 
 
+def _check_blocks(campaign: BlockSource) -> None:
+    if campaign.blocks > MOST_BLOCKS:
+        raise InputError(
+            f"{campaign.events:g} events in blocks of {campaign.block_size} are "
+            f"{campaign.blocks:g} blocks; expected at most {MOST_BLOCKS:g}: ask for fewer events, "
+            "or for larger blocks (simulation.block_size)"
+        )
+
+
 def _worth(campaign: BlockSource, blocks: int) -> int:
     """How many processes are worth starting."""
     # A worker takes seconds to start, in which this process simulates a million events.
@@ -171,12 +181,7 @@ def shard_blocks(campaign: Campaign, shard: str | None) -> range:
     Raises:
         InputError: It is not of that form.
     """
-    if campaign.blocks > MOST_BLOCKS:
-        raise InputError(
-            f"{campaign.events:g} events in blocks of {campaign.block_size} are "
-            f"{campaign.blocks:g} blocks; expected at most {MOST_BLOCKS:g}: ask for fewer events, "
-            "or for larger blocks (simulation.block_size)"
-        )
+    _check_blocks(campaign)
     blocks = shard_range(campaign.blocks, shard)
     if shard is not None and int(shard.partition("/")[2]) > campaign.blocks:
         raise InputError(

@@ -24,7 +24,7 @@ from hepgen.nn import together
 from hepgen.parameters import Parameter
 from hepgen.pipeline.gather import gather
 from hepgen.pipeline.load import finished, load_surrogate
-from hepgen.pipeline.model_folder import ModelFolder
+from hepgen.pipeline.model_folder import ModelFolder, behind
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.training_files import TrainingFiles
 from hepgen.results import Check
@@ -50,6 +50,7 @@ _JUDGING = {"method", "test_events", "closure_sets", "closure_events", "template
 
 def with_surrogate(chain: Chain, folder: Path) -> Chain:
     """The chain with the surrogate in ``folder`` in the place of its stages."""
+    folder = behind(folder)
     surrogate = finished(folder)
     sha256 = hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()
     return hybrid(chain, surrogate, sha256)
@@ -80,15 +81,14 @@ def trained_surrogate(session: Session, method: str | None = None) -> Surrogate 
     kept = ModelFolder(session.folder, f"models/{method}", key)
     parts = ("", "energies/", "cells/") if isinstance(task, ImageTask) else ("",)
     files = [part + name for part in parts for name in ("model.json", "weights.safetensors")]
-    if not together.agreed(kept.current):
+    if not kept.current:
         checkpoint = session.folder / f"checkpoints/{method}-{key[:8]}"
         surrogate = _fit(session, task, method, checkpoint)
         with together.by_the_leader() as leads:
             if leads:
                 with kept.renewed(files, {"seconds": surrogate.curve.seconds}):
                     surrogate.save(kept.path)
-    if together.leads():
-        kept.point()
+    kept.point(session.monitor.say)
     return load_surrogate(kept.path)
 
 

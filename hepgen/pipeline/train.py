@@ -163,12 +163,11 @@ class _Task:
     @property
     def current(self) -> bool:
         """Whether it is there and up to date."""
-        return together.agreed(self.folder.current)
+        return self.folder.current
 
     def point(self) -> None:
         """Have the name of the method lead to it."""
-        if together.leads():
-            self.folder.point()
+        self.folder.point(self.session.monitor.say)
 
     def fit(self, sample: Any) -> None:
         """Train it and keep it."""

@@ -83,7 +83,7 @@ def shape_variation(session: Session, entry: VariationEntry) -> ShapeVariation:
             )  # fmt: skip
         with kept.renewed(_FILES):
             found.save(kept.path)
-    kept.point()
+    kept.point(session.monitor.say)
     return ShapeVariation.load(kept.path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.files import replacing
 from hepgen.pipeline.earlier_result import refuse_other
+from hepgen.pipeline.infer import inputs_of
 from hepgen.pipeline.session import Session
 
 TINY = Path(__file__).parent / "tiny.toml"
@@ -24,13 +26,13 @@ ONE: dict[str, Any] = {
     "[nle]\nepochs = 6",
     "data": {"files": ["a.root:Events"], "sha256": "1"},
     "request": {"method": None},
-    "inputs": [["jes.root", "4"]],
+    "inputs": {"jes.root": "4"},
     "versions": {"hepgen": "0"},
 }
 TWO: dict[str, Any] = {
     "combination": "name = 'both'\n[[channels]]\nname = 'x'\ncut = 'a > 1'\ndata = ['m.root']",
     "channels": {
-        n: {"workflow": "name = 'x'", "data": [n], "sha256": n, "inputs": []} for n in ("x", "y")
+        n: {"workflow": "name = 'x'", "data": [n], "sha256": n, "inputs": {}} for n in ("x", "y")
     },
     "workspaces": {"count": "3"},
 }
@@ -55,7 +57,7 @@ def changed(provenance: dict[str, Any], change: Callable[[dict[str, Any]], Any])
      (lambda p: p.update(workflow=p["workflow"].replace("'z'", "'y'")),
       r'name: "z" there, "y" here'),
      (lambda p: p.update(workflow=p["workflow"] + "\nseed = 1"), r"nle\.seed: none there, 1 here"),
-     (lambda p: p["inputs"].append(["more.root", "5"]), r"inputs\[1\]: none there"),
+     (lambda p: p["inputs"].update({"jes.root": "5"}), r'inputs\.jes\.root: "4" there, "5" here'),
      (lambda p: p["request"].update(method="npe"), r'--method: "nle" there, "npe" here')],
 )  # fmt: skip
 def test_a_result_of_something_else_is_not_replaced_unasked(
@@ -147,6 +149,25 @@ def test_what_was_killed_between_its_files_is_made_again(tmp_path: Path) -> None
     with replacing(tmp_path, "result.json") as part:
         (part / "result.json").write_text("{}")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "result.json"]
+
+
+def test_what_a_workflow_reads_beside_its_data_counts(tmp_path: Path) -> None:
+    """Files by their content, wherever they are, and chains by their options and their code."""
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        shutil.copy(TINY, tmp_path / place / "w.toml")
+        (tmp_path / place / "sim.root").write_text("events")
+
+    def inputs(place: str, *options: str) -> dict[str, str]:
+        session = Session.open(
+            tmp_path / place / "w.toml", ["simulation.files=['sim.root']", *options]
+        )
+        return inputs_of(session)
+
+    assert inputs("one") == inputs("two")
+    assert inputs("one", "chain.depth=2")["chain"] != inputs("two")["chain"]
+    (tmp_path / "two" / "sim.root").write_text("others")
+    assert inputs("one")["sim.root"] != inputs("two")["sim.root"]
 
 
 def test_an_empty_folder_and_none_may_be_filled(tmp_path: Path) -> None:

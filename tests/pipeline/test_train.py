@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hepgen.inference.nle import NLE
+from hepgen.pipeline.model_folder import ModelFolder
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.train import trained
+from hepgen.store import RunFolder
 
 TINY = Path(__file__).parent / "tiny.toml"
 
@@ -81,3 +85,31 @@ def test_a_folder_of_models_of_an_earlier_version_is_kept(tmp_path: Path) -> Non
     trained(opened(tmp_path, 1), "nle")
     assert (tmp_path / "models/nle-old/weights.safetensors").read_text() == "earlier"
     assert len(NLE.load(tmp_path / "models/nle").curve.train) == 1
+
+
+def test_a_name_that_cannot_lead_to_a_model_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system without links: what stands there stays."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    (tmp_path / "models/nle").mkdir(parents=True)
+    said: list[str] = []
+    ModelFolder(RunFolder(tmp_path), "models/nle", "1" * 20).point(said.append)
+    assert "cannot lead to nle-11111111" in said[0]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["nle"]
+
+
+def test_folders_of_earlier_versions_are_all_kept(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        model = tmp_path / "models/nle"
+        model.unlink(missing_ok=True)
+        model.mkdir(parents=True)
+        (model / "model.json").write_text(text)
+        ModelFolder(RunFolder(tmp_path), "models/nle", "1" * 20).point(print)
+        assert model.is_symlink()
+    kept = sorted(tmp_path.glob("models/nle-old*/model.json"))
+    assert [path.read_text() for path in kept] == ["one", "two"]
