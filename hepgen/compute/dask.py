@@ -268,8 +268,7 @@ def _client(where: Any, address: str) -> Any:
         raise InputError(_no_scheduler(address, reason))
     try:
         client = _distributed().Client(where, timeout=_CONNECT_SECONDS, set_as_default=False)
-    # TypeError: tls without certificates; ImportError: ucx without its package.
-    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(_no_scheduler(address, _brief(error))) from error
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
@@ -289,11 +288,20 @@ def _client(where: Any, address: str) -> Any:
 
 
 def _malformed(address: str) -> str | None:
-    """Why an address cannot be one of a scheduler; None where it can be."""
+    """Why an address cannot be one of a scheduler; None where it can be.
+
+    Asked before there is a client: one that is made in vain complains for 20 s when it goes.
+    """
     scheme, _, rest = address.rpartition("://")
-    known = sorted({*_distributed().comm.registry.backends, "ucx"})
-    if scheme and scheme not in known:
-        return f"{scheme}:// is none of {', '.join(f'{one}://' for one in known)}"
+    distributed = _distributed()
+    try:
+        distributed.comm.registry.get_backend(scheme or "tcp").get_connector()
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:  # of ucx, any of them
+        return _brief(error)
+    if scheme in ("tls", "wss"):
+        security = distributed.Security().get_connection_args("client")
+        if security.get("ssl_context") is None:
+            return f"{scheme}:// needs certificates, distributed.comm.tls in Dask's configuration"
     if scheme != "inproc" and not re.search(r":\d+/?$", rest):
         return "it has no port"
     return None
