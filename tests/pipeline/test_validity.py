@@ -165,7 +165,7 @@ def test_a_direction_that_nothing_fixes_is_named(hepgen: Program, data: Path) ->
     done = hepgen(data, "--json")
     assert done.exit_code == 3, done.output
     assert "nothing fixes 'pair_efficiency'" in failed(done)["fit: directions"]
-    refused = hepgen(data, "--profile")
+    refused = Program(hepgen.folder, hepgen.output / "profile")(data, "--profile")
     assert refused.exit_code == 2
     assert "nothing fixes 'pair_efficiency'" in refused.stderr
     assert "constraint" in refused.stderr
