@@ -8,7 +8,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; what takes time comes after Ctrl-C is one sentence."""
+    """Run the command line; Ctrl-C is one sentence also while it is imported."""
     try:
         from hepgen.cli import main as program
 

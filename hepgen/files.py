@@ -184,8 +184,8 @@ def _replace(part: Path, folder: Path, names: Sequence[str]) -> None:
             (part / name).replace(folder / name)
         _flush(folder)
         (part / names[-1]).replace(folder / names[-1])
-        _flush(folder)
         part.rmdir()
+        _flush(folder)
     except OSError as error:
         raise FileError(
             f"cannot replace {error.filename}: {error.strerror}; run the same command again when "

@@ -28,14 +28,13 @@ from hepgen.pipeline.earlier_result import refuse_other
 from hepgen.pipeline.infer import (
     POSTERIOR,
     REPORT,
-    content_digest,
     estimates,
-    inputs_of,
     known_result,
     statement_figures,
     write_into,
 )
 from hepgen.pipeline.interest import interest, limited
+from hepgen.pipeline.measured import content_digest, inputs_of
 from hepgen.pipeline.posteriors import posterior_grid_checks, sampler_checks
 from hepgen.pipeline.statements import Statements, check_toys, stated
 from hepgen.pipeline.train import trained, training_key

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +20,6 @@ from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.sample_sum import SampleSum
 from hepgen.information import InformationTable
 from hepgen.io.root import RootWriter
-from hepgen.io.sources import resolve
 from hepgen.pipeline import calibration_report, ratio_posterior
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.budget import error_budget
@@ -31,12 +29,12 @@ from hepgen.pipeline.estimators import beside
 from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
 from hepgen.pipeline.information import information
 from hepgen.pipeline.interest import interest, limited, signal
+from hepgen.pipeline.measured import content_digest, of_what
 from hepgen.pipeline.p_values import Tests, tests_of
 from hepgen.pipeline.posteriors import posterior_samples, sample_checks
 from hepgen.pipeline.predictive import compare, predict
 from hepgen.pipeline.rates import event_rate
 from hepgen.pipeline.rounds import Rounds, in_rounds, round_checks
-from hepgen.pipeline.samples import sample_sessions
 from hepgen.pipeline.search import search
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.statements import Statements, statements
@@ -110,7 +108,7 @@ def infer(session: Session, request: DataRequest, method: str | None = None) -> 
         method: The headline estimator; by default the workflow's.
     """
     observed = read_observed(session, request)
-    measured = _of_what(session, request, method, observed)
+    measured = of_what(session, request, method, observed)
     return _inferred(session, request, method, observed, measured)
 
 
@@ -142,7 +140,7 @@ def infer_into(
     if known is not None:
         session.monitor.say("all up to date")
         return known, Path(output) / "report.html"
-    measured = _of_what(session, request, method, observed)
+    measured = of_what(session, request, method, observed)
     provenance = session.provenance(**measured)
     names = (POSTERIOR, REPORT, *files_of(session))
 
@@ -152,46 +150,6 @@ def infer_into(
     check()
     inference = _inferred(session, request, method, observed, measured)
     return inference.result, write_results(session, inference, output, check)
-
-
-def _of_what(
-    session: Session, request: DataRequest, method: str | None, observed: Observed
-) -> dict[str, Any]:
-    """The provenance of what is measured, beside that of the workflow."""
-    return {
-        "data": {
-            "files": list(observed.sources), "layout": observed.layout, "cut": request.cut,
-            "sha256": content_digest(observed.events),
-        },
-        "request": {
-            **asdict(request),
-            "files": list(request.files or observed.sources),
-            "branches": list(request.branches),
-            "method": method,
-            "workflow": str(session.source),
-        },
-        "inputs": inputs_of(session),
-    }  # fmt: skip
-
-
-def inputs_of(session: Session) -> dict[str, str]:
-    """Digests of what the workflow names beside its data: chains, with their code, and files."""
-    workflow = session.workflow
-    found = {"chain": digest(session.chain.options)}
-    found |= {f"chain of {n}": digest(s.chain.options) for n, s in sample_sessions(session).items()}
-    events = [name for v in workflow.variations for name in (v.nominal, v.up, v.down) if name]
-    for name in (*events, *workflow.simulation.files):
-        local = [Path(one.path) for one in resolve([session.near(name)]) if not one.remote]
-        found[name] = digest(*local)
-    return found
-
-
-def content_digest(events: Events) -> str:
-    """The SHA-256 of the selected events, wherever they were read from."""
-    content = hashlib.sha256()
-    for name in events.fields:
-        content.update(events.flat([name]).tobytes())
-    return content.hexdigest()
 
 
 def _key(session: Session, request: DataRequest, method: str | None, observed: Observed) -> str:

@@ -28,12 +28,17 @@ SMALL = ("--set", "simulation.block_size=512")
 @pytest.fixture
 def program(tmp_path: Path) -> dict[str, str]:
     """An environment in which the command hepgen is that of this checkout."""
-    script = tmp_path / "bin" / "hepgen"
+    words = f"#!{sys.executable}\nfrom hepgen.cli import main\nmain()\n"
+    return with_command(tmp_path, words) | {"PYTHONPATH": str(REPOSITORY)}
+
+
+def with_command(folder: Path, words: str) -> dict[str, str]:
+    """An environment in which the command hepgen is this script."""
+    script = folder / "bin" / "hepgen"
     script.parent.mkdir()
-    script.write_text(f"#!{sys.executable}\nfrom hepgen.cli import main\nmain()\n")
+    script.write_text(words)
     script.chmod(0o755)
-    path = f"{script.parent}:{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY)}
+    return os.environ | {"PATH": f"{script.parent}:{os.environ['PATH']}"}
 
 
 @pytest.mark.slow
@@ -72,11 +77,7 @@ def test_the_snakefile_plans_every_step(tmp_path: Path) -> None:
 
 def test_the_snakefile_makes_again_what_other_data_and_workflows_change(tmp_path: Path) -> None:
     """An old result in the place of a new one would be the worst of all answers."""
-    stand_in = tmp_path / "bin" / "hepgen"
-    stand_in.parent.mkdir()
-    stand_in.write_text("#!/bin/sh\nexit 0\n")
-    stand_in.chmod(0o755)
-    env = os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    env = with_command(tmp_path, "#!/bin/sh\nexit 0\n")
     for name in ("data.root", "other.root", "a.toml", "b.toml"):
         (tmp_path / name).touch()
 
@@ -105,11 +106,8 @@ def test_a_result_is_left_to_hepgen(tmp_path: Path) -> None:
     outputs = re.findall(r"output:\n((?:        .*\n)+)", text)
     assert len(outputs) == 4
     assert all(one.strip().startswith('touch(f"{DONE}/') for one in outputs)
-    stand_in = tmp_path / "bin" / "hepgen"
-    stand_in.parent.mkdir()
-    stand_in.write_text("#!/bin/sh\n[ $1 = infer ] || exit 0\n[ $3 = data.root ] || exit 2\n")
-    stand_in.chmod(0o755)
-    env = os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    refuses = "#!/bin/sh\n[ $1 = infer ] || exit 0\n[ $3 = data.root ] || exit 2\n"
+    env = with_command(tmp_path, refuses)
     for name in ("data.root", "other.root", "a b.toml", "results/result.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

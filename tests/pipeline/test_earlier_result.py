@@ -15,7 +15,7 @@ from hepgen.config import to_toml
 from hepgen.errors import FileError
 from hepgen.files import replacing
 from hepgen.pipeline.earlier_result import refuse_other
-from hepgen.pipeline.infer import inputs_of
+from hepgen.pipeline.measured import inputs_of
 from hepgen.pipeline.session import Session
 
 TINY = Path(__file__).parent / "tiny.toml"
