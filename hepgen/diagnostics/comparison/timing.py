@@ -14,6 +14,7 @@ from hepgen.surrogates.surrogate import Surrogate
 
 _REPEATS = 5
 _SECONDS = 5.0
+_LONGEST_CALL = 60.0
 
 
 def seconds_per_event(
@@ -24,7 +25,7 @@ def seconds_per_event(
     """The median wall time of an event that a surrogate makes, or an image, by batch size.
 
     The first call, which allocates, does not count. A batch size of which one call would take
-    more than a quarter of a minute, by the smaller ones, is left out. The number of threads is the
+    more than a minute, by the smaller ones, is left out. The number of threads is the
     caller's choice.
 
     Arguments:
@@ -35,7 +36,7 @@ def seconds_per_event(
     make = partial(surrogate.sample, 1)
     found: dict[str, float] = {}
     for batch in sorted(batches):
-        if found and batch * min(found.values()) > 3 * _SECONDS:
+        if found and batch * min(found.values()) > _LONGEST_CALL:
             break
         rows = context[[i % len(context) for i in range(batch)]]
         found[str(batch)] = _median(make, rows) / batch
