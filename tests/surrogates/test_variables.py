@@ -62,7 +62,8 @@ def test_categories_are_drawn_with_their_probability() -> None:
     assert abs(float(expected.sum()) - 1) < 1e-5
     drawn = head.generate(torch.randn(20_000, 2), torch.ones(20_000, 1))
     found = torch.bincount(drawn[:, 0] * 12 + drawn[:, 1], minlength=36)
-    expected = (expected / expected.sum()).double()
+    expected = expected.double()
+    expected = expected / expected.sum()
     assert stats.chisquare(found, 20_000 * expected).pvalue > FALSE_ALARM
 
 

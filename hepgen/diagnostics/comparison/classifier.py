@@ -251,5 +251,6 @@ def _test(
 
 def _edges(probability: Array) -> Array:
     """Bins over the range of the output, symmetric about 1/2."""
-    half = min(0.5, max(0.01, float(np.abs(probability - 0.5).max())))
+    # A little more than the farthest, which rounding would else leave outside.
+    half = min(0.5, max(0.01, (1 + 1e-9) * float(np.abs(probability - 0.5).max())))
     return np.linspace(0.5 - half, 0.5 + half, _BINS + 1)

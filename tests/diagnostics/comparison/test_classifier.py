@@ -12,6 +12,7 @@ from scipy.stats import kstest, norm, rankdata
 
 from hepgen.diagnostics.comparison.classifier import (
     CLASSIFIERS,
+    _edges,
     auc,
     calibrate,
     judge_by_classifier,
@@ -76,6 +77,13 @@ def test_the_curve_and_the_histograms_hold_all_events() -> None:
     assert (found.false_positive[-1], found.true_positive[-1]) == (1, 1)
     area = np.trapezoid(found.true_positive, found.false_positive)
     assert area == pytest.approx(found.auc.value, abs=2e-3)
+
+
+def test_no_output_is_outside_of_the_histograms() -> None:
+    """Ends at 1/2 ± the distance of the farthest output, which rounding moves."""
+    for p in norm.cdf(np.random.default_rng(1).normal(-1.0, 1.0, size=10_000)):
+        edges = _edges(np.array([p]))
+        assert edges[0] <= p <= edges[-1]
 
 
 def along_the_means(x: np.ndarray, y: np.ndarray, seed: int) -> Callable[..., np.ndarray]:  # noqa: ARG001
