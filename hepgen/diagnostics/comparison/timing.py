@@ -25,8 +25,8 @@ def seconds_per_event(
     """The median wall time of an event that a surrogate makes, or an image, by batch size.
 
     The first call, which allocates, does not count. A batch size of which one call would take
-    more than a minute, by the smaller ones, is left out. The number of threads is the
-    caller's choice.
+    more than a minute, by the smaller ones, is left out. The number of threads is the caller's
+    choice.
 
     Arguments:
         surrogate: The surrogate.
