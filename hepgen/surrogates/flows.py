@@ -20,7 +20,8 @@ other maps it is 1, and u are the normal scores of the variables, see
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
 from hepgen.errors import SurrogateError, nearest
+from hepgen.surrogates.autoregressive import Autoregressive
 from hepgen.surrogates.conditional import ConditionalDensity, LogDensity, Quality, log_normal
 from hepgen.surrogates.marginals import Marginals
 from hepgen.surrogates.monotonic import Monotonic
@@ -88,16 +90,16 @@ class Flow(ConditionalDensity):
             "identity": identity,
         }  # fmt: skip
         transforms: list[Any] = [Tails(features, tail)]
+        layer, each = _layer(kind, features), _univariate(kind, hidden, bins)
         for order in _orders(features, layers):
             transforms.append(
-                zuko.flows.MaskedAutoregressiveTransform(
+                layer(
                     features,
                     context,
                     order=order,
-                    passes=min(2, features) if kind.endswith("coupling") else features,
                     hidden_features=tuple(hidden),
                     activation=nn.SiLU,
-                    **_univariate(kind, hidden, bins),
+                    **each,
                 )
             )
         if identity:
@@ -244,6 +246,15 @@ def _forget(transforms: Sequence[nn.Module]) -> None:
         # One variable without a context has no network, but its parameters.
         for parameter in [transform, *linear][-1].parameters():
             nn.init.zeros_(parameter)
+
+
+def _layer(kind: str, features: int) -> Callable[..., nn.Module]:
+    """Two passes of all variables in a coupling layer, and in others one of each."""
+    if kind.endswith("coupling"):
+        return partial(zuko.flows.MaskedAutoregressiveTransform, passes=min(2, features))
+    # An affine map costs less than to take the variables apart.
+    affine = kind == "autoregressive"
+    return zuko.flows.MaskedAutoregressiveTransform if affine else Autoregressive
 
 
 def _univariate(kind: str, hidden: Sequence[int], bins: int) -> dict[str, Any]:
