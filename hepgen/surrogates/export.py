@@ -113,18 +113,21 @@ def export(
     folder = Path(folder)
     refuse_existing(folder, (SAMPLER, DENSITY, MANIFEST), overwrite)
     twin, words = surrogate.model.exportable()
-    precise = _precise(twin)
     points = _Points.of(surrogate, context, seed)
     with torch.no_grad():
         graphs = {SAMPLER: _sampler(surrogate, twin, points, tolerance)}
+        precise, *others = _precisions(twin)
         why = _no_density(surrogate, precise, points) if density else "it was not asked for"
-        if not why:
+        while not why and DENSITY not in graphs:
             try:
                 graphs[DENSITY] = _density(surrogate, precise, points, tolerance)
             except (NotAGraphError, _NotReproducedError) as error:
-                if surrogate.quality.kind == "exact":
+                if others and isinstance(error, _NotReproducedError):
+                    precise = others.pop()
+                elif surrogate.quality.kind == "exact":
                     raise
-                why = str(error)
+                else:
+                    why = str(error)
         apart = _apart(surrogate, twin, points) if words else {}
         if words and not why:
             apart["log_prob_in_nats"] = _log_prob_apart(surrogate, precise, points)
@@ -182,12 +185,15 @@ def _density(
     return _checked(proto, inputs, expected, scale, tolerance, "density")
 
 
-def _precise(twin: ConditionalDensity) -> ConditionalDensity:
-    """What gives the density: in double precision where it is an ODE's, along which rounding grows.
+def _precisions(twin: ConditionalDensity) -> list[ConditionalDensity]:
+    """What may give the density, the first that is reproduced: in double precision at last.
 
-    The graph then has weights of twice the size, and the torch of the check computes as it does.
+    In single precision, log p of an event far from all others has no digit that counts, and along
+    an ODE rounding grows. In double precision the graph has weights of twice the size, and the
+    torch of the check computes as it does.
     """
-    return twin if twin.quality.kind == "exact" else copy.deepcopy(twin).double()
+    double = copy.deepcopy(twin).double()
+    return [twin, double] if twin.quality.kind == "exact" else [double]
 
 
 def _outputs(graph: Graph, first: str) -> list[str]:

@@ -118,6 +118,22 @@ def contexts(surrogate: Surrogate, n: int) -> torch.Tensor:
     return 1.1 + 1.8 * fraction
 
 
+@pytest.mark.parametrize(("tolerance", "precision"), [(1e-4, "float32"), (3e-6, "float64")])
+def test_a_density_beyond_single_precision_is_in_double(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tolerance: float, precision: str
+) -> None:
+    """With log p down to −10⁸, of which single precision has not all digits."""
+    sampler = module._sampler
+    monkeypatch.setattr(module, "_sampler", lambda *given: sampler(*given[:3], 1e-4))
+    surrogate = copy.deepcopy(trained("coupling"))
+    with torch.no_grad():
+        for weights in surrogate.model.parameters():
+            weights.mul_(4.0)
+    entry = export(surrogate, tmp_path, tolerance=tolerance)["density"]
+    assert entry["precision"] == precision
+    assert entry["check"]["largest_deviation"] <= tolerance
+
+
 @pytest.mark.parametrize("n", [1, 3, 257])
 def test_onnxruntime_gives_the_events_and_their_density(
     exported: tuple[Surrogate, Path, dict[str, Any]], n: int
