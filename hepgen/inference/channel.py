@@ -50,7 +50,8 @@ class Channel:
         name: e.g. ``signal_region``.
         samples: What it is made of.
         extended: Whether the number of events counts; otherwise only the shape does.
-        events: How many a pseudo-data set has, where their number does not count.
+        events: How many a data set has, or the sum of their weights, where their number does not
+            count. Toys have the nearest whole number of them.
         renamed: What a parameter of its samples is called in the likelihood, where the names
             differ.
     """
@@ -58,7 +59,7 @@ class Channel:
     name: str
     samples: tuple[Sample, ...]
     extended: bool = True
-    events: int | None = None
+    events: float | None = None
     renamed: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:

@@ -66,6 +66,11 @@ class FlatDirection:
     simulated: float | None = None
     error: float = 0.0
 
+    @property
+    def misled(self) -> bool:
+        """Whether pseudo-data contradict the likelihood, which noise alone does in 1 of 700."""
+        return self.simulated is not None and self.simulated < -3 * self.error
+
     def __str__(self) -> str:
         large = {n: c for n, c in self.components.items() if abs(c) > 0.1}
         terms = " ".join(f"{c:+.2f}·{n}" for n, c in large.items())
@@ -74,6 +79,11 @@ class FlatDirection:
         number = f"curvature {self.curvature:.2g} in units of the prior's width"
         if self.simulated is not None:
             number += f", of which pseudo-data confirm {self.simulated:.2g} ± {self.error:.2g}"
+        if self.misled:
+            return (
+                f"the learned likelihood is wrong along {what} ({number}): it prefers the end that "
+                "pseudo-data are not from; train it on more events, or for longer"
+            )
         return (
             f"nothing fixes {what} ({number}): "
             f"give {'it' if alone else 'one of its parameters'} a constraint, data that depend on "

@@ -130,7 +130,7 @@ def _wanted(channel: Channel, parameters: ParameterSet, theta: Tensor) -> Tensor
     at = theta.double().clone().requires_grad_(True)
     total = channel.rates(parameters.values(at), ()).sum()
     slope = _derivative(total, at)
-    number = total.detach() if channel.counts else torch.tensor(float(_number(channel))).double()
+    number = total.detach() if channel.counts else torch.tensor(_number(channel)).double()
     return torch.cat([number[None], slope * number / total.detach()])
 
 
@@ -199,7 +199,7 @@ def _fixed_number(
     channel: Channel, values: Mapping[str, Tensor], rates: Tensor, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The same number of events in each set."""
-    number, sets = _number(channel), rates.shape[-1]
+    number, sets = round(_number(channel)), rates.shape[-1]
     parts: list[tuple[Tensor, Tensor]] = []
     shares = rates.clamp_min(0).mT
     missing = torch.full((sets,), number)
@@ -230,7 +230,7 @@ def _first(x: Tensor, owner: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return x[kept], owner[kept]
 
 
-def _number(channel: Channel) -> int:
+def _number(channel: Channel) -> float:
     if channel.events is None:
         raise ParameterError(
             f"channel {channel.name!r} has no expected number of events; give Channel.events, "

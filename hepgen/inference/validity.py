@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from math import inf
 
@@ -85,7 +86,8 @@ def effective_events(
     """Whether weighted events are worth what their weights sum to, for each channel.
 
     A log-likelihood Σ w ln p has the curvature of Σ w events, and fluctuates as (Σw)²/Σw² would.
-    Intervals from it are too short by the root of their ratio.
+    Where these are fewer, intervals from it are too short by the root of their ratio; where they
+    are more, as of a simulation that is scaled down, too long, which is a warning.
 
     Arguments:
         data: One data set, or several of which the worst counts.
@@ -101,11 +103,16 @@ def effective_events(
             Check(
                 f"effective events: {channel.name}", value >= threshold, value, threshold,
                 f"{one.total[worst].item():.4g} weighted events are worth "
-                f"{one.effective[worst].item():.4g}; where that is less, an interval is too short "
-                f"by {max(value, 1e-12) ** -0.5:.3g}",
+                f"{one.effective[worst].item():.4g}; where that is less, an interval is too short, "
+                f"and where it is more, too long, by {_factor(value):.3g}",
+                warning=value * threshold > 1,
             )
         )  # fmt: skip
     return checks
+
+
+def _factor(ratio: float) -> float:
+    return math.sqrt(max(ratio, 1 / max(ratio, 1e-24)))
 
 
 def imbalance(likelihood: Likelihood, data: DataSets, theta: Tensor) -> float:

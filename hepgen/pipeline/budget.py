@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from hepgen.inference.ensemble import Ensemble
 from hepgen.inference.finite_simulation import FiniteSimulation
 from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import PosteriorSample
+from hepgen.pipeline.interest import interest
 from hepgen.pipeline.likelihoods import first_likelihood
 from hepgen.pipeline.posteriors import data_posterior
 from hepgen.pipeline.session import Session
@@ -44,20 +45,19 @@ def error_budget(
     spread: FiniteSimulation | None = None
     if isinstance(model, Ensemble):
         spread = model.finite_simulation(x, weight, posterior)
-    budgets = tuple(
-        _budget(session, name, method, covariance, spread) for name in session.parameters.interest
-    )
+    names = interest(session)
+    budgets = tuple(_budget(session, names, name, method, covariance, spread) for name in names)
     limit = session.workflow.checks.simulation
-    names = session.parameters.interest if spread is not None else ()
-    return budgets, [spread.check(name, limit) for name in names if spread is not None]
+    return budgets, [] if spread is None else [spread.check(name, limit) for name in names]
 
 
 def _budget(
-    session: Session, name: str, method: str, covariance: Tensor, spread: FiniteSimulation | None
-) -> ErrorBudget:
+    session: Session, names: Sequence[str], name: str, method: str, covariance: Tensor,
+    spread: FiniteSimulation | None,
+) -> ErrorBudget:  # fmt: skip
     parameters = session.parameters
     i = parameters.free_names.index(name)
-    own = [parameters.free_names.index(n) for n in parameters.interest]
+    own = [parameters.free_names.index(n) for n in names]
     # With the nuisance parameters held, the covariance is the inverse of a part of the precision.
     held = torch.linalg.inv(torch.linalg.inv(covariance)[own][:, own])
     statistical = float(held[own.index(i), own.index(i)])

@@ -24,7 +24,7 @@ from hepgen.inference.joint import JointLikelihood, joined
 from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.parameters import ParameterSet
 from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
-from hepgen.pipeline.likelihoods import likelihood_of
+from hepgen.pipeline.likelihoods import likelihood_of, number_of
 from hepgen.pipeline.monitor import Monitor, Silent
 from hepgen.pipeline.session import Session
 
@@ -179,7 +179,7 @@ class EventChannel:
 
     def likelihood(self) -> EventLikelihood:
         """Of this channel alone, trained first where that is needed."""
-        return likelihood_of(self.session, len(self.x), self.method)
+        return likelihood_of(self.session, number_of(self.x, self.weight), self.method)
 
 
 @dataclass(frozen=True)

@@ -401,7 +401,8 @@ def _search_figures(inference: Inference) -> dict[str, Any]:
 def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     from hepgen import plots
 
-    parameters, free = session.parameters, session.likelihood_parameters.free
+    free = session.likelihood_parameters.free
+    stated = [p for p in free if p.role == "interest" or p.name in interest(session)]
     order = [
         inference.result.method,
         *(m for m in inference.samples if m != inference.result.method),
@@ -409,7 +410,7 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     draws = {m.upper(): inference.samples[m].theta.numpy() for m in order}
     figures: dict[str, Any] = {}
     for i, parameter in enumerate(free):
-        if parameter.role == "interest":
+        if parameter in stated:
             figures[f"Posterior of {parameter.name}"] = plots.plot_posterior(
                 {name: d[:, i] for name, d in draws.items()}, parameter,
                 reference_error=parameter.reference_error,
@@ -425,13 +426,13 @@ def _figures(session: Session, inference: Inference) -> dict[str, Any]:
     figures["All parameters"] = plots.plot_corner(draws, free)
     for comparison in inference.comparisons:
         figures[f"Data and prediction: {comparison.name}"] = plots.plot_comparison(comparison)
-    for parameter in (p for p in free if p.role == "interest"):
+    for parameter in stated:
         figures[f"Coverage of {parameter.name}"] = plots.plot_coverage(
             inference.calibrations, parameter
         )
         figures[f"Pulls of {parameter.name}"] = plots.plot_pulls(inference.calibrations, parameter)
         figures[f"Ranks of {parameter.name}"] = plots.plot_ranks(inference.calibrations, parameter)
-    figures |= calibration_report.figures(inference.calibrations, parameters.interest)
+    figures |= calibration_report.figures(inference.calibrations, interest(session))
     figures |= inference.tests.figures()
     for name, curve in inference.curves.items():
         method, *of = name.partition(" ")

@@ -22,7 +22,7 @@ from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.fit import fit
 from hepgen.information import ExpectedError, InformationTable
 from hepgen.pipeline.interest import interest
-from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of
+from hepgen.pipeline.likelihoods import likelihood_method, likelihood_of, number_of
 from hepgen.pipeline.scores import (
     drawn_events,
     estimator_scores,
@@ -53,12 +53,11 @@ def information(
     if not session.workflow.statements.fisher:
         return ()
     with session.monitor.task("Fisher information", 1) as update:
-        method = likelihood_method(session, samples, headline)
-        likelihood = likelihood_of(session, len(x), method)
+        method, events = likelihood_method(session, samples, headline), number_of(x, weight)
+        likelihood = likelihood_of(session, events, method)
         start = samples[headline].theta.double().mean(0)
         theta = fit(likelihood, likelihood.encode([x], [weight]), start=start).theta[0]
         sources, simulated, words = _sources(session, likelihood, method, theta)
-        events = float(len(x)) if weight is None else float(weight.sum())
         tables = tuple(
             _table(session, likelihood, name, theta, events, sources, simulated, words)
             for name in interest(session)

@@ -27,8 +27,18 @@ _MANY = 20_000
 """Events from which it pays to look for nodes in their place."""
 
 
+def number_of(x: Tensor, weight: Tensor | None) -> float:
+    """Of the events of a data set ``(N, d)``, or the sum of their weights ``(N,)``.
+
+    >>> import torch
+    >>> number_of(torch.zeros(3, 2), None), number_of(torch.zeros(2, 1), torch.tensor([0.5, 1.0]))
+    (3.0, 1.5)
+    """
+    return float(len(x)) if weight is None else float(weight.sum())
+
+
 def likelihood_of(
-    session: Session, events: int, method: str = "nle", value: float | None = None
+    session: Session, events: float, method: str = "nle", value: float | None = None
 ) -> EventLikelihood:
     """The learned likelihood of one data set, with pseudo-data from the chain.
 
@@ -36,7 +46,8 @@ def likelihood_of(
 
     Arguments:
         session: The workflow.
-        events: How many a pseudo-data set has, where their number does not count.
+        events: How many a data set has, or the sum of their weights: see :func:`number_of`. It
+            says nothing where their number counts.
         method: The estimator.
         value: Of the parameter of ``statements.scan``; by default its own.
 

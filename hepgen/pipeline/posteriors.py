@@ -14,6 +14,7 @@ from hepgen.inference.likelihood_posterior import LikelihoodPosterior
 from hepgen.inference.posterior import Posterior, PosteriorSample
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.estimators import estimator
+from hepgen.pipeline.interest import interest
 from hepgen.pipeline.likelihoods import (
     condensed,
     condensing_space,
@@ -143,7 +144,7 @@ def posterior_grid_checks(
     of: str = "",
 ) -> list[Check]:
     """As :func:`grid_checks`, of any likelihood and one data set as it keeps them."""
-    names = session.parameters.interest
+    names = interest(session)
     if not 1 <= len(names) <= GRID_PARAMETERS:
         return []
     limit = session.workflow.checks.grid
@@ -161,7 +162,7 @@ def agreement_checks(session: Session, samples: Mapping[str, PosteriorSample]) -
     limit = session.workflow.checks.agreement
     checks = []
     for first, second in combinations(samples, 2):
-        for name in session.parameters.interest:
+        for name in interest(session):
             one, other = samples[first].column(name), samples[second].column(name)
             shift = abs(float(one.mean() - other.mean())) / float(one.std())
             checks.append(

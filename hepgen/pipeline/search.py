@@ -28,7 +28,12 @@ from hepgen.inference.statistics.score_test import score_test
 from hepgen.inference.statistics.test_statistics import conditional_point, hypothesis_test
 from hepgen.parameters import ParameterSet
 from hepgen.pipeline.interest import signal
-from hepgen.pipeline.likelihoods import condensing_space, likelihood_method, likelihood_of
+from hepgen.pipeline.likelihoods import (
+    condensing_space,
+    likelihood_method,
+    likelihood_of,
+    number_of,
+)
 from hepgen.pipeline.scores import drawn_events, rate_slope
 from hepgen.pipeline.seeds import training_seed
 from hepgen.pipeline.session import Session
@@ -69,12 +74,13 @@ def search(
         raise DataError("toys are not distributed as weighted data; use --limit without --toys")
     method = likelihood_method(session, samples, headline)
     name, values = signal(session), sorted(entry.values)
-    likelihoods = [likelihood_of(session, len(x), method, value) for value in values]
+    number = number_of(x, weight)
+    likelihoods = [likelihood_of(session, number, method, value) for value in values]
     with (
         session.monitor.task(f"scan {entry.parameter}", len(values) + 1) as update,
         spread(session) as over,
     ):
-        nominal = likelihood_of(session, len(x), method)
+        nominal = likelihood_of(session, number, method)
         call = _without_signal(session, likelihoods[0], nominal, name, x, weight)
         update(1)
         places = []
@@ -151,8 +157,7 @@ class _Call:
     @property
     def number(self) -> float:
         """Of events in the data, or the sum of their weights."""
-        x, weight = self.data
-        return float(len(x)) if weight is None else float(weight.sum())
+        return number_of(*self.data)
 
     def _limit(self, likelihood: Likelihood, sets: DataSets, value: float) -> Limit:
         how: Any = "toys" if self.statements.limit == "toys" else "asymptotics"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,17 @@ from hepgen.inference.posterior import PosteriorSample
 from hepgen.inference.statistics.coverage import coverage_maps
 from hepgen.inference.statistics.fit import Fit, at_end, box, fit, index
 from hepgen.inference.statistics.impacts import impacts
-from hepgen.inference.statistics.limits import upper_limit
+from hepgen.inference.statistics.limits import FOR_A_BAND, upper_limit
 from hepgen.inference.statistics.neyman import Neyman, ProfileRatio
 from hepgen.inference.statistics.profile import profile
 from hepgen.inference.statistics.scans import profile_contour, profile_scan
 from hepgen.inference.statistics.test_statistics import hypothesis_test
-from hepgen.inference.statistics.toys import Map
+from hepgen.inference.statistics.toys import Map, toy_test
+from hepgen.parameters import Parameter
 from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.bounds import tolerated
 from hepgen.pipeline.interest import interest, limited
-from hepgen.pipeline.likelihoods import condensed, likelihood_method, likelihood_of
+from hepgen.pipeline.likelihoods import condensed, likelihood_method, likelihood_of, number_of
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.spread import spread
 from hepgen.pipeline.validity import profiles
@@ -47,9 +49,13 @@ from hepgen.statements import (
 )
 
 LEVELS = (0.68, 0.95)
-_POINTS = 121
+_POINTS = 3
+"""From a point of a scan to the next, where a set of Neyman's is looked for."""
 _COVERAGE_POINTS = 5
 _ERRORS = 2.6
+_IN_CONTOURS = 3
+"""Of so many parameters of interest, the first, a contour of each pair."""
+_TOYS_ABOVE, _BY_ASYMPTOTICS = 10, "is that of asymptotic formulae"
 _AT_BOUNDS = 20
 """One of so many toys is at a bound, if the range ends at one: thresholds fall fast there."""
 
@@ -63,7 +69,7 @@ class Statements:
         scans: Profile likelihoods of the data.
         held: The same with the nuisance parameters at their best fit: the statistics alone.
         expected: Those of data in which nothing fluctuates, at the best fit.
-        contours: Of two parameters of interest.
+        contours: Of each pair of the first three parameters of interest.
         impacts: Of the nuisance parameters.
         limits: By CLs.
         tests: Of no signal, by q₀, for each parameter with a limit.
@@ -105,7 +111,7 @@ def statements(
         return Statements()  # the estimates say it all
     check_toys(session, weight)
     method = likelihood_method(session, samples, headline)
-    likelihood = condensed(session, likelihood_of(session, len(x), method), x)
+    likelihood = condensed(session, likelihood_of(session, number_of(x, weight), method), x)
     data = likelihood.encode([x], [weight])
     return replace(stated(session, likelihood, data, samples[headline]), likelihood=method)
 
@@ -142,10 +148,13 @@ def stated(
             upper_limit(
                 likelihood, data, name, level=0.95, seed=entry.seed, toys=entry.toys,
                 method="toys" if entry.limit == "toys" else "asymptotics", over=over,
+                start=best.theta[0],
             )
             for name in limited(session)
         )  # fmt: skip
-        tests = tuple(_no_signal(session, likelihood, data, name) for name in limited(session))
+        tests = tuple(
+            _no_signal(session, likelihood, data, name, best, over) for name in limited(session)
+        )
         update(step := 2)
         neyman: list[Interval] = []
         maps: list[CoverageMap] = []
@@ -169,11 +178,27 @@ def stated(
 
 
 def _no_signal(
-    session: Analysis, likelihood: Likelihood, data: DataSets, name: str
+    session: Analysis, likelihood: Likelihood, data: DataSets, name: str, best: Fit, over: Map
 ) -> TestStatistic:
-    """q₀, and what it would be in the median with the signal of the parameter's default."""
-    default = session.parameters[name].default
-    return hypothesis_test(likelihood, data, name, alternative=default if default > 0 else None)
+    """q₀, and what it would be in the median with the signal of the parameter's default.
+
+    By toys where these are asked for, unless they are too few for so small a p-value.
+    """
+    default, entry, start = (
+        session.parameters[name].default,
+        session.workflow.statements,
+        best.theta[0],
+    )
+    alternative = default if default > 0 else None
+    found = hypothesis_test(likelihood, data, name, alternative=alternative, start=start)
+    if entry.limit != "toys":
+        return found
+    if found.p_value * entry.toys < _TOYS_ABOVE:
+        words = f"the p-value is too small for {entry.toys} toys, and {_BY_ASYMPTOTICS}"
+        return replace(found, warnings=(*found.warnings, words))
+    return toy_test(
+        likelihood, data, found, toys=entry.toys, seed=entry.seed, over=over, start=start
+    )
 
 
 def posterior_intervals(session: Analysis, sample: PosteriorSample) -> tuple[Interval, ...]:
@@ -215,15 +240,33 @@ def neyman_intervals(
         statistic, likelihood.generate, conditional(likelihood, scan, best, psi), seed=entry.seed,
         over=over,
     )  # fmt: skip
-    grid = torch.linspace(low, high, _POINTS, dtype=torch.float64)
+    points = _POINTS * (len(scan.values) - 1) + 1
+    grid = torch.linspace(low, high, points, dtype=torch.float64)
     (made,) = neyman.intervals(data, grid, levels=LEVELS)
-    points = torch.linspace(low, high, _COVERAGE_POINTS + 2, dtype=torch.float64)[1:-1]
-    at = conditional(likelihood, scan, best, points)
+    tested = coverage_points(low, high, likelihood.parameters[name])
+    at = conditional(likelihood, scan, best, tested)
     maps = coverage_maps(
         neyman, likelihood.generate, at, toys=max(100, entry.toys // (2 * _COVERAGE_POINTS)),
         levels=LEVELS, seed=entry.seed + 1, over=over,
     )  # fmt: skip
     return made, tuple(replace(one, parameters=(name,), theta=one.theta[:, [i]]) for one in maps)
+
+
+def coverage_points(low: float, high: float, parameter: Parameter) -> Tensor:
+    """Five values inside of a range, and its end where that is one of the physical range.
+
+    There the best fit piles up, and thresholds fall fast.
+
+    >>> coverage_points(0.0, 6.0, Parameter("m", 1.0)).tolist()
+    [1.0, 2.0, 3.0, 4.0, 5.0]
+    >>> coverage_points(0.0, 5.0, Parameter("mu", 1.0, low=0.0)).tolist()
+    [0.0, 1.0, 2.0, 3.0, 4.0]
+    """
+    ends = at_end(low, parameter.low), at_end(high, parameter.high)
+    steps = _COVERAGE_POINTS + 1 - sum(ends)
+    begin = 0 if ends[0] else 1
+    fraction = torch.arange(begin, begin + _COVERAGE_POINTS, dtype=torch.float64) / steps
+    return low + (high - low) * fraction
 
 
 def toy_values(
@@ -267,9 +310,10 @@ def _profiled(session: Analysis, likelihood: Likelihood, data: DataSets, best: F
         expected = tuple(
             profile_scan(likelihood, asimov, scan.parameter, values=scan.values) for scan in scans
         )
-    contours: tuple[ProfileContour, ...] = ()
-    if len(names) == 2:
-        contours = (profile_contour(likelihood, data, (names[0], names[1]), best=best),)
+    contours = tuple(
+        profile_contour(likelihood, data, pair, best=best)
+        for pair in combinations(names[:_IN_CONTOURS], 2)
+    )
     return Statements(
         scans=scans,
         held=tuple(_held(likelihood, data, best, scan, others) for scan in scans if others),
@@ -321,7 +365,9 @@ def _mild(words: str) -> bool:
 
     A set may have a gap; toys whose fit failed are left out, and more than a tenth are refused.
     """
-    return words.endswith(("pieces", "left out", "toys have a fit that did not converge"))
+    return words.endswith(
+        ("pieces", "left out", "toys have a fit that did not converge", FOR_A_BAND, _BY_ASYMPTOTICS)
+    )
 
 
 def _check(name: str, warnings: Sequence[str], tolerable: Sequence[str]) -> Check:

@@ -31,6 +31,7 @@ from hepgen.inference.npe import NPE
 from hepgen.inference.posterior import Posterior
 from hepgen.inference.posterior_ensemble import PosteriorEnsemble
 from hepgen.pipeline.estimators import beside
+from hepgen.pipeline.interest import interest
 from hepgen.pipeline.ratios import ratio_p_values, ratio_tests
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.spread import spread
@@ -248,7 +249,7 @@ def threshold_checks(session: Session, results: Sequence[Calibration]) -> list[C
     return [
         check
         for result in results
-        for name in session.parameters.interest
+        for name in interest(session)
         for check in calibration_checks(
             result, name, coverage=limits.coverage, pull_mean=limits.pull_mean,
             pull_width=limits.pull_width,
@@ -258,5 +259,5 @@ def threshold_checks(session: Session, results: Sequence[Calibration]) -> list[C
 
 def calibration_p_values(session: Session, results: Sequence[Calibration]) -> list[PValue]:
     """Ranks, coverage and TARP of each calibration, not corrected."""
-    interest = session.parameters.interest
-    return [p for result in results for p in uniformity_p_values(result, interest)]
+    names = interest(session)
+    return [p for result in results for p in uniformity_p_values(result, names)]

@@ -20,7 +20,7 @@ from hepgen.pipeline.analysis import Analysis
 from hepgen.pipeline.bounds import bound_check
 from hepgen.pipeline.estimators import estimator
 from hepgen.pipeline.interest import interest
-from hepgen.pipeline.likelihoods import condensed, first_likelihood, likelihood_of
+from hepgen.pipeline.likelihoods import condensed, first_likelihood, likelihood_of, number_of
 from hepgen.pipeline.rates import event_rate, rate_checks
 from hepgen.pipeline.session import Session
 from hepgen.results import Check
@@ -58,10 +58,10 @@ def data_checks(
     method = first_likelihood(session, methods, headline)
     if method is None:
         return []
-    likelihood = likelihood_of(session, len(x), method)
+    number = number_of(x, weight)
+    likelihood = likelihood_of(session, number, method)
     data = likelihood.encode([x], [weight])
     check_support(likelihood, data)
-    number = float(len(x)) if weight is None else float(weight.sum())
     checks = rate_checks(session, number)
     if weight is not None:
         checks += effective_events(likelihood, data, session.workflow.checks.effective_events)
@@ -84,7 +84,7 @@ def fit_checks(
     method = first_likelihood(session, samples, headline)
     if method is None:
         return []
-    likelihood = likelihood_of(session, len(x), method)
+    likelihood = likelihood_of(session, number_of(x, weight), method)
     small = condensed(session, likelihood, x)
     data = small.encode([x], [weight])
     start = samples[headline].theta.double().mean(0)

@@ -1,4 +1,8 @@
-"""Calibration: ranks, expected coverage, pulls, and recovered against true parameters."""
+"""Calibration: ranks, expected coverage, pulls, and recovered against true parameters.
+
+Of estimators with different numbers of sets, since some may be left out, counts are scaled to the
+fewest, and bands are of these.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +44,11 @@ def plot_ranks(calibrations: Sequence[Calibration], parameter: Parameter) -> Sty
     arXiv:1804.06788).
 
     Arguments:
-        calibrations: Up to three, of one size, e.g. of NLE and of NPE.
+        calibrations: Up to three, e.g. of NLE and of NPE.
         parameter: The parameter whose ranks are drawn.
     """
     sets = _checked(calibrations, parameter)
-    size = len(sets[0])
+    size = _fewest(sets)
     bins = int(np.clip(size // 10, 4, 20))
     edges = np.linspace(0, 1, bins + 1)
     low, high = binom.ppf([0.025, 0.975], size, 1 / bins)
@@ -54,7 +58,7 @@ def plot_ranks(calibrations: Sequence[Calibration], parameter: Parameter) -> Sty
         axes.axhline(size / bins, color=GREY, linestyle=":", linewidth=1.2)
         for (colour, dash, _), one in zip(_LINES, sets, strict=False):
             ranks = one.rank[:, one.column(parameter.name)]
-            counts = np.histogram(ranks, edges)[0]
+            counts = np.histogram(ranks, edges)[0] * (size / len(one))
             axes.stairs(
                 counts, edges, color=colour, linestyle=dash, linewidth=1.8, label=_name(one)
             )
@@ -64,7 +68,7 @@ def plot_ranks(calibrations: Sequence[Calibration], parameter: Parameter) -> Sty
         axes.set_xlabel(f"Fraction of draws below the true {text(_symbol(parameter))}")
         axes.set_ylabel(f"Pseudo-data sets / {1 / bins:.2g}")
         axes.legend(loc="upper right")
-        finish(figure, f"Ranks of the true {parameter.name} in {size} pseudo-data sets.")
+        finish(figure, f"Ranks of the true {parameter.name} in {_number(sets)} pseudo-data sets.")
     return figure
 
 
@@ -75,14 +79,14 @@ def plot_coverage(calibrations: Sequence[Calibration], parameter: Parameter) -> 
     68 % is marked and stated with its binomial error.
 
     Arguments:
-        calibrations: Up to three, of one size.
+        calibrations: Up to three.
         parameter: The parameter whose coverage is drawn.
     """
     sets = _checked(calibrations, parameter)
     levels = np.linspace(0, 1, 101)
     with style():
         figure, axes = _panel(height=5.2)
-        _coverage_bands(axes, levels, len(sets[0]))
+        _coverage_bands(axes, levels, _fewest(sets))
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2)
         for (colour, dash, marker), one in zip(_LINES, sets, strict=False):
             covered = [one.coverage(parameter.name, level) for level in levels]
@@ -116,17 +120,17 @@ def plot_pulls(calibrations: Sequence[Calibration], parameter: Parameter) -> Sty
     """The pulls (mean − truth)/σ with their mean and width, against a unit Gaussian.
 
     Arguments:
-        calibrations: Up to three, of one size.
+        calibrations: Up to three.
         parameter: The parameter whose pulls are drawn.
     """
     sets = _checked(calibrations, parameter)
-    size = len(sets[0])
+    size = _fewest(sets)
     edges = np.linspace(-_REACH, _REACH, 8 * int(np.clip(np.sqrt(size) / 6, 2, 5)) + 1)
     step = edges[1] - edges[0]
     with style():
         figure, axes = _panel(integer=True)
         for i, one in enumerate(sets):
-            _draw_pulls(axes, one, parameter.name, edges, i)
+            _draw_pulls(axes, one, parameter.name, edges, i, size / len(one))
         x = np.linspace(-_REACH, _REACH, 200)
         gauss = size * step * norm.pdf(x)
         axes.plot(x, gauss, color="black", linestyle=":", label="Unit Gaussian")
@@ -197,12 +201,20 @@ def _checked(calibrations: Sequence[Calibration], parameter: Parameter) -> list[
                 f"no calibration of parameter {parameter.name!r}; "
                 f"{nearest(parameter.name, one.parameters)}"
             )
-        if len(one) != len(sets[0]) or len(one) < 2:
+        if len(one) < 2:
             raise ParameterError(
-                f"calibrations of {', '.join(str(len(s)) for s in sets)} pseudo-data sets; "
-                "expected one number for all, at least 2"
+                f"a calibration of {len(one)} pseudo-data sets; expected 2 at least"
             )
     return sets
+
+
+def _fewest(calibrations: Sequence[Calibration]) -> int:
+    return min(map(len, calibrations))
+
+
+def _number(calibrations: Sequence[Calibration]) -> str:
+    fewest, most = _fewest(calibrations), max(map(len, calibrations))
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def _panel(height: float = 4.6, integer: bool = False) -> tuple[StyledFigure, Axes]:
@@ -216,16 +228,18 @@ def _symbol(parameter: Parameter) -> str:
     return parameter.label or parameter.name
 
 
-def _draw_pulls(axes: Axes, calibration: Calibration, name: str, edges: Array, i: int) -> None:
+def _draw_pulls(
+    axes: Axes, calibration: Calibration, name: str, edges: Array, i: int, scale: float
+) -> None:
     colour, dash, marker = _LINES[i]
     counts = np.histogram(calibration.pulls(name), edges)[0].astype(float)
-    axes.stairs(counts, edges, color=colour, linestyle=dash, linewidth=1.6)
+    axes.stairs(scale * counts, edges, color=colour, linestyle=dash, linewidth=1.6)
     beside = (0.5, 0.35, 0.65)[i]
     points = np.where(counts > 0, counts, np.nan)
     axes.errorbar(
         edges[:-1] + beside * np.diff(edges),
-        points,
-        yerr=np.sqrt(points),
+        scale * points,
+        yerr=scale * np.sqrt(points),
         fmt=marker,
         color=colour,
         markersize=5,
@@ -251,7 +265,7 @@ def _coverage_words(sets: Sequence[Calibration], parameter: Parameter) -> str:
         value, error = one.coverage(parameter.name), one.coverage_error(parameter.name)
         parts.append(f"{one.method.upper()} ({one.source}) {value:.3f} ± {error:.3f}")
     return (
-        f"Expected coverage of {parameter.name} in {len(sets[0])} pseudo-data sets; 68 % "
+        f"Expected coverage of {parameter.name} in {_number(sets)} pseudo-data sets; 68 % "
         f"intervals: {'; '.join(parts)}. Bands are binomial, for a calibrated posterior."
     )
 

@@ -95,6 +95,19 @@ def test_what_a_learned_density_makes_up_is_named() -> None:
     assert missed <= 4
 
 
+def test_a_likelihood_that_pseudo_data_contradict_is_called_wrong() -> None:
+    """Not flat: a constraint would hide that the network has learned the opposite."""
+    model = learned(-1.0)
+    data = model.encode([torch.linspace(0, 1, EVENTS).double()[:, None]], [None])
+    (found,) = flat_directions(
+        model, data, torch.zeros(1, dtype=torch.float64), seed=1, events=EVENTS
+    )
+    assert found.misled
+    assert "the learned likelihood is wrong along 'theta' (curvature 4" in str(found)
+    assert "train it on more events" in str(found)
+    assert "constraint" not in str(found)
+
+
 def test_what_the_data_fix_is_not_named() -> None:
     assert CURVATURE > 4
     # What pseudo-data confirm is proportional to the height of the simulator's wave.

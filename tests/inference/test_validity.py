@@ -69,6 +69,13 @@ def test_weighted_events_are_worth_less() -> None:
     assert uneven.value == pytest.approx(9 / 11 / 3)
 
 
+def test_a_scaled_down_simulation_is_worth_more_than_its_sum() -> None:
+    model = bump()
+    (many,) = effective_events(model, model.data({"all": X}, {"all": torch.full((3,), 0.1)}))
+    assert (many.passed, many.warning) == (True, True)
+    assert "too long, by 3.16" in many.meaning
+
+
 def test_the_maximum_of_asimov_data_is_where_it_should_be() -> None:
     model, truth = bump(), torch.tensor([1.3, 1.7, 0.4], dtype=torch.float64)
     data = model.asimov(truth)

@@ -117,7 +117,7 @@ def test_held_nuisances_leave_the_error_of_the_data() -> None:
     session = Session.open(TINY.with_name("small.toml"))
     # m_z, and the resolution: ρ = 0.6.
     covariance = torch.tensor([[4.0, 1.2], [1.2, 1.0]], dtype=torch.float64)
-    budget = _budget(session, "m_z", "nle", covariance, None)
+    budget = _budget(session, ["m_z"], "m_z", "nle", covariance, None)
     assert budget.statistical == pytest.approx(2 * 0.8)
     assert budget.nuisances == pytest.approx(2 * 0.6)
     assert budget.total == pytest.approx(2)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from scipy.stats import binom
 
 from hepgen.errors import ParameterError
@@ -100,8 +101,33 @@ def test_few_sets_can_be_drawn(calibration: Calibration, parameters: list[Parame
     )  # fmt: skip
     for plot in (plot_ranks, plot_coverage, plot_pulls):
         assert svg(plot([few], parameters[1]))
-    with pytest.raises(ParameterError, match="one number for all"):
-        plot_ranks([few, calibration], parameters[0])
+    with pytest.raises(ParameterError, match="1 pseudo-data sets; expected 2 at least"):
+        plot_ranks([times(few, 1 / 3)], parameters[0])
+
+
+@pytest.mark.parametrize("plot", [plot_ranks, plot_pulls])
+def test_counts_of_different_numbers_of_sets_are_of_the_fewest(
+    calibration: Calibration, parameters: list[Parameter], plot: Any
+) -> None:
+    """Of half as many sets, twice: the same curve."""
+    twice = times(calibration, 2)
+    axes = plot([calibration, twice], parameters[0]).axes[0]
+    first, second = (p.get_data()[0] for p in axes.patches if isinstance(p, StepPatch))
+    assert np.allclose(first, second)
+    assert svg(plot_coverage([twice, calibration], parameters[0]))
+
+
+def times(calibration: Calibration, number: float) -> Calibration:
+    """The sets so many times."""
+
+    def rows(values: np.ndarray) -> np.ndarray:
+        return np.resize(values, (round(number * len(values)), *values.shape[1:]))
+
+    return Calibration(
+        calibration.method, calibration.source, calibration.parameters, rows(calibration.events),
+        rows(calibration.truth), rows(calibration.mean), rows(calibration.std),
+        rows(calibration.rank),
+    )  # fmt: skip
 
 
 def test_an_unknown_parameter_is_named(calibration: Calibration) -> None:

@@ -16,6 +16,7 @@ from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.fit import (
     Bounds,
     Fit,
+    at_end,
     box,
     curvature_error,
     fit,
@@ -47,8 +48,9 @@ def profile_intervals(
     """For each of S data sets, the interval at each level: where t < the quantile of χ².
 
     t is evaluated at points out to 25 standard errors and over the whole range of a bounded
-    parameter; between points where it crosses a threshold the crossing is solved for. So a set
-    of several pieces is found as such, unless a piece is narrower than the points.
+    parameter, and about the maxima of L that a search from its minima on these points leads to;
+    between points where it crosses a threshold the crossing is solved for. So a set of several
+    pieces is found as such, unless nothing of a piece is seen in t at the points.
     """
     best = best or fit(likelihood, sets, bounds=bounds)
     low, high = (
@@ -56,6 +58,10 @@ def profile_intervals(
     )
     grid = _reach(best, parameter, low, high)
     found = profile(likelihood, sets, {parameter: grid}, best=best, bounds=bounds)
+    others = _about_other_maxima(likelihood, sets, parameter, grid, found, bounds)
+    if others.numel():
+        grid = torch.cat([grid, others], dim=1).clamp(low, high).sort(dim=1).values
+        found = profile(likelihood, sets, {parameter: grid}, best=found.best, bounds=bounds)
     best = found.best
     crossing = _Crossing(likelihood, sets, parameter, best, bounds)
     thresholds = chi2.ppf(levels, 1)
@@ -161,8 +167,10 @@ def _interval(
         words.append(f"{bad} of {profiled.statistic.shape[1]} fits along {parameter.name} failed")
     if failed:
         words.append(f"a fit at an end of the {what} did not converge: the end is uncertain")
-    open_ends = (found.open_low, found.open_high)
-    for is_open, end, side in zip(open_ends, limits, ("below", "above"), strict=True):
+    # At the end of its physical range a parameter ends, and the set with it.
+    below = found.open_low and not at_end(limits[0], parameter.low)
+    above = found.open_high and not at_end(limits[1], parameter.high)
+    for is_open, end, side in zip((below, above), limits, ("below", "above"), strict=True):
         where = f"up to the bound {end:.6g}" if np.isfinite(end) else "within 25 standard errors"
         if is_open:
             words.append(f"the {what} is open {side}: t does not cross the threshold {where}")
@@ -170,7 +178,7 @@ def _interval(
         words.append(f"the {what} has {len(found.pieces)} pieces")
     best = profiled.best.column(parameter.name)[s].item()
     return Interval(
-        parameter.name, level, best, found.pieces, "profile", *open_ends,
+        parameter.name, level, best, found.pieces, "profile", below, above,
         parameter.unit, tuple(words),
     )  # fmt: skip
 
@@ -185,3 +193,36 @@ def _reach(best: Fit, parameter: str, low: Tensor, high: Tensor) -> Tensor:
         over = low + (high - low) * even
         grid = torch.cat([grid, over.expand(len(centre), -1)], dim=1)
     return grid.clamp(low, high).sort(dim=1).values
+
+
+def _about_other_maxima(
+    likelihood: Likelihood,
+    sets: DataSets,
+    parameter: str,
+    grid: Tensor,
+    found: Profile,
+    bounds: Bounds,
+) -> Tensor:
+    """Points about maxima of L other than the best fit, shape ``(S, K')``; mostly there are none.
+
+    A search for each begins where t has a minimum on the grid, shape ``(S, K)``.
+    """
+    t, best = found.statistic, found.best
+    near = curvature_error(best, parameter)[:, None] * _REACH[0]
+    lowest = (t[:, 1:-1] < t[:, :-2]) & (t[:, 1:-1] <= t[:, 2:])
+    lowest &= (grid[:, 1:-1] - best.column(parameter)[:, None]).abs() > near
+    rows, at = lowest.nonzero(as_tuple=True)
+    if not len(rows):
+        return grid[:, :0]
+    start = found.conditional.theta[rows, at + 1]
+    maxima = fit(likelihood, sets[rows], start=start, bounds=bounds)
+    steps = torch.tensor([s * r for s in (-1, 1) for r in (0.0, *_REACH[1::3])]).double()
+    points = maxima.column(parameter)[:, None] + curvature_error(maxima, parameter)[:, None] * steps
+    # Where a data set has fewer than another, points are said twice.
+    number = torch.bincount(rows, minlength=len(grid))
+    filled = (
+        grid[:, :1].repeat(1, int(number.max()) * len(steps)).reshape(len(grid), -1, len(steps))
+    )
+    place = torch.arange(len(rows)) - (number.cumsum(0) - number)[rows]
+    filled[rows, place] = points
+    return filled.reshape(len(grid), -1)

@@ -39,6 +39,8 @@ Array = NDArray[np.float64]
 _HALVINGS = 24
 _ROUGH = 0.1
 """A limit by toys with a larger relative error is called uncertain."""
+FOR_A_BAND = "for that band"
+"""The end of warnings that concern an expected limit alone."""
 
 
 def upper_limit(
@@ -261,16 +263,17 @@ def _toy_scan(
         )  # fmt: skip
         failed += signal.failed
         without = null.statistic[:, k]
-        at = [observed[k], *torch.quantile(without, 1 - torch.tensor(ndtr(SIGMAS))).tolist()]
-        rows.append([_ratio(signal.statistic[:, 0], without, q) for q in at])
+        both = signal.statistic[:, 0]
+        bands = [_expected_ratio(both, without, sigma) for sigma in SIGMAS]
+        rows.append([_ratio(both, without, observed[k]), *bands])
     ratio, error = np.moveaxis(np.array(rows), -1, 0)
     found = [_interpolated(grid, ratio[:, j], error[:, j], alpha) for j in range(6)]
     words = list(curves.warnings)
     if failed:
         words.append(f"{failed} toys have a fit that did not converge")
-    for name, (number, _) in zip(["observed", *map("{:+d}σ".format, SIGMAS)], found, strict=True):
-        if math.isnan(number) and not (name == "observed" and curves.data is None):
-            words.append(f"CLs ({name}) does not cross {alpha:g} among the values tested")
+    if math.isnan(found[0][0]) and curves.data is not None:
+        words.append(f"CLs (observed) does not cross {alpha:g} among the values tested")
+    words += _of_bands(found[1:], toys, alpha)
     if found[0][1] > _ROUGH * found[0][0]:
         words.append(
             f"the observed limit is uncertain by {found[0][1] / found[0][0]:.0%} from the number "
@@ -290,6 +293,45 @@ def _ratio(signal: torch.Tensor, background: torch.Tensor, q: float) -> tuple[fl
         return math.nan, math.nan
     (both, e), (b, eb) = fraction_above(signal, q), fraction_above(background, q)
     return both / b, math.hypot(e / b, both * eb / b**2)
+
+
+def _expected_ratio(
+    signal: torch.Tensor, background: torch.Tensor, sigma: int
+) -> tuple[float, float]:
+    """CLs of data that are n standard deviations off, of which p_b is known, and its error.
+
+    The statistic there is a quantile of the toys without a signal, with an error of its own.
+    """
+    b = float(ndtr(sigma))
+    error = math.sqrt(b * (1 - b) / len(background))
+    at = torch.tensor([b, b - error, b + error], dtype=background.dtype)
+    q, more, fewer = torch.quantile(background, (1 - at).clamp(0, 1)).tolist()
+    if math.isnan(q):
+        return math.nan, math.nan
+    both, e = fraction_above(signal, q)
+    moved = [fraction_above(signal, end)[0] for end in (more, fewer)]
+    return both / b, math.hypot(e, (moved[1] - moved[0]) / 2) / b
+
+
+def _of_bands(found: Sequence[tuple[float, float]], toys: int, alpha: float) -> list[str]:
+    """What is to be said of expected limits by so many toys."""
+    words = []
+    for sigma, (limit, error) in zip(SIGMAS, found, strict=True):
+        # Of T toys a fraction is 1/(T + 1) at least: see fraction_above.
+        needed = math.ceil(1 / (alpha * float(ndtr(sigma)))) - 1
+        which = f"the limit expected at {sigma:+d}σ"
+        if math.isnan(limit) and toys <= needed:
+            words.append(
+                f"{which} needs more than {needed} toys, and has {toys}: draw more {FOR_A_BAND}"
+            )
+        elif math.isnan(limit):
+            words.append(f"CLs ({sigma:+d}σ) does not cross {alpha:g} among the values tested")
+        elif error > _ROUGH * limit:
+            words.append(
+                f"{which} is uncertain by {error / limit:.0%} from the number of toys, {toys}: "
+                f"draw more {FOR_A_BAND}"
+            )
+    return words
 
 
 def _interpolated(mu: Array, values: Array, errors: Array, alpha: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,9 @@ from hepgen.inference.likelihood import DataSets, Likelihood
 from hepgen.inference.statistics.fit import Fit, box, curvature_error, fit, index
 from hepgen.inference.statistics.intervals import LEVELS, profile_intervals
 from hepgen.inference.statistics.profile import Profile, from_neighbours, profile
-from hepgen.statements import ProfileContour, ProfileScan
+from hepgen.statements import Interval, ProfileContour, ProfileScan
+
+_MOST = 401
 
 
 def profile_scan(
@@ -32,8 +35,9 @@ def profile_scan(
         likelihood: With the parameters.
         sets: One data set.
         parameter: To scan.
-        values: Where; by default 3.5 standard errors about the best fit.
-        points: How many of those.
+        values: Where; by default 3.5 standard errors about the best fit, and as far as an interval
+            has pieces.
+        points: How many of those about the best fit.
         levels: Of the intervals.
         best: The best fit, if it is known.
 
@@ -47,19 +51,21 @@ def profile_scan(
     one = likelihood.parameters[parameter]
     i = index(likelihood.parameters, parameter)
     grid = _grid(likelihood, best, parameter, points) if values is None else np.sort(values)
-    at = torch.as_tensor(np.asarray(grid, dtype=np.float64))
-    found = profile(likelihood, sets, {parameter: at}, best=best)
-    found = from_neighbours(likelihood, sets, found)
+    found = _along(likelihood, sets, parameter, grid, best)
+    (intervals,) = profile_intervals(likelihood, sets, parameter, levels=levels, best=found.best)
+    if values is None and len(wider := _over_pieces(likelihood, parameter, grid, intervals)):
+        grid = wider
+        found = _along(likelihood, sets, parameter, grid, found.best)
     others = [n for n in likelihood.parameters.free_names if n != parameter]
     columns = [index(likelihood.parameters, n) for n in others]
     bad = ~found.converged[0]
     return ProfileScan(
         parameter=parameter,
-        values=at.numpy(),
+        values=np.asarray(grid, dtype=np.float64),
         statistic=found.statistic[0].masked_fill(bad, torch.nan).numpy(),
         best=found.best.theta[0, i].item(),
         error=found.best.errors[0, i].item(),
-        intervals=profile_intervals(likelihood, sets, parameter, levels=levels, best=found.best)[0],
+        intervals=intervals,
         others=tuple(others),
         profiled=found.conditional.theta[0][:, columns].numpy(),
         unit=one.unit,
@@ -123,6 +129,37 @@ def _grid(likelihood: Likelihood, best: Fit, parameter: str, points: int) -> NDA
     )
     centre, error = best.column(parameter)[0].item(), curvature_error(best, parameter)[0].item()
     return np.linspace(max(low, centre - 3.5 * error), min(high, centre + 3.5 * error), points)
+
+
+def _along(
+    likelihood: Likelihood, sets: DataSets, parameter: str, grid: NDArray[np.float64], best: Fit
+) -> Profile:
+    at = torch.as_tensor(np.asarray(grid, dtype=np.float64))
+    return from_neighbours(likelihood, sets, profile(likelihood, sets, {parameter: at}, best=best))
+
+
+def _over_pieces(
+    likelihood: Likelihood,
+    parameter: str,
+    grid: NDArray[np.float64],
+    intervals: Sequence[Interval],
+) -> NDArray[np.float64]:
+    """A wider grid where an interval has a piece beyond the ends of this one; else nothing.
+
+    It goes on for a fifth of the first beyond them, 1.5 standard errors.
+    """
+    ends = [end for one in intervals for piece in one.pieces for end in piece]
+    i = index(likelihood.parameters, parameter)
+    low, high = (bound[i].item() for bound in box(likelihood.parameters))
+    first, last, width = grid[0], grid[-1], grid[-1] - grid[0]
+    if not ends or not width > 0 or (min(ends) >= first and max(ends) <= last):
+        return np.empty(0)
+    if min(ends) < first:
+        first = max(low, min(ends) - 0.2 * width)
+    if max(ends) > last:
+        last = min(high, max(ends) + 0.2 * width)
+    points = math.ceil((last - first) / width * (len(grid) - 1)) + 1
+    return np.linspace(first, last, min(points, _MOST))
 
 
 def _failures(found: Profile, along: str) -> tuple[str, ...]:

@@ -165,13 +165,13 @@ def hypothesis_test(
         method=method, warnings=_warnings(likelihood, found, statistic, parameter),
     )  # fmt: skip
     if alternative is not None:
-        asimov = asimov_data(likelihood, parameter, alternative, data)
-        expected = evaluate(statistic, likelihood, asimov, parameter, tested)
+        asimov = asimov_data(likelihood, parameter, alternative, data, start)
+        expected = evaluate(statistic, likelihood, asimov, parameter, tested, start=start)
         result = replace(result, expected=expected.statistic[0, 0].item(), alternative=alternative)
     if method == "toys":
         from hepgen.inference.statistics.toys import toy_test
 
-        return toy_test(likelihood, data, result, toys=toys, seed=seed)
+        return toy_test(likelihood, data, result, toys=toys, seed=seed, start=start)
     reach = _reach(likelihood, data, parameter, value) if statistic.endswith("tilde") else math.inf
     return replace(result, p_value=float(p_value(statistic, observed, reach=reach)))
 

@@ -166,9 +166,10 @@ def toy_test(
     seed: int = 0,
     progress: Progress | None = None,
     over: Map = map,
+    start: Tensor | None = None,
 ) -> TestStatistic:
-    """A test with its p-value by toys at the hypothesis."""
-    theta = conditional_point(likelihood, data, test.parameter, test.value)
+    """A test with its p-value by toys at the hypothesis, whose fit begins at ``start``."""
+    theta = conditional_point(likelihood, data, test.parameter, test.value, start)
     tested = torch.tensor([test.value], dtype=torch.float64)
     drawn = toy_statistics(
         likelihood, theta, test.parameter, tested, test.statistic,
