@@ -90,7 +90,7 @@ class Flow(ConditionalDensity):
             "identity": identity,
         }  # fmt: skip
         transforms: list[Any] = [Tails(features, tail)]
-        layer, each = _layer(kind, features), _univariate(kind, hidden, bins)
+        layer = _layer(kind, features)
         for order in _orders(features, layers):
             transforms.append(
                 layer(
@@ -99,7 +99,7 @@ class Flow(ConditionalDensity):
                     order=order,
                     hidden_features=tuple(hidden),
                     activation=nn.SiLU,
-                    **each,
+                    **_univariate(kind, hidden, bins),
                 )
             )
         if identity:

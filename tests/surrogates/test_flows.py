@@ -115,6 +115,16 @@ def test_the_scale_of_an_affine_layer_is_bounded() -> None:
     assert layers.abs().max() <= 3 * 2 * math.log(1000) + 1e-6
 
 
+@pytest.mark.parametrize("kind", list(LAYERS))
+def test_each_layer_has_a_network_of_its_own(kind: str) -> None:
+    flow = Flow(2, 1, kind=kind, layers=3, hidden=(8,))
+    layers = list(flow.transform.transforms)[1:]
+    assert len(layers) == 3
+    each = [{id(p) for p in layer.parameters()} for layer in layers]
+    assert all(each)
+    assert len(set.union(*each)) == sum(map(len, each))
+
+
 def test_an_unknown_kind_or_tail_is_refused() -> None:
     with pytest.raises(SurrogateError, match="did you mean 'coupling'"):
         Flow(2, 0, kind="copling")
