@@ -15,7 +15,12 @@ from hepgen.errors import WorkflowError
 from hepgen.events import Events
 from hepgen.images import CELL_ENERGY, CELL_INDEX, dense_images
 from hepgen.pipeline.monitor import Update
-from hepgen.pipeline.surrogates import SurrogateTask, surrogate_events, whole_chain
+from hepgen.pipeline.surrogates import (
+    SurrogateTask,
+    surrogate_events,
+    training_settings,
+    whole_chain,
+)
 from hepgen.simulators.calorimeter.reconstruction import CalorimeterReconstruction
 from hepgen.surrogates.images.families import ENERGIES, image_options, image_training
 from hepgen.surrogates.images.surrogate import ImageSurrogate
@@ -108,9 +113,7 @@ def _target(session: Session, parameters: tuple[str, ...]) -> dict[str, Any]:
 
 def image_settings(session: Session, task: ImageTask, method: str) -> dict[str, Any]:
     """Options and training of a family: those that suit images, and what the workflow says."""
-    given = session.workflow.surrogate.model_dump(
-        include={"epochs", "batch_size", "max_learning_rate", "time_budget"}, exclude_none=True
-    )
+    given = training_settings(session.workflow.surrogate)
     options = {**image_options(method, task.shape), **session.workflow.surrogate.options}
     return {"options": options, **image_training(method), **given}
 
@@ -154,7 +157,7 @@ def distil_images(
             entry.distilled_steps, particles=inside, events=min(len(inside) // 10, 4000),
             seed=entry.seed, device=session.device, progress=reporter(update),
             checkpoint=checkpoint, rescue=session.folder / "models/distilled-unfinished",
-            **{name: settings[name] for name in ("time_budget",) if name in settings},
+            **{name: value for name, value in settings.items() if name != "options"},
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,12 +52,13 @@ def leaderboard(session: Session, methods: Sequence[str]) -> tuple[list[Rank], l
     against, known = _references(session), None
     for method in methods:
         try:
-            judgement, found, _ = validate_surrogate(session, method, known=known, against=against)
+            own = _own(session, method)
+            judgement, found, _ = validate_surrogate(own, method, known=known, against=against)
         except HepgenError as error:
             ranks.append(Rank(method, failed=str(error), exit_code=error.exit_code))
             continue
         known, checks = judgement, [*checks, *found]
-        ranks.append(Rank(method, judgement, exported(session, method)))
+        ranks.append(Rank(method, judgement, exported(own, method)))
     images = session.workflow.surrogate.image
     ranks.sort(key=lambda one: _place(one, images))
     folder = Path(str(session.folder / "validation"))
@@ -64,6 +66,17 @@ def leaderboard(session: Session, methods: Sequence[str]) -> tuple[list[Rank], l
     title = session.workflow.title or session.workflow.name
     page = write_leaderboard(folder / "leaderboard.html", ranks, title=title)
     return ranks, checks, page
+
+
+def _own(session: Session, method: str) -> Session:
+    """Without the options of the workflow where these are of another family, or of its student."""
+    entry = session.workflow.surrogate
+    if entry.method in (method, family(method).teacher):
+        return session
+    plain = entry.model_copy(update={"options": {}})
+    return dataclasses.replace(
+        session, workflow=session.workflow.model_copy(update={"surrogate": plain})
+    )
 
 
 def exported(session: Session, method: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hepgen.compute import one_thread
 from hepgen.config import to_toml
+from hepgen.config.surrogate import SurrogateEntry
 from hepgen.errors import WorkflowError, nearest
 from hepgen.events import Events
 from hepgen.features import Feature
@@ -32,7 +33,7 @@ from hepgen.simulators.campaign import Campaign
 from hepgen.simulators.chain import Chain
 from hepgen.simulators.stage import Stage
 from hepgen.store import digest
-from hepgen.surrogates.families import family
+from hepgen.surrogates.families import check_distilled, family
 from hepgen.surrogates.hybrid import hybrid
 from hepgen.surrogates.images.surrogate import ImageSurrogate
 from hepgen.surrogates.surrogate import Domain, Surrogate
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from hepgen.pipeline.session import Session
 
 _PROBE = 256
+_ONE_OF = 10
+"""Of so many rows of files, one is not trained on."""
+_NEAR_THE_END = 0.01
+"""Of the width of a prior, within which events of files reach an end of it."""
 """Events that show the shapes and kinds of columns."""
 _JUDGING = {"method", "test_events", "closure_sets", "closure_events", "template_events"}
 """Entries of ``[surrogate]`` that a trained one does not depend on."""
@@ -128,13 +133,18 @@ class SurrogateTask:
 
         Of a prior without ends it is the range in which draws are to be expected, see
         :attr:`hepgen.parameters.Prior.reach`: every sample ends somewhere, and later ones go on.
+        Events of files may be of a part of the prior only: where they do not reach to within 1 %
+        of both of its ends, the range is theirs.
         """
         sample = Domain.from_sample([f.name for f in self.inputs], context)
         low, high = list(sample.low), list(sample.high)
         for place, name in enumerate(self.parameters, start=len(self.c)):
             prior = self.campaign.parameters[name].prior
-            if prior is not None and np.isfinite(prior.reach).all():
-                low[place], high[place] = prior.reach
+            if prior is None or not np.isfinite(prior.reach).all():
+                continue
+            ends, near = prior.reach, _NEAR_THE_END * (prior.reach[1] - prior.reach[0])
+            if self.files is None or (low[place] < ends[0] + near and high[place] > ends[1] - near):
+                low[place], high[place] = ends
         return Domain(sample.names, tuple(low), tuple(high))
 
 
@@ -149,18 +159,36 @@ def surrogate_task(session: Session) -> SurrogateTask:
     return _stages(session, session.workflow.surrogate.replace)
 
 
-def surrogate_events(session: Session, task: SurrogateTask) -> tuple[Tensor, Tensor]:
-    """x, shape ``(N, d)``, and the context, shape ``(N, C)``, simulated where they are missing."""
+def surrogate_events(
+    session: Session, task: SurrogateTask, *, held_out: bool = False
+) -> tuple[Tensor, Tensor]:
+    """x, shape ``(N, d)``, and the context, shape ``(N, C)``, simulated where they are missing.
+
+    Of events of files every tenth is held out: those, or the others.
+    """
     from hepgen.pipeline.training_data import simulated
 
     title = "simulate events to train on"
-    blocks = (
+    blocks: Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]] = (
         (task.rows(e), np.concatenate([e.flat(task.c), e.theta(task.parameters)], -1))
         for e in simulated(session, task.source, "surrogate", title)
     )
+    if task.files is not None:
+        blocks = _part(blocks, held_out)
     with together.after_the_leader():
         x, context = gather(blocks, task.source.events, session.folder.path)
     return x, context
+
+
+def _part(
+    blocks: Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]], held_out: bool
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Every tenth row, or the others."""
+    first = 0
+    for x, context in blocks:
+        last = np.arange(first, first + len(x)) % _ONE_OF == _ONE_OF - 1
+        first += len(x)
+        yield x[last == held_out], context[last == held_out]
 
 
 def whole_chain(session: Session, names: Sequence[str]) -> SurrogateTask:
@@ -179,10 +207,13 @@ def whole_chain(session: Session, names: Sequence[str]) -> SurrogateTask:
         points=entry.events_per_point, block_size=session.workflow.simulation.block_size,
         columns=names,
     )  # fmt: skip
+    files = TrainingFiles.of(session, names)
     manifest = _manifest(session, session.chain) | {"selected": True}
+    if files is not None:
+        manifest |= {"held_out": f"one of {_ONE_OF} rows of the files"}
     return SurrogateTask(
         campaign, tuple(names), (), session.features, tuple(map(_parameter, free)),
-        session.parameters.free_names, manifest, TrainingFiles.of(session, names),
+        session.parameters.free_names, manifest, files,
     )  # fmt: skip
 
 
@@ -332,6 +363,8 @@ def _fit(
 
     entry = session.workflow.surrogate
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if family(method).teacher and not isinstance(task, ImageTask):
+        check_distilled(task.features)
     teacher = trained_surrogate(session, family(method).teacher) if family(method).teacher else None
     if isinstance(task, ImageTask):
         if isinstance(teacher, ImageSurrogate):
@@ -340,17 +373,20 @@ def _fit(
     if isinstance(teacher, Surrogate):
         return _distilled(session, task, teacher, checkpoint)
     x, context = surrogate_events(session, task)
-    training = entry.model_dump(
-        include={"epochs", "batch_size", "max_learning_rate", "time_budget"}, exclude_none=True
-    )
     with session.monitor.task(f"train {method}", 1.0) as update:
         return Surrogate.fit(
             x, context, features=task.features, inputs=task.inputs, method=method,
             options=entry.options, domain=task.domain(context), seed=entry.seed,
             checkpoint=checkpoint, progress=reporter(update), device=session.device,
             manifest=task.manifest, rescue=session.folder / f"models/{method}-unfinished",
-            **training,
+            **training_settings(entry),
         )  # fmt: skip
+
+
+def training_settings(entry: SurrogateEntry) -> dict[str, Any]:
+    """What the workflow says of the training; the rest is the family's."""
+    names = {"epochs", "batch_size", "max_learning_rate", "time_budget"}
+    return entry.model_dump(include=names, exclude_none=True)
 
 
 def _distilled(
@@ -365,8 +401,18 @@ def _distilled(
         return distil(
             teacher, entry.distilled_steps, context=context, seed=entry.seed,
             device=session.device, progress=reporter(update), checkpoint=checkpoint,
-            rescue=session.folder / "models/distilled-unfinished",
+            rescue=session.folder / "models/distilled-unfinished", **training_settings(entry),
         )  # fmt: skip
+
+
+def _test_events(session: Session, task: SurrogateTask) -> tuple[Tensor, Tensor]:
+    """Of the chain with the next seed; of files, which may be another generator's, held out."""
+    entry = session.workflow.surrogate
+    if task.files is not None:
+        x, context = surrogate_events(session, task, held_out=True)
+        return x[: entry.test_events], context[: entry.test_events]
+    other = dataclasses.replace(task.campaign, events=entry.test_events, seed=entry.seed + 1)
+    return surrogate_events(session, dataclasses.replace(task, campaign=other))
 
 
 def validate_surrogate(
@@ -394,8 +440,7 @@ def validate_surrogate(
     entry, checks = session.workflow.surrogate, session.workflow.checks
     method = method or entry.method
     surrogate, task = trained_surrogate(session, method), surrogate_task(session)
-    other = dataclasses.replace(task.campaign, events=entry.test_events, seed=entry.seed + 1)
-    x, context = surrogate_events(session, dataclasses.replace(task, campaign=other, files=None))
+    x, context = _test_events(session, task)
     # An input beyond the largest of the training sample is nobody's fault, and refused.
     inside = ~surrogate.domain.outside(context)
     folder = Path(str(session.folder / f"validation/{method}"))

@@ -163,6 +163,46 @@ class ShowerSurrogate:
         images = self.surrogate.sample(1, _contexts(self.context, n, theta), seed)
         return images.reshape(n, *self.shape).numpy()
 
+    @property
+    def quality(self) -> Quality:
+        """What kind of number a log-density is."""
+        return self.surrogate.quality
+
+    def sample_and_log_prob(
+        self, n: int, theta: Any, seed: int = 0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Images as :meth:`sample` makes them, and log p(image | θ) of each, shape ``(n,)``."""
+        context = _contexts(self.context, n, theta)
+        images, density = self.surrogate.sample_and_log_prob(1, context, seed)
+        return images.reshape(n, *self.shape).numpy(), density.value.reshape(n).numpy()
+
+    def log_prob(self, images: Any, theta: Any, seed: int = 0) -> NDArray[np.float64]:
+        """log p(image | θ) of N images, shape ``(N,)``; see :attr:`quality`.
+
+        Arguments:
+            images: GeV, shape ``(N, layers, η, φ)``.
+            theta: As of an :class:`EventSurrogate`.
+            seed: Of what is drawn for it.
+
+        Raises:
+            DataError: Images of another shape, or with values that cannot be used.
+            SurrogateError: θ is outside the range of the training, or the family has no density.
+        """
+        return self.log_density(images, theta, seed)[0]
+
+    def log_density(
+        self, images: Any, theta: Any, seed: int = 0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """log p(image | θ) as :meth:`log_prob` and its Monte Carlo error, shapes ``(N,)``."""
+        x = np.asarray(images, dtype=np.float64)
+        if x.shape[1:] != self.shape:
+            raise DataError(
+                f"images of shape {x.shape}; expected (N, {', '.join(map(str, self.shape))})"
+            )
+        rows = torch.from_numpy(x.reshape(len(x), -1))
+        found = self.surrogate.log_density(rows, _contexts(self.context, len(x), theta), seed)
+        return found.value.numpy(), found.error.numpy()
+
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
         return f"ShowerSurrogate({self.surrogate.method}: {size} | {', '.join(self.context)})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from hepgen.errors import SurrogateError, nearest
+from hepgen.features import Feature
 from hepgen.surrogates.conditional import ConditionalDensity
+from hepgen.surrogates.options import check_options
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,12 @@ class Family:
         Raises:
             SurrogateError: An option that it does not have, or a value it cannot use.
         """
+        check_options(self.title, options)
         try:
             return self.build(features, context, **options)
-        except TypeError as error:
+        except SurrogateError:
+            raise
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
             # Of a keyword that no argument takes, Python says more than a user has asked for.
             unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             words = f"there is no {unknown[1]!r}; see its page" if unknown else str(error)
@@ -143,6 +148,20 @@ def family(method: str) -> Family:
         return FAMILIES[method]
     except KeyError:
         raise SurrogateError(f"no family {method!r}; {nearest(method, list(FAMILIES))}") from None
+
+
+def check_distilled(features: Sequence[Feature]) -> None:
+    """Refuse to distil what has no density of plain numbers, before the teacher is trained.
+
+    Raises:
+        SurrogateError: A column is an angle, a count, or zero for some events.
+    """
+    for one in features:
+        if one.kind != "continuous":
+            raise SurrogateError(
+                f"{one.name!r} is {one.kind}, and what is distilled are plain continuous columns: "
+                "use the diffusion itself, or a flow"
+            )
 
 
 def build(

@@ -32,6 +32,16 @@ FOUND = {
 }  # fmt: skip
 
 
+def test_options_are_of_the_family_that_the_workflow_names() -> None:
+    """And of a student, whose teacher that is; the others have their defaults."""
+    options = "surrogate.options={hidden=8}"
+    session = Session.open(
+        Path(__file__).parent / "tiny.toml", ["surrogate.method=diffusion", options]
+    )
+    for method, own in (("diffusion", {"hidden": 8}), ("distilled", {"hidden": 8}), ("vae", {})):
+        assert module._own(session, method).workflow.surrogate.options == own
+
+
 def test_families_are_named_one_by_one_or_all() -> None:
     assert methods_of("flow") == ["flow"]
     assert methods_of("flow, vae,flow") == ["flow", "vae"]

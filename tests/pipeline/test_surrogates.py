@@ -213,6 +213,7 @@ def test_a_distilled_one_learns_from_a_diffusion(tmp_path: Path) -> None:
     student = trained_surrogate(session, "distilled")
     assert isinstance(student, Surrogate)
     assert student.quality.kind == "none"
+    assert len(student.curve.validation) == 1  # the workflow's epochs are of both
     assert (tmp_path / "models/diffusion/model.json").exists()
     assert target_of(student).stages == ("isr",)
 

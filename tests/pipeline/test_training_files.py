@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -85,10 +86,32 @@ def test_an_estimator_and_a_surrogate_train_on_a_file_from_disk(
     assert curve.validation[-1] < curve.validation[0]
     # Nothing was simulated.
     assert not list((tmp_path / "run").glob("*/block-*"))
-    x, c = surrogate_events(session, surrogate_task(session))
     events = read(tmp_path / "events.parquet").read()
-    assert torch.equal(x, torch.from_numpy(events.flat(session.feature_names)))
-    assert torch.equal(c, torch.from_numpy(events.theta(session.parameters.free_names)))
+    last = torch.arange(len(events)) % 10 == 9
+    for held_out, rows in ((False, ~last), (True, last)):
+        x, c = surrogate_events(session, surrogate_task(session), held_out=held_out)
+        assert torch.equal(x, torch.from_numpy(events.flat(session.feature_names))[rows])
+        assert torch.equal(c, torch.from_numpy(events.theta(session.parameters.free_names))[rows])
+
+
+def test_a_surrogate_of_files_knows_the_range_that_they_have(
+    opened: Opener, tmp_path: Path
+) -> None:
+    """Not that of the prior, beyond which it would give finite wrong numbers."""
+
+    def narrow(events: Events) -> Events:
+        return events.select(np.abs(events.theta(["theta_0"])[:, 0]) < 0.5)
+
+    written(opened(), tmp_path / "narrow.parquet", narrow)
+    written(opened(), tmp_path / "all.parquet")
+    found = {}
+    for name in ("narrow", "all"):
+        session = opened(f'simulation.files=["{name}.parquet"]', "surrogate.epochs=1")
+        found[name] = trained_surrogate(session, "coupling").domain
+    assert (found["all"].low, found["all"].high) == ((-1.5,), (1.5,))
+    # A range is a little wider than its sample, as the next one would be.
+    assert -0.53 < found["narrow"].low[0] < -0.45
+    assert 0.45 < found["narrow"].high[0] < 0.53
 
 
 def test_another_file_is_another_training(opened: Opener, tmp_path: Path) -> None:

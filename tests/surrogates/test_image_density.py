@@ -14,6 +14,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -21,7 +22,9 @@ from torch import Tensor
 
 from hepgen.errors import DataError, SurrogateError
 from hepgen.features import Feature
+from hepgen.surrogates.arrays import ShowerSurrogate
 from hepgen.surrogates.images.cells import fractions, log_fraction_slope
+from hepgen.surrogates.images.families import image_options
 from hepgen.surrogates.images.marginals import CellScores
 from hepgen.surrogates.images.preimages import _tail
 from hepgen.surrogates.images.surrogate import ImageSurrogate
@@ -175,6 +178,42 @@ def test_images_that_no_draw_explains_have_a_small_density_and_not_none() -> Non
     value = trained(1.0).log_prob(images, PARTICLE)
     assert bool(value.isfinite().all())
     assert bool((value[:2] < -20).all())
+
+
+def test_the_diffusion_of_the_workflow_has_its_density() -> None:
+    """With the options for images, but for their size: it is an estimate with an error."""
+    images, particles = showers(2000, 1, 0.0)
+    options = image_options("diffusion", SHAPE) | {"hidden": 8}
+    options["architecture"] = {"shape": list(SHAPE), "levels": 1, "heads": 1}
+    made = ImageSurrogate.fit(
+        images, particles, inputs=INPUTS, shape=SHAPE, step=0.0, method="diffusion",
+        options=options, energies={"method": "coupling", "options": {"layers": 2, "hidden": [16]},
+                                   **QUICK},
+        **QUICK | {"epochs": 1},
+    )  # fmt: skip
+    assert made.quality.kind == "estimate"
+    made.extrapolate = True
+    found = made.log_density(images[:5], particles[:5])
+    assert bool(torch.isfinite(found.value).all())
+    assert bool((found.error > 0).all())
+
+
+def test_arrays_have_the_density_of_the_tensors() -> None:
+    surrogate = trained(0.0)
+    arrays = ShowerSurrogate(surrogate)
+    images, density = arrays.sample_and_log_prob(4, {"energy": 7.5}, seed=2)
+    assert images.shape == (4, *SHAPE)
+    again, error = arrays.log_density(images, {"energy": 7.5}, seed=2)
+    expected = surrogate.log_density(
+        torch.from_numpy(images).reshape(4, -1), PARTICLE.expand(4, 1), 2
+    )
+    assert np.array_equal(again, expected.value.numpy())
+    assert np.array_equal(error, expected.error.numpy())
+    assert np.allclose(density, again)
+    assert np.array_equal(arrays.log_prob(images, {"energy": 7.5}, seed=2), again)
+    assert arrays.quality == surrogate.quality
+    with pytest.raises(DataError, match=r"images of shape \(4, 4\); expected \(N, 2, 1, 2\)"):
+        arrays.log_prob(images.reshape(4, 4), {"energy": 7.5})
 
 
 def test_what_has_no_density_is_refused() -> None:

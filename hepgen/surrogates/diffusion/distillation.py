@@ -188,8 +188,8 @@ def distil(
             f"a surrogate of {type(teacher).__name__} cannot be distilled; expected one of the "
             "family 'diffusion' over plain continuous variables"
         )
-    same = ("network", "hidden", "blocks", "architecture", "high", "whiten")
-    options = {name: teacher.options[name] for name in same}
+    same = ("network", "hidden", "blocks", "architecture", "whiten")
+    options = {name: teacher.options[name] for name in same} | {"high": _ends(teacher)[1]}
     model = build("distilled", teacher.features, teacher.context, {"steps": steps, **options}, seed)
     assert isinstance(model, Distilled)
     model.whitening.load_state_dict(teacher.whitening.state_dict())
@@ -229,11 +229,18 @@ def paths(teacher: Diffusion, student: Distilled, context: Tensor, steps: int, s
 def _path(teacher: Diffusion, student: Distilled, x: Tensor, c: Tensor, steps: int) -> Tensor:
     """Heun's rule, with ``steps`` in each piece, down to γ₀, and the last denoising."""
     velocity, points = teacher.velocity(c), [x]
-    for high, low in pairwise([*student.levels, teacher.options["low"]]):
+    for high, low in pairwise([*student.levels, _ends(teacher)[0]]):
         piece = LogSNR(teacher.options["solver"], low, high).nodes(steps + 1, x)
         points.append(flow(velocity, points[-1], piece))
     points[-1] = denoised(velocity, points[-1], piece)
     return torch.stack(points, 1)
+
+
+def _ends(teacher: Diffusion) -> tuple[float, float]:
+    """γ₀ and γ₁: where they were trained, too, no longer those of the options."""
+    if teacher.schedule.ends is None:
+        return teacher.options["low"], teacher.options["high"]
+    return teacher.schedule.low.item(), teacher.schedule.high.item()
 
 
 def _turned(x: Tensor, v: Tensor, turn: Tensor) -> Tensor:

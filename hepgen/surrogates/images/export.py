@@ -1,8 +1,8 @@
 """A surrogate of images as one ONNX graph: from noise and a particle to the energies of cells.
 
 ``sampler.onnx`` draws the energies of the layers, the cells given them, and puts both together;
-``manifest.json`` says what goes in and comes out. There is no density of an image, and so no graph
-of one. A graph is in single precision where the surrogate is, and what is rounded may fall on the
+``manifest.json`` says what goes in and comes out. The density of an image is a bound that draws
+random numbers, which a graph must not: there is no graph of it. A graph is in single precision where the surrogate is, and what is rounded may fall on the
 other side: a cell at the threshold, and the count of a converter. Such cells are counted apart.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 
 _NEARLY_NORMAL: dict[str, Any] = {"tail": 100.0, "identity": True}
 _UNET: dict[str, Any] = {
-    "network": "unet", "hidden": 16, "blocks": 1, "whiten": False, "probes": 1,
+    "network": "unet", "hidden": 16, "blocks": 1, "whiten": False, "probes": 2,
     "sampler": "dpm", "steps": 64, "solver": "linear", "high": 8.0,
 }  # fmt: skip
 _FEW: dict[str, Any] = {"hidden": [128], "posterior": "diagonal", "importance": 1}

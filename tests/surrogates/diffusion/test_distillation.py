@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_a_student_of_a_gaussian(steps: int, tmp_path: Path) -> None:
     # To rounding: where weights are in memory decides which path linear algebra takes.
     assert torch.allclose(again.sample(5, nowhere), student.sample(5, nowhere), atol=1e-5)
     assert again.quality.kind == "none"
+
+
+def test_a_student_begins_where_the_training_of_its_teacher_has_put_the_ends() -> None:
+    source = teacher(0.25)
+    model = Diffusion(1, 0, hidden=16, blocks=1, steps=8, weighting="bound", learned_ends=True)
+    model.network = Network(Gaussian(0.25))
+    assert model.schedule.ends is not None
+    with torch.no_grad():
+        model.schedule.ends.copy_(torch.tensor([-9.0, 7.0]))
+    student = distil(replace(source, model=model), 2, events=200, device="cpu", epochs=1)
+    assert isinstance(student.model, Distilled)
+    assert student.model.levels[0] == pytest.approx(7.0)
 
 
 def test_the_path_is_the_flow_of_the_gaussian() -> None:
