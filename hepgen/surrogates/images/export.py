@@ -2,8 +2,9 @@
 
 ``sampler.onnx`` draws the energies of the layers, the cells given them, and puts both together;
 ``manifest.json`` says what goes in and comes out. The density of an image is a bound that draws
-random numbers, which a graph must not: there is no graph of it. A graph is in single precision where the surrogate is, and what is rounded may fall on the
-other side: a cell at the threshold, and the count of a converter. Such cells are counted apart.
+random numbers, which a graph must not: there is no graph of it. A graph is in single precision
+where the surrogate is, and what is rounded may fall on the other side: a cell at the threshold, and
+the count of a converter. Such cells are counted apart.
 """
 
 from __future__ import annotations
