@@ -18,6 +18,7 @@ from hepgen.diagnostics.comparison.judge import (
 from hepgen.files import write_atomically
 from hepgen.judgement import Closure, SurrogateJudgement
 from hepgen.pipeline.images import image_figures
+from hepgen.pipeline.latents import latent_figures
 from hepgen.report.surrogate import write_surrogate_report
 from hepgen.results import Check, to_json
 from hepgen.surrogates.images.surrogate import ImageSurrogate
@@ -70,7 +71,8 @@ def judge_surrogate(
         found = judge_images(surrogate, x, context, seed=seed, known=known)
         figures = image_figures(surrogate, x[:_DRAWN], context[:_DRAWN], seed)
     else:
-        found, figures = judge(surrogate, x, context, seed=seed, known=known), {}
+        found = judge(surrogate, x, context, seed=seed, known=known)
+        figures = latent_figures(surrogate, context)
     found = replace(found, closure=tuple(closure), no_closure=no_closure)
     checks = [
         *judgement_checks(found, c2st=c2st, p_value=p_value),
