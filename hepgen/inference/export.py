@@ -95,9 +95,20 @@ def export_density(
             missing.
         FileError: There is an export already.
     """
-    need_packages()
     folder = Path(folder)
     refuse_existing(folder, (DENSITY, MANIFEST), overwrite)
+    content, manifest = density_graph(nle, tolerance=tolerance, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / DENSITY, content)
+    write_atomically(folder / MANIFEST, to_json(manifest).encode())
+    return manifest
+
+
+def density_graph(
+    nle: NLE, *, tolerance: float = TOLERANCE, seed: int = 0
+) -> tuple[bytes, dict[str, Any]]:
+    """The ONNX file and its manifest; arguments and errors of :func:`export_density`."""
+    need_packages()
     generator = torch.Generator().manual_seed(seed)
     theta = nle.parameters.prior().sample((sum(_BATCHES),), generator)
     x = nle.sample(1, theta, seed)[0]
@@ -116,10 +127,7 @@ def export_density(
     manifest = _manifest(nle, proto, deviation, tolerance)
     content = signed(proto, manifest)
     manifest["density"]["sha256"] = hashlib.sha256(content).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / DENSITY, content)
-    write_atomically(folder / MANIFEST, to_json(manifest).encode())
-    return manifest
+    return content, manifest
 
 
 def _manifest(nle: NLE, proto: Any, deviation: float, tolerance: float) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hepgen.binning import BinnedFit
-from hepgen.errors import DataError, WorkflowError, nearest
+from hepgen.errors import DataError, SurrogateError, WorkflowError, nearest
 from hepgen.files import write_atomically
 from hepgen.inference.density import Density
 from hepgen.inference.event_likelihood import EventLikelihood
 from hepgen.inference.exchange.binned_model import BinnedModel, Expected, Region, binned_model
 from hepgen.inference.exchange.counts import DensityCounts, Filler, histogram
-from hepgen.inference.exchange.hs3 import hs3_document
+from hepgen.inference.exchange.hs3 import density_reference, hs3_document
 from hepgen.inference.exchange.pyhf_workspace import PyhfWorkspace
 from hepgen.inference.exchange.reweighted import ReweightedCounts
 from hepgen.inference.fisher import joint_information
@@ -40,9 +40,12 @@ from hepgen.pipeline.scores import (
     simulated_events,
 )
 from hepgen.pipeline.session import Session
-from hepgen.results import Check
+from hepgen.pipeline.train import trained
+from hepgen.results import Check, to_json
 
 FILES = {"pyhf": ("workspace.json", "workspace.parameters.json"), "hs3": ("hs3.json",)}
+DENSITY_FILES = ("density.onnx", "density.json")
+"""The learned density beside a document in HS3, which has no word for it, and its manifest."""
 _FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0)
 _QUANTILES = 2**20
 _BENT = 0.5
@@ -57,11 +60,13 @@ class Exchange:
         model: The templates.
         fits: Of each parameter of interest, with bins and without.
         formats: Of the files.
+        density: The learned density of an event as an ONNX file, and its manifest.
     """
 
     model: BinnedModel | None = None
     fits: tuple[BinnedFit, ...] = ()
     formats: tuple[str, ...] = ()
+    density: tuple[bytes, dict[str, Any]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The part of ``result.json``; only what there is."""
@@ -85,8 +90,23 @@ class Exchange:
         if "pyhf" in self.formats:
             PyhfWorkspace.of(self.model).save(folder / FILES["pyhf"][0])
         if "hs3" in self.formats:
-            content = json.dumps(hs3_document(self.model, description=title), indent=2)
-            write_atomically(folder / FILES["hs3"][0], content.encode())
+            document = hs3_document(self.model, self._densities(folder), description=title)
+            write_atomically(folder / FILES["hs3"][0], json.dumps(document, indent=2).encode())
+
+    def _densities(self, folder: Path) -> list[dict[str, Any]]:
+        """What the document says of the learned density, which is written first."""
+        if self.density is None or self.model is None:
+            return []
+        content, manifest = self.density
+        graph, described = (folder / name for name in DENSITY_FILES)
+        write_atomically(graph, content)
+        write_atomically(described, to_json(manifest).encode())
+        columns = {
+            given: [one["name"] for one in manifest[part]]
+            for given, part in (("x", "features"), ("theta", "parameters"))
+        }
+        (region,) = self.model.channels
+        return [density_reference("density", graph, columns, "log_prob", region.name)]
 
     def figures(self) -> dict[str, Any]:
         """What binning costs, by title."""
@@ -99,9 +119,28 @@ class Exchange:
         }
 
 
+def _density(session: Session, method: str) -> tuple[bytes, dict[str, Any]] | None:
+    """The learned density as a graph, or, said in words, why there is none."""
+    model = trained(session, method)
+    try:
+        if not isinstance(model, NLE):
+            raise SurrogateError(f"of the likelihood of {method!r} there is no graph")
+        from hepgen.inference.export import density_graph  # imports torch's exporter
+
+        return density_graph(model, seed=session.workflow.exchange.seed)
+    except SurrogateError as error:
+        session.monitor.say(f"no {DENSITY_FILES[0]} beside {FILES['hs3'][0]}: {error}")
+        return None
+
+
 def files_of(session: Session) -> tuple[str, ...]:
     """The names of the files that are asked for."""
     return tuple(name for one in session.workflow.exchange.formats for name in FILES[one])
+
+
+def files_beside(session: Session) -> tuple[str, ...]:
+    """Those that may stand beside them."""
+    return DENSITY_FILES if "hs3" in session.workflow.exchange.formats else ()
 
 
 def observable(session: Session, weighted: bool) -> int:
@@ -154,7 +193,8 @@ def exchange(
         chosen = templates.model(templates.edges(entry.bins) if given is None else given)
         fits = _fits(session, templates, chosen, best)
         update(1)
-    made = Exchange(chosen, fits, tuple(dict.fromkeys(entry.formats)))
+    formats = tuple(dict.fromkeys(entry.formats))
+    made = Exchange(chosen, fits, formats, _density(session, method) if "hs3" in formats else None)
     return made, [_check(session, one) for one in fits]
 
 

@@ -26,7 +26,13 @@ from hepgen.pipeline.budget import error_budget
 from hepgen.pipeline.data import DataRequest, Observed, read_observed, tensors
 from hepgen.pipeline.earlier_result import RESULT, refuse_other
 from hepgen.pipeline.estimators import beside
-from hepgen.pipeline.exchange import Exchange, exchange, files_of, observable
+from hepgen.pipeline.exchange import (
+    Exchange,
+    exchange,
+    files_beside,
+    files_of,
+    observable,
+)
 from hepgen.pipeline.information import information
 from hepgen.pipeline.interest import interest, limited, signal
 from hepgen.pipeline.measured import content_digest, of_what
@@ -142,7 +148,7 @@ def infer_into(
         return known, Path(output) / "report.html"
     measured = of_what(session, request, method, observed)
     provenance = session.provenance(**measured)
-    names = (POSTERIOR, REPORT, *files_of(session))
+    names = (POSTERIOR, REPORT, *files_of(session), *files_beside(session))
 
     def check() -> None:
         refuse_other(Path(output), provenance, names, overwrite)

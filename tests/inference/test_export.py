@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from hepgen.cli.program import app
 from hepgen.errors import FileError, SurrogateError
 from hepgen.features import Feature
 from hepgen.inference import export as module
-from hepgen.inference.export import export_density
+from hepgen.inference.exchange.hs3 import load_hs3
+from hepgen.inference.export import density_graph, export_density
 from hepgen.inference.nle import NLE
 from hepgen.parameters import Normal, Parameter, ParameterSet, Uniform
+from hepgen.pipeline.exchange import DENSITY_FILES, Exchange
+from tests.inference.exchange import analyses
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -95,3 +99,20 @@ def test_the_command(two: NLE, tmp_path: Path) -> None:
     assert "these are of a surrogate" in refused.output
     with pytest.raises(FileError, match="has density"):
         export_density(two, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:Creating a tensor from a list:UserWarning")  # pyhf's own
+def test_it_stands_beside_a_document_that_has_no_word_for_it(two: NLE, tmp_path: Path) -> None:
+    Exchange(analyses.bump_model(), (), ("hs3",), density_graph(two)).write(tmp_path, "toy")
+    names = {"hs3.json", *DENSITY_FILES}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    (found,) = load_hs3(tmp_path / "hs3.json")["misc"]["hepgen"]["densities"]
+    content = (tmp_path / found["file"]).read_bytes()
+    assert found["sha256"] == sha256(content).hexdigest()
+    assert found["inputs"] == {"x": ["x", "y"], "theta": ["a", "b"]}
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    x, theta = np.array([[0.5, 1.5]]), np.array([[0.2, 1.1]])
+    (value,) = session.run([found["log_density"]], {"x": x, "theta": theta})[0]
+    rows = two.prepare(torch.from_numpy(x))[:, None]
+    expected = two.log_densities(rows, torch.from_numpy(theta)[:, None])
+    assert abs(float(value) - expected.item()) < 1e-4
