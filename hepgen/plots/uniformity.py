@@ -33,7 +33,7 @@ def plot_ecdf_difference(tests: Mapping[str, UniformityTest], *, of: str = "") -
     narrow. One that is above everywhere is of truths that lie too low: a biased posterior.
 
     Arguments:
-        tests: Up to four by name, of one number of sets, e.g. of NLE and of NPE.
+        tests: Up to four by name, e.g. of NLE and of NPE; the band is of the fewest sets.
         of: What the ranks are of; the name of the first test where empty.
     """
     first = _checked(tests)
@@ -70,7 +70,7 @@ def plot_expected_coverage(tests: Mapping[str, UniformityTest]) -> StyledFigure:
     overconfident posterior is above it at low levels and below it at high ones.
 
     Arguments:
-        tests: Up to four by name, of one number of sets, from
+        tests: Up to four by name, with the band of the fewest sets, from
             :mod:`hepgen.diagnostics.expected_coverage` or :mod:`hepgen.diagnostics.tarp`.
     """
     first = _checked(tests)
@@ -99,15 +99,10 @@ def _axes_of_coverage(axes: Axes) -> None:
 
 
 def _checked(tests: Mapping[str, UniformityTest]) -> UniformityTest:
+    """That of the fewest sets, whose band is the widest; some may be left out of one of them."""
     if not 1 <= len(tests) <= len(_LINES):
         raise DataError(f"{len(tests)} tests in one plot; expected one to {len(_LINES)}")
-    sizes = {test.sets for test in tests.values()}
-    if len(sizes) > 1:
-        raise DataError(
-            f"tests of {', '.join(map(str, sorted(sizes)))} data sets have different bands; "
-            "expected one number of sets"
-        )
-    return next(iter(tests.values()))
+    return min(tests.values(), key=lambda test: test.sets)
 
 
 def _band(test: UniformityTest) -> str:
@@ -120,9 +115,10 @@ def _legend(name: str, test: UniformityTest) -> str:
 
 
 def _caption(words: str, tests: Mapping[str, UniformityTest]) -> str:
-    first = next(iter(tests.values()))
+    sizes = sorted({test.sets for test in tests.values()})
+    number, of = " to ".join(map(str, {sizes[0]: 0, sizes[-1]: 0})), _checked(tests)
     found = "; ".join(_legend(name, test) for name, test in tests.items())
     return (
-        f"{words}, of {first.sets} pseudo-data sets. The band holds all of a calibrated "
-        f"posterior's line with a probability of {first.confidence:.2g}. {found}."
+        f"{words}, of {number} pseudo-data sets. The band holds all of a calibrated "
+        f"posterior's line with a probability of {of.confidence:.2g}. {found}."
     )

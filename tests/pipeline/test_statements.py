@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from hepgen.errors import WorkflowError
 from hepgen.inference.sampler import FromChain
 from hepgen.pipeline.data import DataRequest
-from hepgen.pipeline.infer import Inference, infer, statement_figures, write_results
+from hepgen.pipeline.infer import Inference, _figures, infer, statement_figures, write_results
 from hepgen.pipeline.interest import interest
 from hepgen.pipeline.session import Session
 from hepgen.pipeline.show import result_words
@@ -100,3 +102,18 @@ def test_pseudo_data_of_the_chain_have_their_numbers_and_their_parameters() -> N
     assert high - low == pytest.approx(4.0, abs=0.8)  # 5 σ of a median of 300 events
     again = FromChain(chain, chain.parameters, ["Dimuon_mass"]).draw(counts, values, seed=3)
     assert torch.equal(x, again)
+
+
+def test_a_set_that_one_estimator_leaves_out_costs_no_figure(
+    session: Session, inference: Inference
+) -> None:
+    """Of the calibration: its posterior there had too few draws for a rank."""
+    whole = inference.calibrations[0]
+    rows = {
+        field.name: value[:-1]
+        for field in dataclasses.fields(whole)
+        if isinstance(value := getattr(whole, field.name), np.ndarray)
+    }
+    several = [whole, dataclasses.replace(whole, method="npe", **rows)]  # type: ignore[arg-type]
+    titles = set(_figures(session, inference))
+    assert set(_figures(session, dataclasses.replace(inference, calibrations=several))) >= titles
