@@ -140,6 +140,11 @@ def _elementwise(f: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor
     return lambda x, *_, **__: (f(x.value), slope(x.value) * x.tangent)
 
 
+def _clamp(x: Dual, low: float, high: float) -> tuple[Tensor, Tensor]:
+    inside = (x.value > low) & (x.value < high)
+    return torch.clamp(x.value, low, high), torch.where(inside, x.tangent, 0.0)
+
+
 def _silu_slope(x: Tensor) -> Tensor:
     s = torch.sigmoid(x)
     return s * (1 + x * (1 - s))
@@ -149,6 +154,7 @@ _NAMED: dict[str, Rule] = {
     "linear": _linear,
     "addmm": _addmm,
     "cat": _cat,
+    "clamp": _clamp,
     "add": _add,
     "sub": _subtract,
     "mul": _multiply,

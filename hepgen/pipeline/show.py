@@ -425,7 +425,8 @@ def _failed(check: Check) -> list[str]:
 
 
 def _warned(warnings: Iterable[str]) -> list[str]:
-    return [line for one in warnings for line in _wrapped(one, "    ")]
+    # A scan repeats those of its limit.
+    return [line for one in dict.fromkeys(warnings) for line in _wrapped(one, "    ")]
 
 
 def _wrapped(words: str, indent: str = "  ") -> list[str]:

@@ -17,6 +17,7 @@ def everything(network: nn.Module, x: Any) -> Any:
     """A field that uses every operation there is a rule for."""
     t = torch.full((7, 1), 0.3, dtype=torch.float64)
     first = network(torch.cat([t, x, torch.sin(x[:, :1] * 2)], dim=-1))
+    x = torch.clamp(x, -1.2, 0.9)
     waves = torch.cos(x) * torch.tanh(0.5 * x) - torch.relu(x) + torch.exp(-x / 3)
     scale = torch.linspace(1, 2, 3, dtype=torch.float64)
     return scale * first - (1 - torch.sigmoid(x)) + torch.cat([waves, x], 1)[:, :3] - scale

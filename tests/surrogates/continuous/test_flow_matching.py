@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hepgen.errors import SurrogateError
 from hepgen.nn.rows import Table
 from hepgen.nn.train import train
 from hepgen.surrogates.conditional import log_normal
+from hepgen.surrogates.continuous.divergence import exact
 from hepgen.surrogates.continuous.flow_matching import FlowMatching
 from hepgen.surrogates.continuous.ode import METHODS
 
@@ -55,6 +57,28 @@ def test_the_exact_velocity_gives_the_exact_law(scale: float) -> None:
     made, on_the_way = model.generate_with_log_prob(z, NOTHING)
     again = normal(made, scale)
     torch.testing.assert_close(on_the_way.value, again, rtol=0, atol=1e-3)
+
+
+def test_nothing_runs_away_where_the_network_has_learned_nothing() -> None:
+    """A field that grows tenfold with every unit of x, as one may beyond all events."""
+
+    class Growing(torch.nn.Module):
+        def forward(self, t: Tensor, x: Any, context: Tensor) -> Any:  # noqa: ARG002
+            return 1000 * x
+
+    model, z = FlowMatching(2, 0).double(), points(2)
+    model.network = Growing()  # type: ignore[assignment]
+    for steps in (8, 64):
+        model.steps = steps
+        made = model.generate(z, NOTHING)
+        # ∫ 10/s dt = 17.6, and what a standard normal would have moved.
+        assert float((made.abs() - z.abs()).max()) < 25
+    # Half-way the rest of the field vanishes, and there is no divergence.
+    t, x = torch.full((200, 1), 0.5, dtype=torch.float64), points(2).sign()
+    field = lambda u: model.velocity(t, u, NOTHING)  # noqa: E731
+    value, trace = exact(field, x)
+    torch.testing.assert_close(value, 10 * 2**0.5 * x)
+    assert torch.equal(trace, torch.zeros_like(trace))
 
 
 def test_it_starts_as_a_standard_normal() -> None:
