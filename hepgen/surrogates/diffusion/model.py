@@ -276,6 +276,8 @@ def _check(options: dict[str, Any], context: int) -> None:
         raise SurrogateError(
             f"guidance = {options['guidance']:g}: it needs a context, and drop > 0 in training"
         )
+    if options["steps"] < 1:
+        raise SurrogateError(f"steps = {options['steps']}: expected one at least")
     if options["likelihood_steps"] % 2:
         raise SurrogateError(
             f"likelihood_steps = {options['likelihood_steps']}; expected an even number, of which "
