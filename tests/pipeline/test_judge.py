@@ -24,7 +24,7 @@ def test_a_judgement_leaves_its_numbers_and_its_report(
     monkeypatch.setattr(module, "judge", lambda *_, **__: made)
     curve = TrainingCurve((2.0,), (2.0,), (1e-3,), 0, 12.0, "done")
     surrogate = Mock(spec=Surrogate)
-    surrogate.curve = curve
+    surrogate.curve, surrogate.model = curve, None  # no auto-encoder
     nothing = torch.zeros(0, 1)
     found, checks = module.judge_surrogate(
         surrogate, nothing, nothing, tmp_path / "j", closure=[CLOSURE]
