@@ -37,7 +37,7 @@ INPUTS = (Feature("energy", "GeV"), Feature("impact_eta"), Feature("impact_phi")
 BLOCK = 500
 UNET = {
     "network": "unet", "hidden": 16, "blocks": 1, "architecture": {"shape": list(SHAPE)},
-    "whiten": False, "probes": 1, "sampler": "dpm", "solver": "linear", "high": 8.0,
+    "whiten": False, "probes": 2, "sampler": "dpm", "solver": "linear", "high": 8.0,
 }  # fmt: skip
 COUPLING = {"layers": 4, "hidden": [128], "tail": 100.0, "identity": True}
 BATCHES = 1, 100, 1000
