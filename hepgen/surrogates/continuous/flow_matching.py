@@ -5,12 +5,12 @@ over all pairs that pass x at t is the velocity field whose flow carries N(0, 1)
 
     v*(t, x; c) = E[u − z | x_t = x, c] = argmin_v E |v(t, x_t; c) − (u − z)|²,
 
-so that it is learned by regression, with no ODE to solve. Where u is standard normal too,
-v* = (2t−1) x / s² with s² = t² + (1−t)², and the variance about it is 1/s²: the network learns
-the difference from that, on inputs and outputs of unit scale. It is a mean of ((1−t) u − t z)/s, which
-is at most √(u² + z²): 7.1 where normal scores and noise are within 5, as all but one in 10⁶ are. Where
-a network says more than 10 it is between events and has learned nothing, and is held: before, one
-event of 10⁵ ran away there.
+so that it is learned by regression, with no ODE to solve. Where u is standard normal too, v* =
+(2t−1) x / s² with s² = t² + (1−t)², and the variance about it is 1/s²: the network learns the
+difference from that, on inputs and outputs of unit scale. It is a mean of ((1−t) u − t z)/s, which
+is at most √(u² + z²): 7.1 where normal scores and noise are within 5, as all but one in 10⁶ are.
+Where a network says more than 10 it is between events and has learned nothing, and is held: before,
+one event of 10⁵ ran away there.
 """
 
 from __future__ import annotations
