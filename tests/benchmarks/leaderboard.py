@@ -7,7 +7,7 @@
 Simulates single events at θ from the priors of the workflow, trains each family on them with its
 own settings, and judges it on as many events as the training did not have, 200,000 at most: one
 half is the simulation, the other the null. ``--seconds`` ends each training, with its cycle
-complete, after so many: with 600, all but the two slowest end their own trainings, in 95 minutes of a core.
+complete, after so many: with 600, all but the two slowest end their own trainings, in 95 minutes.
 ``--quick`` has 30,000 events and short trainings, some minutes, and is no measure of what a family
 can do. A family that takes long to sample is judged on fewer events, its null too. One that is
 distilled needs its teacher, which is trained first where it is missing.
