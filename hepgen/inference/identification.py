@@ -68,7 +68,7 @@ class FlatDirection:
 
     @property
     def misled(self) -> bool:
-        """Whether pseudo-data contradict the likelihood, which noise alone does in 1 of 700."""
+        """Whether pseudo-data contradict the likelihood, which noise does in 1 of 100 at most."""
         return self.simulated is not None and self.simulated < -3 * self.error
 
     def __str__(self) -> str:

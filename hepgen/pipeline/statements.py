@@ -184,11 +184,8 @@ def _no_signal(
 
     By toys where these are asked for, unless they are too few for so small a p-value.
     """
-    default, entry, start = (
-        session.parameters[name].default,
-        session.workflow.statements,
-        best.theta[0],
-    )
+    default, entry = session.parameters[name].default, session.workflow.statements
+    start = best.theta[0]
     alternative = default if default > 0 else None
     found = hypothesis_test(likelihood, data, name, alternative=alternative, start=start)
     if entry.limit != "toys":

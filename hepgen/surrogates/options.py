@@ -64,8 +64,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_whole(value: Any, least: int) -> bool:
-    return _is_number(value) and value == int(value) >= least if _is_finite(value) else False
-
-
-def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
